@@ -1,0 +1,137 @@
+"""What is measured, as data: one row per workload and one per micro-measurement."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Shape = Mapping[str, int]
+Options = Mapping[str, object]
+
+DEFAULT: Mapping[str, Options] = {"lima": {}}
+"""The default session, under the name its variant has in every table."""
+
+TRACE_AND_DEFAULT: Mapping[str, Options] = {"trace": {"reuse": "none"}, "lima": {}}
+"""Tracing alone beside the default session: what a program pays that has nothing to reuse."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One program at three sizes, and how often to run it.
+
+    ``rounds`` is how often every variant runs, ``plain_rounds`` how often the plain program does:
+    fewer where it is so much slower that its ratio is clear. ``sessions`` names the lima variants
+    and the options of their sessions.
+    """
+
+    name: str
+    module: str
+    full: Shape
+    quick: Shape
+    tiny: Shape
+    rounds: int = 5
+    plain_rounds: int = 3
+    sessions: Mapping[str, Options] = field(default_factory=lambda: DEFAULT)
+
+
+WORKLOADS = [
+    Workload(
+        "hlm",
+        "hlm",
+        full={"rows": 100_000, "cols": 60, "regs": 8, "tols": 3},
+        quick={"rows": 20_000, "cols": 60, "regs": 8, "tols": 3},
+        tiny={"rows": 400, "cols": 6, "regs": 3, "tols": 2},
+    ),
+    Workload(
+        "hcv",
+        "hcv",
+        full={"rows": 100_000, "cols": 100, "folds": 8, "regs": 10},
+        quick={"rows": 20_000, "cols": 60, "folds": 8, "regs": 10},
+        tiny={"rows": 320, "cols": 8, "folds": 4, "regs": 3},
+    ),
+    Workload(
+        "steplm",
+        "steplm",
+        full={"rows": 50_000, "cols": 60, "steps": 10},
+        quick={"rows": 10_000, "cols": 40, "steps": 10},
+        tiny={"rows": 300, "cols": 8, "steps": 4},
+    ),
+    Workload(
+        "pcalm",
+        "pcalm",
+        full={"rows": 50_000, "cols": 200, "first": 21, "last": 30},
+        quick={"rows": 10_000, "cols": 100, "first": 11, "last": 20},
+        tiny={"rows": 300, "cols": 12, "first": 2, "last": 5},
+    ),
+    Workload(
+        "hl2svm",
+        "hl2svm",
+        full={"rows": 50_000, "cols": 100, "regs": 5, "iterations": 20},
+        quick={"rows": 10_000, "cols": 50, "regs": 5, "iterations": 20},
+        tiny={"rows": 300, "cols": 6, "regs": 2, "iterations": 5},
+    ),
+    Workload(
+        "ens",
+        "ens",
+        full={"rows": 20_000, "cols": 100, "classes": 5, "draws": 200},
+        quick={"rows": 5_000, "cols": 100, "classes": 5, "draws": 100},
+        tiny={"rows": 200, "cols": 8, "classes": 3, "draws": 6},
+        plain_rounds=2,
+    ),
+    Workload(
+        "minibatch-8",
+        "minibatch",
+        full={"batch": 8, "cols": 784, "batches": 2000},
+        quick={"batch": 8, "cols": 784, "batches": 400},
+        tiny={"batch": 8, "cols": 28, "batches": 5},
+        rounds=7,
+        plain_rounds=7,
+        sessions=TRACE_AND_DEFAULT,
+    ),
+    Workload(
+        "minibatch-32",
+        "minibatch",
+        full={"batch": 32, "cols": 784, "batches": 1000},
+        quick={"batch": 32, "cols": 784, "batches": 200},
+        tiny={"batch": 32, "cols": 28, "batches": 5},
+        rounds=7,
+        plain_rounds=7,
+        sessions=TRACE_AND_DEFAULT,
+    ),
+    Workload(
+        "minibatch-128",
+        "minibatch",
+        full={"batch": 128, "cols": 784, "batches": 250},
+        quick={"batch": 128, "cols": 784, "batches": 50},
+        tiny={"batch": 128, "cols": 28, "batches": 5},
+        rounds=7,
+        plain_rounds=7,
+        sessions=TRACE_AND_DEFAULT,
+    ),
+    Workload(
+        "nothing",
+        "nothing_to_reuse",
+        full={"rows": 5000, "cols": 100, "blocks": 40},
+        quick={"rows": 5000, "cols": 100, "blocks": 8},
+        tiny={"rows": 40, "cols": 6, "blocks": 3},
+        rounds=7,
+        plain_rounds=7,
+        sessions=TRACE_AND_DEFAULT,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Micro:
+    """One function of ``bench.micro`` that returns figures by name, and its sizes."""
+
+    name: str
+    full: Shape
+    quick: Shape
+
+
+MICROS = [
+    Micro("operator", {"loops": 2000, "rounds": 9}, {"loops": 500, "rounds": 5}),
+    Micro("probe", {"loops": 500, "rounds": 9}, {"loops": 100, "rounds": 5}),
+    Micro("startup", {"runs": 9}, {"runs": 3}),
+    Micro("memory", {"operations": 100_000}, {"operations": 20_000}),
+    Micro("chain", {"operations": 1_000_000}, {"operations": 50_000}),
+]

@@ -1,0 +1,444 @@
+"""`lima.Array`: the duck array that NumPy programs meet inside traced code."""
+
+from __future__ import annotations
+
+import html
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from lima.calls import (
+    LIFT,
+    barrier,
+    binary,
+    call,
+    function,
+    getitem,
+    method_of,
+    plain,
+    setitem,
+    write,
+)
+from lima.errors import UnsupportedError
+from lima.handle import Handle, data_of, handle, locked, value_of
+from lima.node import Node, Ref, Spec, leaf
+from lima.op import CALLS, OPS, Op
+from lima.ops.spelling import SPELLINGS
+from lima.runtime import Value
+from lima.stats import Outcome
+
+
+class Array(Handle):
+    """An array that knows how it was made.
+
+    It behaves as an `ndarray` does in expressions, calls of NumPy functions, indexing, in-place
+    operations and views, and every result is an `Array` again. `np.asarray(x)` gives a read-only
+    view of the data, `np.array(x)` a copy, `float(x)`, `int(x)`, `x.item()`, `x.tolist()` Python
+    values (which carry no lineage). A 0-d result acts as a NumPy scalar does: it can be hashed.
+
+    Made by `lima.array`, `lima.read`, and inside functions under `lima.traced`.
+
+    >>> import lima
+    >>> x = lima.array([[1.0, 2.0], [3.0, 4.0]], name="x")
+    >>> (x.T @ x)[0, 1]
+    Array(14.0, dtype=float64, op='element')
+    """
+
+    __slots__ = ()
+    __array_priority__ = 1000.0
+
+    # ---------------------------------------------------------------- shape and type
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis; known without computing."""
+        return value_of(self).meta[0]
+
+    @shape.setter
+    def shape(self, shape: Any) -> None:
+        moved = self.reshape(shape)
+        self._value, self._base, self._path = moved._value, moved._base, moved._path
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Data type; known without computing."""
+        return value_of(self).meta[1]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        size = 1
+        for n in self.shape:
+            size *= n
+        return size
+
+    @property
+    def itemsize(self) -> int:
+        return self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.itemsize
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        return np.asarray(data_of(self)).strides
+
+    @property
+    def flags(self) -> Any:
+        """Memory flags as NumPy shows them, WRITEABLE being that of this array, not of the buffer."""
+        return Flags(np.asarray(data_of(self)), not locked(self), self._base is None)
+
+    @property
+    def base(self) -> Any:
+        """The array that this is a view of, or None."""
+        return self._base
+
+    @property
+    def data(self) -> memoryview:
+        return plain(self).data  # type: ignore[no-any-return]
+
+    @property
+    def device(self) -> str:
+        return "cpu"
+
+    @property
+    def T(self) -> Any:
+        return function(np.transpose, (self,), {})
+
+    @property
+    def mT(self) -> Any:
+        return function(np.matrix_transpose, (self,), {})
+
+    @property
+    def real(self) -> Any:
+        return function(np.real, (self,), {})
+
+    @real.setter
+    def real(self, item: Any) -> None:
+        view = self.real
+        if view is self:
+            self[...] = item
+        else:
+            view[...] = item
+
+    @property
+    def imag(self) -> Any:
+        return function(np.imag, (self,), {})
+
+    @imag.setter
+    def imag(self, item: Any) -> None:
+        self.imag[...] = item
+
+    @property
+    def flat(self) -> Any:
+        """The elements in C order; assigning to it writes the array."""
+        return iter(self.ravel())
+
+    @flat.setter
+    def flat(self, item: Any) -> None:
+        item = np.ravel(item) if isinstance(item, (np.ndarray, Array)) else item
+        self.reshape(-1)[...] = item if np.ndim(item) == 0 else np.resize(item, self.size)
+
+    # ---------------------------------------------------------------- NumPy's protocols
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        data = np.asarray(plain(self))
+        if dtype is not None and np.dtype(dtype) != data.dtype:
+            if copy is False:
+                raise ValueError("a conversion of dtype needs a copy, copy=False was given")
+            return data.astype(dtype)
+        return data.copy() if copy else data
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> Any:
+        for other in (*args, *kwargs.get("out", ())):
+            kind = type(other)
+            if kind is not Array and getattr(kind, "__array_ufunc__", 0) is None:
+                return NotImplemented
+        return function(ufunc if method == "__call__" else getattr(ufunc, method), args, kwargs)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return function(func, args, kwargs)
+
+    # ---------------------------------------------------------------- Python's protocols
+
+    def __len__(self) -> int:
+        shape = self.shape
+        if not shape:
+            raise TypeError("len() of unsized object")
+        return shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self.shape:
+            raise TypeError("iteration over a 0-d array")
+        return (self[k] for k in range(len(self)))
+
+    def __getitem__(self, index: Any) -> Any:
+        return getitem(self, index)
+
+    def __setitem__(self, index: Any, item: Any) -> None:
+        setitem(self, index, item)
+
+    def __contains__(self, item: Any) -> bool:
+        return bool((self == item).any())
+
+    def __bool__(self) -> bool:
+        return bool(data_of(self))
+
+    def __float__(self) -> float:
+        return float(data_of(self))
+
+    def __int__(self) -> int:
+        return int(data_of(self))
+
+    def __complex__(self) -> complex:
+        return complex(data_of(self))
+
+    def __index__(self) -> int:
+        return data_of(self).__index__()  # type: ignore[no-any-return]
+
+    def __round__(self, ndigits: int | None = None) -> Any:
+        return data_of(self).__round__(ndigits)
+
+    def __hash__(self) -> int:
+        return hash(data_of(self))
+
+    def __format__(self, spec: str) -> str:
+        return format(data_of(self), spec)
+
+    def __str__(self) -> str:
+        return str(data_of(self))
+
+    def __repr__(self) -> str:
+        data = data_of(self)
+        if isinstance(data, np.generic):
+            body = str(data)
+        else:
+            body = np.array2string(data, separator=", ", prefix="Array(", threshold=100)
+        facts = [f"shape={data.shape}"] if data.ndim else []
+        return f"Array({', '.join([body, *facts, f'dtype={data.dtype}', *self._how()])})"
+
+    def _how(self) -> list[str]:
+        node = value_of(self).node
+        facts = [f"op={node.spec.op!r}"]
+        if node.name:
+            facts.append(f"name={node.name!r}")
+        if node.outcome is not None and node.outcome.outcome is Outcome.HIT:
+            facts.append("reused")
+        return facts
+
+    def _repr_html_(self) -> str:
+        """A small table for notebooks: shape, dtype, operation, and the first elements."""
+        facts = html.escape(", ".join([f"shape={self.shape}", f"dtype={self.dtype}", *self._how()]))
+        body = html.escape(np.array2string(np.asarray(self), threshold=100))
+        return f"<div><b>lima.Array</b> <code>{facts}</code><pre>{body}</pre></div>"
+
+    def __copy__(self) -> Any:
+        return self.copy()
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self.copy()
+
+    def __reduce__(self) -> Any:
+        return array, (np.array(plain(self)) if self.shape else data_of(self),)
+
+    # ---------------------------------------------------------------- methods that are not functions
+
+    def item(self, *args: Any) -> Any:
+        """The only element, or the one at `args`, as a Python scalar."""
+        return data_of(self).item(*args)
+
+    def tolist(self) -> Any:
+        """The elements as nested lists of Python scalars."""
+        return data_of(self).tolist()
+
+    def tobytes(self, order: Any = "C") -> bytes:
+        """The bytes of the elements."""
+        return data_of(self).tobytes(order)  # type: ignore[no-any-return]
+
+    def astype(self, dtype: Any, order: str = "K", casting: str = "unsafe", subok: bool = True,
+               copy: bool = True) -> Any:  # fmt: skip
+        """A copy with another dtype; itself with `copy=False` where nothing changes."""
+        if not copy and np.dtype(dtype) == self.dtype and order == "K":
+            return self
+        return call(OPS["astype"], (self, np.dtype(dtype)), {"order": order, "casting": casting})
+
+    def copy(self, order: Any = "C") -> Any:
+        """A copy, a new step of the lineage."""
+        return call(OPS["copy"], (self,), {"order": order})
+
+    def __array_namespace__(self, api_version: str | None = None) -> Any:
+        return importlib.import_module("lima.numpy")
+
+    def view(self, dtype: Any = None, type: Any = None) -> Any:
+        """A view, with the bytes read as `dtype` if it is given."""
+        if type is not None:
+            return barrier(np.ndarray.view, (self, dtype, type), {}, "view as another class")
+        return self[...] if dtype is None else call(OPS["ndarray.view"], (self, np.dtype(dtype)), {})
+
+    def reshape(self, *shape: Any, order: Any = "C", copy: Any = None) -> Any:
+        """The elements in another shape; a view where NumPy gives one."""
+        target = shape[0] if len(shape) == 1 else shape
+        more = {} if copy is None else {"copy": copy}
+        return function(np.reshape, (self, target), {"order": order, **more})
+
+    def transpose(self, *axes: Any) -> Any:
+        """The axes in reverse or in the given order."""
+        order = axes[0] if len(axes) == 1 else (axes or None)
+        return function(np.transpose, (self, order), {})
+
+    def flatten(self, order: Any = "C") -> Any:
+        """A one-dimensional copy."""
+        return function(np.ravel, (self,), {"order": order}).copy()
+
+    def sort(self, axis: int = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> None:
+        """Sort in place."""
+        self[...] = np.sort(self, axis=axis, kind=kind, order=order, stable=stable)  # type: ignore[call-overload]
+
+    def partition(self, kth: Any, axis: int = -1, kind: Any = "introselect", order: Any = None) -> None:
+        """Partition in place."""
+        self[...] = np.partition(self, kth, axis=axis, kind=kind, order=order)  # type: ignore[call-overload]
+
+    def fill(self, value: Any) -> None:
+        """Set every element."""
+        self[...] = value
+
+    def setflags(self, write: Any = None, align: Any = None, uic: Any = None) -> None:
+        """Make the array read-only, or writable again."""
+        if write is not None:
+            self._locked = not write
+
+    def resize(self, *shape: Any, refcheck: bool = True) -> None:
+        """Not traced: it would change the buffer under views."""
+        raise UnsupportedError("resize() in place is not traced; use np.resize(x, shape)")
+
+    def __divmod__(self, other: Any) -> Any:
+        return function(np.divmod, (self, other), {})
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return function(np.divmod, (other, self), {})
+
+    def __pow__(self, other: Any, mod: Any = None) -> Any:
+        return binary(OPS["power"], self, other)
+
+    def __neg__(self) -> Any:
+        return function(np.negative, (self,), {})
+
+    def __pos__(self) -> Any:
+        return function(np.positive, (self,), {})
+
+    def __abs__(self) -> Any:
+        return function(np.absolute, (self,), {})
+
+    def __invert__(self) -> Any:
+        return function(np.invert, (self,), {})
+
+
+class Flags:
+    """The memory flags of an `Array`, by the attribute names of `ndarray.flags`."""
+
+    def __init__(self, data: np.ndarray[Any, Any], writeable: bool, owndata: bool) -> None:
+        self._flags = data.flags
+        self.writeable = writeable
+        self.owndata = owndata
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._flags, name)
+
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self, name.lower())
+
+    def __repr__(self) -> str:
+        shown = ("c_contiguous", "f_contiguous", "owndata", "writeable", "aligned")
+        return "\n".join(f"  {name.upper()} : {getattr(self, name)}" for name in shown)
+
+
+# --------------------------------------------------------------------------- operators
+
+OPERATORS = {
+    "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide",
+    "floordiv": "floor_divide", "mod": "remainder", "pow": "power", "matmul": "matmul",
+    "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
+    "lshift": "left_shift", "rshift": "right_shift",
+}  # fmt: skip
+"""Python's binary operators and the rows that they mean."""
+
+COMPARISONS = {"eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal",
+               "gt": "greater", "ge": "greater_equal"}  # fmt: skip
+
+
+def _operator(row: Op) -> tuple[Any, Any, Any]:
+    def forward(self: Any, other: Any) -> Any:
+        return binary(row, self, other)
+
+    def reflected(self: Any, other: Any) -> Any:
+        return binary(row, self, other, True)
+
+    in_place_spec = Spec(row.name, (("out", Ref(2)),), 2, row.version)
+
+    def in_place(self: Any, other: Any) -> Any:
+        value = value_of(self)
+        if isinstance(value.data, np.generic):
+            return binary(row, self, other)  # NumPy scalars are immutable: the name is rebound
+        right = value_of(other) if type(other) is Array else LIFT.operand(other)
+        return write(self, row, in_place_spec, (value, right, value))
+
+    return forward, reflected, in_place
+
+
+def _install() -> None:
+    for name, row_name in OPERATORS.items():
+        forward, reflected, in_place = _operator(OPS[row_name])
+        for prefix, made in (("", forward), ("r", reflected), ("i", in_place)):
+            dunder = f"__{prefix}{name}__"
+            if dunder == "__pow__":
+                continue
+            made.__name__ = dunder
+            setattr(Array, dunder, made)
+    for name, row_name in COMPARISONS.items():
+        setattr(Array, f"__{name}__", _operator(OPS[row_name])[0])
+    for name, method in vars(np.ndarray).items():
+        known = callable(method) and (method in CALLS or method in SPELLINGS)
+        if known and name not in vars(Array):
+            setattr(Array, name, method_of(method))
+
+
+_install()
+
+
+def array(data: Any, name: str | None = None, dtype: Any = None) -> Array:
+    """A traced array with the elements of `data`: a leaf of the lineage, under `name`.
+
+    data is anything `np.array` takes; the elements are copied, unless `data` is an ndarray that is
+    read-only and owns its memory. All bytes are hashed once (xxh3-128).
+    An `Array` is returned as it is, or renamed.
+
+    >>> import lima
+    >>> lima.array([1, 2, 3], name="x").sum()
+    Array(6, dtype=int64, op='sum')
+    """
+    if isinstance(data, Array):
+        if dtype is not None and np.dtype(dtype) != data.dtype:
+            return array(data.astype(dtype), name)
+        if name is not None and value_of(data).node.is_leaf:
+            value_of(data).node.name = name
+        return data
+    own = np.asarray(data)
+    frozen = own is data and own.base is None and not own.flags.writeable
+    if type(data) is not np.ndarray or not frozen or (dtype is not None and own.dtype != dtype):
+        own = np.array(data, dtype=dtype, order="K", copy=True, subok=False)
+    own.setflags(write=False)
+    value = Value(leaf(own, name), own)
+    value.shared = True
+    return handle(value)  # type: ignore[no-any-return]
+
+
+def node_of(x: Array) -> Node:
+    """The lineage node of a traced array."""
+    return value_of(x).node
+

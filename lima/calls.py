@@ -1,0 +1,453 @@
+"""Calls on handles: binding arguments, views, writes, and the barrier for what has no row."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from lima.errors import NotCanonical, UnsupportedError
+from lima.frame import refuse
+from lima.handle import Handle, data_of, handle, is_outside, locked, root_of, value_of, view_handle
+from lima.node import Node, Ref, Spec, leaf
+from lima.op import OPS, BindError, Kind, Lift, Op, bind, evaluate, owner
+from lima.ops.spelling import METADATA, spell
+from lima.runtime import (
+    OUTPUT,
+    Foreign,
+    Pending,
+    Value,
+    apply,
+    current,
+    force,
+    live_users,
+    tied,
+)
+from lima.runtime import binary as _binary
+from lima.stats import Outcome, outcome_row
+
+PYTHON_SCALARS = (bool, int, float, complex)
+LITERALS = frozenset(
+    {*PYTHON_SCALARS, type(None), str, bytes}
+    | {np.dtype(c).type for c in "?bhilqpBHILQPefdgFDG"}
+)
+"""Types that stand in a node as they are. NumPy scalars keep their dtype (NEP 50)."""
+
+
+def leaf_value(a: Any, name: str | None = None, kind: type[Value] = Value) -> Value:
+    """A value for data from outside, identified by all of its bytes."""
+    value = kind(leaf(a, name), a)
+    value.shared = True
+    return value
+
+
+class _Lift(Lift):
+    def operand(self, x: Any) -> Any:
+        if isinstance(x, Handle):
+            return value_of(x)
+        kind = type(x)
+        if kind in LITERALS:
+            return x
+        if kind is np.ndarray:
+            return leaf_value(x, kind=Foreign)
+        if kind in (list, tuple):
+            return self._nested(x)
+        if isinstance(x, np.generic):
+            return leaf_value(x) if x.dtype.kind in "SUV" else x
+        raise NotCanonical(f"{kind.__module__}.{kind.__qualname__} is no operand")
+
+    def _nested(self, x: Sequence[Any]) -> Value:
+        if _has_handle(x):
+            made = call(OPS["nested"], (x,), {})
+            return value_of(made)
+        plain = np.asarray(x)
+        if plain.dtype.hasobject:
+            raise NotCanonical("a nested sequence that NumPy takes for Python objects")
+        return leaf_value(plain)
+
+    def is_array(self, x: Any) -> bool:
+        return isinstance(x, (Handle, np.ndarray))
+
+
+LIFT = _Lift()
+
+
+def _has_handle(x: Any) -> bool:
+    if isinstance(x, Handle):
+        return True
+    return type(x) in (list, tuple) and any(map(_has_handle, x))
+
+
+# --------------------------------------------------------------------------- calls
+
+
+def call(row: Op, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """A NumPy call with traced arguments, as its row says."""
+    out = kwargs.get("out")
+    if out is not None:
+        return _call_out(row, args, kwargs, out)
+    try:
+        inputs, spec = bind(row, args, kwargs, LIFT)
+    except (BindError, NotCanonical) as error:
+        return barrier(row.calls[0] if row.calls else row.kernel, args, kwargs, str(error))
+    if spec.out is not None:
+        return _call_out(row, args, kwargs, args[row.names.index("out")])
+    if row.into is not None:
+        target = args[0] if args else kwargs[row.operands[0]]
+        return write(target, row, spec, inputs)
+    if row.aliasing:
+        spec = _with_alias(row, spec, inputs)
+    value = apply(row, spec, inputs)
+    if row.kind is Kind.VIEW:
+        base = args[0] if args else kwargs.get(row.operands[0])
+        if isinstance(base, Handle):
+            return _view_result(value, base, spec)
+    return result(value, row)
+
+
+def _view_result(value: Value, base: Handle, spec: Spec) -> Any:
+    source = base._value
+    if value.data is not None and value.data is source.data:
+        return base
+    if value.root is not None:
+        return view_handle(value, base, spec)
+    return result(value, OPS[spec.op])
+
+
+def _with_alias(row: Op, spec: Spec, inputs: Sequence[Any]) -> Spec:
+    """`spec`, marked where two operands are one buffer (kernels may look; see `op._apart`)."""
+    roots = [id(i.root or i) for i in inputs if isinstance(i, Value)]
+    if len(set(roots)) == len(roots):
+        return spec
+    return Spec(row.name, (*spec.params, ("alias", True)), spec.npos, row.version)
+
+
+def result(value: Value, row: Op) -> Any:
+    """What the user gets for `value`: a handle, a tuple of handles, or a plain Python object."""
+    if type(value) is Pending:
+        return handle(value)
+    data = value.data
+    if isinstance(data, (np.ndarray, np.generic)):
+        return handle(value)
+    if isinstance(data, (tuple, list)):
+        items = [output(value, k) for k in range(len(data))]
+        kind = type(data)
+        return kind(*items) if hasattr(data, "_fields") else kind(items)
+    return data
+
+
+def output(call_value: Value, index: int) -> Any:
+    """Item `index` of a multi-output call, as a value of its own."""
+    item = call_value.data[index]
+    if not isinstance(item, (np.ndarray, np.generic)):
+        return item
+    value = Value(Node(Spec(OUTPUT, (("index", index),)), (call_value.node,)), item)
+    value.shared = call_value.shared
+    return handle(value)
+
+
+def binary(row: Op, x: Handle, y: Any, swapped: bool = False) -> Any:
+    """`x op y` (or `y op x`), the hot path of the operators."""
+    a = x._value
+    base = x._base
+    if base is not None and (base is x or a.root is not base._value):
+        a = value_of(x)
+    kind = type(y)
+    if kind is type(x):
+        b = value_of(y) if y._base is not None else y._value
+    elif kind in LITERALS:
+        b = y
+    else:
+        if hasattr(y, "__array_ufunc__") and kind is not np.ndarray:
+            return NotImplemented
+        try:
+            b = LIFT.operand(y)
+        except NotCanonical:
+            return NotImplemented
+    if row.aliasing:
+        pair = (b, a) if swapped else (a, b)
+        return handle(apply(row, _with_alias(row, row.spec, pair), pair))
+    return handle(_binary(row, b, a) if swapped else _binary(row, a, b))
+
+
+def function(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """A NumPy function on traced arguments: by its row, or as a barrier."""
+    try:
+        meant, args, kwargs = spell(func, tuple(args), kwargs)
+    except (BindError, TypeError) as error:
+        return barrier(func, args, kwargs, str(error))
+    if meant is None:
+        if func in METADATA:
+            return func(*plain(tuple(args)), **plain(kwargs))
+        return barrier(func, args, kwargs, "no row")
+    return call(meant, args, kwargs) if isinstance(meant, Op) else meant(*args, **kwargs)
+
+
+# --------------------------------------------------------------------------- barrier
+
+
+def plain(x: Any) -> Any:
+    """`x` with every traced array inside containers replaced by its data (read-only)."""
+    if isinstance(x, Handle):
+        value = value_of(x)
+        value.shared = True
+        (value.root or value).shared = True
+        data = force(value)
+        return tied(data)
+    kind = type(x)
+    if kind in (list, tuple):
+        return kind(plain(v) for v in x)
+    if kind is dict:
+        return {k: plain(v) for k, v in x.items()}
+    return x
+
+
+def barrier(func: Any, args: Sequence[Any], kwargs: dict[str, Any], why: str) -> Any:
+    """Let NumPy do what lima cannot trace; the result is right and enters without history."""
+    name = f"{getattr(func, '__module__', '') or ''}.{getattr(func, '__name__', func)}"
+    here = current()
+    here.counts.barriers += 1
+    refuse(f"it calls {name}, which is not traced")
+    try:
+        found = func(*plain(tuple(args)), **plain(kwargs))
+    except ValueError as error:
+        if "read-only" not in str(error):
+            raise
+        raise UnsupportedError(
+            f"{name} writes into a traced array, which lima cannot follow; "
+            "write a copy (x.copy()) outside of traced code, or use an assignment"
+        ) from error
+    return adopt(found, f"{name}: {why}")
+
+
+def adopt(found: Any, why: str) -> Any:
+    """Plain results as leaves by content."""
+    if type(found) is np.ndarray:
+        value = leaf_value(found if found.base is None else found.copy(order="K"))
+        value.node.outcome = outcome_row(Outcome.REFUSED, why=why)
+        return handle(value)
+    if type(found) in (tuple, list):
+        return type(found)(adopt(item, why) for item in found)
+    if isinstance(found, tuple) and hasattr(found, "_fields"):
+        return type(found)(*[adopt(item, why) for item in found])
+    return found
+
+
+# --------------------------------------------------------------------------- writes
+
+
+def _call_out(row: Op, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> Any:
+    if type(out) is tuple and len(out) == 1:
+        out = out[0]
+    if isinstance(out, np.ndarray):
+        refuse("it writes into an array that is no argument")
+        rest = {k: v for k, v in kwargs.items() if k != "out"}
+        named = row.calls[0](*plain(tuple(args)), out=out, **plain(rest))
+        return out if named is out else named
+    if not isinstance(out, Handle):
+        raise UnsupportedError(
+            f"{row.name}: out={type(out).__name__} is not supported for traced arrays; "
+            "give one array, or assign the result"
+        )
+    args = [a for k, a in enumerate(args) if k >= len(row.names) or row.names[k] != "out"]
+    inputs, spec = bind(row, args, {**kwargs, "out": out}, LIFT)
+    return write(out, row, spec, inputs)
+
+
+def write(target: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
+    """Run a call that writes into `target` and re-point its handle. Returns `target` for `out=`."""
+    if not isinstance(target, Handle):
+        return _write_plain(target, row, spec, inputs)
+    refuse_locked(target)
+    if is_outside(target):
+        window = value_of(target).data
+        return _write_plain(window, row, spec, inputs, target)
+    node = Node(spec, tuple([i.node if isinstance(i, Value) else i for i in inputs]))
+    data = [force(i) if isinstance(i, Value) else i for i in inputs]
+    base = root_of(target)
+    old = base._value
+    memory = force(old)
+    buffer = memory if is_private(old) else None
+    if target is not base:
+        return _write_view(target, row, node, data, buffer)
+    written = _evaluated(target, row, spec, data, buffer)
+    extra = None
+    if type(written) is tuple:
+        written, extra = written
+        node = Node(Spec(OUTPUT, (("index", 0),)), (node,))
+    repoint(target, Value(node, written), old if buffer is not None else None)
+    return extra if extra is not None else (target if spec.out is not None else None)
+
+
+def _evaluated(
+    target: Handle, row: Op, spec: Spec, data: Sequence[Any], buffer: Any
+) -> Any:
+    """The written buffer. A call that fails half-way leaves what NumPy would leave."""
+    try:
+        return evaluate(row, spec, data, buffer)
+    except BaseException:
+        if buffer is not None:
+            base = root_of(target)
+            repoint(base, Value(leaf(buffer), buffer), base._value)
+        raise
+
+
+def _write_view(target: Handle, row: Op, node: Node, data: Sequence[Any], buffer: Any) -> Any:
+    """Write through a view: the call on the view's elements, then an assignment to the base."""
+    assign = OPS["assign"]
+    base = target._base
+    assert base is not None
+    old = base._value
+    path = tuple((s.op, s.params) for s in target._path)
+    spec = Spec(assign.name, (("path", path),), 2, assign.version)
+    whole = Node(spec, (old.node, node))
+    if buffer is None:
+        content = evaluate(row, node.spec, data)
+        buffer = evaluate(assign, spec, (old.data, content))
+        repoint(base, Value(whole, buffer), None)
+    else:
+        window = buffer
+        for step in target._path:
+            window = evaluate(OPS[step.op], step, (window,))
+        _evaluated(target, row, node.spec, data, window)
+        repoint(base, Value(whole, buffer), old)
+    return target if node.spec.out is not None else None
+
+
+def _write_plain(
+    target: Any, row: Op, spec: Spec, inputs: Sequence[Any], shown: Any = None
+) -> Any:
+    """The written array is a plain one: NumPy writes it, its owner sees it."""
+    refuse("it writes into an array that is no argument")
+    data = [force(i) if isinstance(i, Value) else i for i in inputs]
+    evaluate(row, spec, data, target)
+    return (target if shown is None else shown) if spec.out is not None else None
+
+
+def repoint(target: Handle, value: Value, spent: Value | None) -> None:
+    """Let `target` point to `value`; `spent` is the old value whose buffer was written."""
+    if spent is not None:
+        for user in live_users(spent):
+            if user.root is spent:
+                user.data = None  # a view of the old state; its handle derives it again
+        spent.data = None
+    target._value = value
+
+
+def is_private(value: Value) -> bool:
+    """Whether nothing but the handle (and views of it that will be derived again) sees the buffer."""
+    data = value.data
+    if value.shared or type(data) is not np.ndarray or data.base is not None:
+        return False
+    if not data.flags.writeable:
+        return False
+    return not any(
+        user.data is None or (user.root is value and user.shared) for user in live_users(value)
+    )
+
+
+def refuse_locked(target: Handle) -> None:
+    if locked(target):
+        raise ValueError("assignment destination is read-only")
+
+
+# --------------------------------------------------------------------------- indexing
+
+
+def index_param(index: Any, inputs: list[Any]) -> tuple[Any, str]:
+    """The canonical form of an index, and the kind of result it gives, a row's name."""
+    if type(index) is not tuple:
+        item, kind = _index_item(index, inputs)
+        return item, ("one" if kind == "int" else kind)
+    items, kinds = [], set()
+    for part in index:
+        item, kind = _index_item(part, inputs)
+        items.append(item)
+        kinds.add(kind)
+    if "gather" in kinds:
+        return tuple(items), "gather"
+    return tuple(items), ("one" if kinds <= {"int"} else "slice")
+
+
+def _integer(x: Any) -> int | None:
+    return None if x is None else operator.index(x)
+
+
+def _index_item(item: Any, inputs: list[Any]) -> tuple[Any, str]:
+    kind = type(item)
+    if kind is int:
+        return item, "int"
+    if kind is slice:
+        return slice(_integer(item.start), _integer(item.stop), _integer(item.step)), "slice"
+    if item is None or item is Ellipsis or kind is str:
+        return item, "slice"
+    if kind is bool or kind is np.bool:
+        return bool(item), "gather"
+    if isinstance(item, (int, np.integer)):
+        return operator.index(item), "int"
+    if isinstance(item, Handle):
+        value = value_of(item)
+        shape, dtype = value.meta
+        if shape == () and dtype.kind in "iu":
+            return operator.index(force(value)), "int"
+        inputs.append(value)
+        return Ref(len(inputs) - 1), "gather"
+    if kind is list and all(type(v) is str for v in item) and item:
+        return item, "slice"
+    if kind is list and not item:
+        item = np.zeros(0, np.intp)
+    inputs.append(LIFT.operand(item))
+    return Ref(len(inputs) - 1), "gather"
+
+
+def getitem(a: Handle, index: Any) -> Any:
+    """`a[index]` with NumPy's meaning: a view, a scalar, or a selection."""
+    value = value_of(a)
+    inputs: list[Any] = [value]
+    try:
+        param, kind = index_param(index, inputs)
+    except NotCanonical:
+        return adopt(data_of(a)[plain(index)], "index without canonical form")
+    if kind == "one":
+        count = len(param) if type(param) is tuple else 1
+        kind = "element" if count == len(value.meta[0]) else "slice"
+    row = OPS[kind]
+    spec = Spec(row.name, (("index", param),), 1, row.version)
+    found = apply(row, spec, inputs)
+    if row.kind is Kind.VIEW and found.root is not None:
+        return view_handle(found, a, spec)
+    return result(found, row)
+
+
+def setitem(a: Handle, index: Any, item: Any) -> None:
+    """`a[index] = item`."""
+    refuse_locked(a)
+    base = root_of(a)
+    assign = OPS["assign"]
+    try:
+        value = LIFT.operand(item)
+    except NotCanonical:
+        value = leaf_value(np.asarray(plain(item)))
+    inputs: list[Any] = [base._value, value]
+    param, _ = index_param(index, inputs)
+    path = tuple((s.op, s.params) for s in a._path)
+    params = (("index", param),) if not path else (("path", path), ("index", param))
+    write(base, assign, Spec(assign.name, params, 2, assign.version), inputs)
+
+
+def method_of(function_: Callable[..., Any]) -> Any:
+    """An ndarray method that means `function_(self, ...)`."""
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return function(function_, (self, *args), kwargs)
+
+    method.__name__ = method.__qualname__ = getattr(function_, "__name__", "method")
+    method.__doc__ = f"As `numpy.ndarray.{method.__name__}`."
+    return method
+
+
+def shares(a: Any, b: Any) -> bool:
+    """Whether two computed arrays lie in one buffer."""
+    return owner(a) is owner(b)

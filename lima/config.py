@@ -1,0 +1,90 @@
+"""Options: their names, defaults, and where they come from.
+
+Order: argument, environment (`LIMA_MEMORY=2GB`), `[tool.lima]` of the nearest pyproject.toml,
+default. `LIMA_DISABLE=1` turns tracing off altogether.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from lima.errors import ConfigError
+
+REUSE = ("none", "operation", "full", "hybrid")
+EXACTNESS = ("bitwise", "rounding")
+UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+         "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
+
+
+def parse_bytes(value: int | float | str) -> int:
+    """Bytes from a number or from text such as "500MB", "2 GiB".
+
+    >>> parse_bytes("1.5kB"), parse_bytes("2GiB"), parse_bytes(1000)
+    (1500, 2147483648, 1000)
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        size = float(value)
+    else:
+        match = re.fullmatch(r"\s*([0-9.]+)\s*([A-Za-z]*)\s*", str(value))
+        unit = UNITS.get(match[2].upper()) if match else None
+        try:
+            size = float(match[1]) * unit if match and unit else -1.0
+        except ValueError:
+            size = -1.0
+    if not 0 <= size < 2**62:
+        raise ConfigError(f"{value!r} is no size: give bytes or text such as '500MB' or '2GiB'")
+    return int(size)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The options of a session."""
+
+    memory: int = 2 * 10**9
+    policy: str = "cost-size"
+    reuse: str = "hybrid"
+    exactness: str = "rounding"
+
+    @classmethod
+    def load(cls, **options: Any) -> Config:
+        """Options from arguments, environment and pyproject.toml, in this order."""
+        known = [f.name for f in fields(cls)]
+        unknown = sorted(set(options) - set(known))
+        if unknown:
+            raise ConfigError(f"unknown option {unknown[0]!r}; the options are {', '.join(known)}")
+        values = {**_from_pyproject(known), **_from_environment(known), **options}
+        if "memory" in values:
+            values["memory"] = parse_bytes(values["memory"])
+        for name, allowed in (("reuse", REUSE), ("exactness", EXACTNESS)):
+            if values.get(name, allowed[0]) not in allowed:
+                raise ConfigError(f"{name}={values[name]!r}: choose one of {', '.join(allowed)}")
+        return cls(**values)
+
+    def summary(self) -> str:
+        """The options on one line."""
+        return ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(self))
+
+
+def _from_environment(known: list[str]) -> dict[str, Any]:
+    found = {name: os.environ.get(f"LIMA_{name.upper()}") for name in known}
+    return {name: value for name, value in found.items() if value}
+
+
+def _from_pyproject(known: list[str]) -> dict[str, Any]:
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        path = folder / "pyproject.toml"
+        if path.is_file():
+            try:
+                table = tomllib.loads(path.read_text("utf-8")).get("tool", {}).get("lima", {})
+            except (OSError, ValueError):
+                return {}
+            unknown = sorted(set(table) - set(known))
+            if unknown:
+                raise ConfigError(f"{path}: unknown option {unknown[0]!r} in [tool.lima]")
+            return dict(table)
+    return {}

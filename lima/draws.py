@@ -1,0 +1,233 @@
+"""Traced generators: handles on NumPy's own, whose draws are steps of the lineage (D11)."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from lima.calls import LIFT, barrier, plain, result
+from lima.errors import NotCanonical
+from lima.frame import active
+from lima.handle import Handle
+from lima.node import Node, Ref, Spec, resolve
+from lima.op import OPS, BindError, bind
+from lima.ops.random import METHODS, draw, set_state, state_of
+from lima.runtime import OUTPUT, Value, current, force, own
+from lima.stats import Outcome, outcome_row
+
+_FIRST, _SECOND = (Spec(OUTPUT, (("index", k),)) for k in (0, 1))
+
+KEEP_SECONDS = 200e-6
+"""A draw is kept only if it took this long: keeping costs reading and later setting the state."""
+
+
+class TracedGenerator:
+    """A `numpy.random.Generator` or `RandomState` whose draws are traced.
+
+    It draws from the generator that it wraps, so values and stream are NumPy's, and whoever else
+    holds the plain generator sees it advance. Its state is a lineage value: a draw takes a state
+    in and gives a state out, so equal seeds have equal lineage. Draws inside traced code give
+    `lima.Array`s; outside of it, what NumPy gives.
+    """
+
+    def __init__(self, generator: Any, node: Node | None = None) -> None:
+        frame = active()
+        self._always = frame is not None and frame.namespace
+        self._generator = generator
+        self._node = node
+        self._interface = (
+            "RandomState" if isinstance(generator, np.random.RandomState) else "Generator"
+        )
+
+    def state_node(self) -> Node:
+        """The lineage of the present state; a state of unknown origin is recorded as it is."""
+        if self._node is None:
+            state = state_of(self._generator)
+            row = OPS["generator"]
+            self._node = Node(Spec(row.name, (("state", state),), 0, row.version))
+        return self._node
+
+    def seed(self, seed: Any = None) -> None:
+        """Seed a RandomState again."""
+        self._generator.seed(plain(seed))
+        self._node = None if seed is None else _seed_node("RandomState", seed)
+        frame = active()
+        if frame is not None:
+            frame.refuse("it seeds a generator")
+
+    @property
+    def bit_generator(self) -> Any:
+        """NumPy's bit generator; as it may be changed directly, lineage begins anew."""
+        self._node = None
+        frame = active()
+        if frame is not None:
+            frame.refuse("it reaches into the bit generator")
+        return self._generator.bit_generator
+
+    def advanced(self) -> None:
+        """Called after each draw."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        found = getattr(self._generator, name)
+        if name in METHODS[self._interface] and (self._always or active() is not None):
+            return _Method(self, name)
+        if not callable(found):
+            return found
+        return _Untraced(self, found)
+
+    def __repr__(self) -> str:
+        return f"<traced {self._generator!r}>"
+
+
+class GlobalGenerator(TracedGenerator):
+    """The legacy generator behind `np.random.rand` and kin, from which plain code may draw too."""
+
+    _seen: tuple[int, bytes] | None = None
+
+    def state_node(self) -> Node:
+        if self._node is not None and self._seen != self._present():
+            self._node = None
+        return super().state_node()
+
+    def advanced(self) -> None:
+        self._seen = self._present()
+
+    def seed(self, seed: Any = None) -> None:
+        super().seed(seed)
+        self._seen = self._present()
+
+    def _present(self) -> tuple[int, bytes]:
+        state = self._generator.get_state(legacy=False)["state"]
+        return int(state["pos"]), state["key"].tobytes()
+
+
+class _Untraced:
+    """A method without a row, or called outside of traced code: NumPy's, and the history ends."""
+
+    def __init__(self, owner: TracedGenerator, method: Any) -> None:
+        self.owner = owner
+        self.method = method
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.owner._node = None
+        if active() is None:
+            return self.method(*plain(args), **plain(kwargs))
+        return barrier(self.method, args, kwargs, "no row")
+
+
+class _Method:
+    """A traced method, bound to its generator."""
+
+    __slots__ = ("name", "owner")
+
+    def __init__(self, owner: TracedGenerator, name: str) -> None:
+        self.owner = owner
+        self.name = name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        owner, row = self.owner, OPS[f"{self.owner._interface}.{self.name}"]
+        state = Value(owner.state_node(), owner._generator)
+        out = kwargs.pop("out", None)
+        if self.name == "shuffle" and args and not isinstance(args[0], Handle):
+            return _Untraced(owner, getattr(owner._generator, "shuffle"))(*args, **kwargs)
+        if row.operands == ("state",) and "size" in row.params and self.name in ("rand", "randn"):
+            args = (tuple(int(n) for n in args),)
+        try:
+            inputs, spec = bind(row, (state, *args), kwargs, _STATE_LIFT)
+        except (BindError, NotCanonical):
+            return _Untraced(owner, getattr(owner._generator, self.name))(*args, **kwargs)
+        found = result(_drawn(owner, self.name, spec, inputs), row)
+        if self.name == "shuffle":
+            args[0][...] = found
+            return None
+        if out is not None:
+            out[...] = found
+            return out
+        return found
+
+
+class _StateLift(type(LIFT)):  # type: ignore[misc]
+    def operand(self, x: Any) -> Any:
+        return x if isinstance(x, Value) else super().operand(x)
+
+
+_STATE_LIFT = _StateLift()
+
+
+def _drawn(owner: TracedGenerator, method: str, spec: Spec, inputs: list[Any]) -> Value:
+    """The drawn value; the generator stands afterwards where NumPy's would."""
+    frame = active()
+    if frame is not None:
+        frame.draws_from(owner._generator)
+    here = current()
+    node = Node(spec, tuple([i.node if isinstance(i, Value) else i for i in inputs]))
+    entry = here.cache.get(node.digest) if here.reuses else None
+    if entry is not None:
+        found, state = entry.value
+        set_state(owner._generator, state)
+        outcome, seconds, kept = Outcome.HIT, entry.seconds, True
+    else:
+        data = [force(i) if isinstance(i, Value) else i for i in inputs]
+        start = perf_counter()
+        params = {k: resolve(v, data) for k, v in spec.params}
+        npos = len(data) if spec.npos is None else spec.npos
+        found = own(draw(owner._generator, method, tuple(data[1:npos]), params), data)
+        outcome, seconds, kept = Outcome.COMPUTED, perf_counter() - start, False
+        if seconds > KEEP_SECONDS and here.reuses:
+            pair = (found, state_of(owner._generator))
+            kept = here.cache.put(node.digest, pair, seconds=seconds, height=node.height)
+    owner._node = Node(_SECOND, (node,))
+    owner.advanced()
+    value = Value(Node(_FIRST, (node,)), found)
+    value.shared = kept
+    value.node.outcome = outcome_row(outcome, seconds)
+    return value
+
+
+# --------------------------------------------------------------------------- making generators
+
+
+def default_rng(seed: Any = None) -> Any:
+    """`np.random.default_rng` inside traced code: without a seed, the entropy drawn is recorded."""
+    if isinstance(seed, TracedGenerator):
+        return seed
+    return _make("default_rng", np.random.default_rng, seed)
+
+
+def random_state(seed: Any = None) -> Any:
+    """`np.random.RandomState` inside traced code."""
+    return _make("RandomState", np.random.RandomState, seed)
+
+
+def _make(name: str, maker: Any, seed: Any) -> TracedGenerator:
+    frame = active()
+    if seed is None:
+        if frame is not None:
+            frame.refuse("it draws unseeded random numbers")
+        seed = np.random.SeedSequence().entropy
+        if name == "RandomState":
+            seed = int(seed) % 2**32
+    generator = maker(plain(seed))
+    node = _seed_node(name, seed)
+    made = TracedGenerator(generator, node)
+    if frame is not None:
+        frame.generators.add(id(generator))
+    return made
+
+
+def _seed_node(name: str, seed: Any) -> Node | None:
+    """The lineage of a generator made from `seed`; None where the seed has no encoding."""
+    inputs: tuple[Node, ...] = ()
+    param = seed
+    if isinstance(seed, (Handle, np.ndarray)):
+        inputs, param = (LIFT.operand(seed).node,), Ref(0)
+    try:
+        spec = Spec(name, (("seed", param),), 0, OPS[name].version)
+        _ = spec.prefix
+    except NotCanonical:
+        return None
+    return Node(spec, inputs)

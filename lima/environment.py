@@ -1,0 +1,97 @@
+"""The numeric environment: what can change the last bits of a result besides the program."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import sys
+from importlib import metadata
+
+import numpy as np
+import threadpoolctl
+from numpy.lib import introspect
+
+NUMERIC = ("numpy", "blas", "threads", "machine", "simd", "byteorder")
+"""The facts of `environment` that results depend on."""
+
+
+def environment() -> dict[str, str]:
+    """Versions of lima, Python, NumPy and BLAS, BLAS threads, machine, SIMD targets, byte order.
+
+    Takes some tens of microseconds after the first call; neither SciPy nor Numba is imported.
+
+    >>> facts = environment()
+    >>> facts["numpy"] == np.__version__, set(NUMERIC) <= set(facts)
+    (True, True)
+    """
+    facts = dict(_fixed())
+    facts["threads"] = _threads()
+    return facts
+
+
+def differences(then: dict[str, str], now: dict[str, str]) -> list[str]:
+    """What differs between two environments and can change bits, as "numpy 2.0.1, now 2.1.0".
+
+    A fact that `then` does not have counts as equal.
+
+    >>> differences({"threads": "2", "lima": "1"}, {"threads": "4", "lima": "2"})
+    ['threads 2, now 4']
+    """
+    return [
+        f"{key} {then[key]}, now {now.get(key, 'unknown')}"
+        for key in NUMERIC
+        if key in then and then[key] != now.get(key)
+    ]
+
+
+@functools.cache
+def _fixed() -> dict[str, str]:
+    return {
+        "lima": _version(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "blas": _blas(),
+        "threads": "",
+        "machine": f"{platform.system()} {platform.machine()}",
+        "simd": _simd(),
+        "byteorder": sys.byteorder,
+    }
+
+
+def _version() -> str:
+    try:
+        return metadata.version("lima-lineage")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+@functools.cache
+def _controller() -> threadpoolctl.ThreadpoolController:
+    return threadpoolctl.ThreadpoolController()
+
+
+def _library() -> dict[str, object] | None:
+    """The BLAS that NumPy calls. SciPy may have loaded one of its own beside it."""
+    found = [info for info in _controller().info() if info["user_api"] == "blas"]
+    found.sort(key=lambda info: "scipy.libs" in info["filepath"])
+    return found[0] if found else None
+
+
+def _blas() -> str:
+    library = _library()
+    if library is None:
+        built = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+        return f"{built.get('name', 'unknown')} {built.get('version', '')}".strip()
+    words = (library["internal_api"], library["version"], library.get("architecture"))
+    return " ".join(str(word) for word in words if word)
+
+
+def _threads() -> str:
+    library = _library()
+    return "unknown" if library is None else str(library["num_threads"])
+
+
+def _simd() -> str:
+    """The instruction sets that NumPy chose for typical loops on this processor."""
+    loops = introspect.opt_func_info("^(add|exp|sin)$").values()
+    return " ".join(sorted({loop["current"] for by_type in loops for loop in by_type.values()}))

@@ -1,0 +1,55 @@
+"""The traced call that is running: what it may hand back, and why its result must not be kept."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any
+
+
+class Frame:
+    """State of one call of a traced function.
+
+    outer        the frame of the call that called it, or None
+    refusal      why this call is not reusable as a whole; None while it is
+    namespace    it is one call of a function of `lima.numpy`, not of a user's function
+    generators   ids of generator handles that entered as arguments or were made inside
+    """
+
+    __slots__ = ("generators", "namespace", "outer", "refusal")
+
+    def __init__(self, outer: Frame | None, namespace: bool = False) -> None:
+        self.outer = outer
+        self.namespace = namespace
+        self.refusal: str | None = None
+        self.generators: set[int] = set()
+
+    def refuse(self, why: str) -> None:
+        """The call, and all that called it, did something that a hit could not repeat."""
+        frame: Frame | None = self
+        while frame is not None:
+            if frame.refusal is None:
+                frame.refusal = why
+            frame = frame.outer
+
+    def draws_from(self, generator: Any) -> None:
+        """A draw advances a generator; every call that does not know it cannot be repeated."""
+        frame: Frame | None = self
+        while frame is not None and id(generator) not in frame.generators:
+            if frame.refusal is None:
+                frame.refusal = "it draws from a generator that is neither argument nor its own"
+            frame = frame.outer
+
+
+_frame: ContextVar[Frame | None] = ContextVar("lima_frame", default=None)
+
+
+def active() -> Frame | None:
+    """The innermost traced call in this thread and context, or None."""
+    return _frame.get()
+
+
+def refuse(why: str) -> None:
+    """Note on the running traced call, if there is one, that it is not reusable as a whole."""
+    frame = _frame.get()
+    if frame is not None:
+        frame.refuse(why)

@@ -1,0 +1,112 @@
+"""What a user's array variable is: a handle that points to a value and can be re-pointed (D6).
+
+A view is a handle with a base handle and the path of view operations that lead to it. It is
+derived anew when its base has moved on, which is how a write through one is seen by all.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import numpy as np
+
+from lima.errors import InternalError
+from lima.node import Spec, leaf
+from lima.op import OPS, evaluate
+from lima.runtime import Foreign, Pending, Value, apply, force
+
+
+class Handle:
+    """The fields of `lima.Array`; see there."""
+
+    __slots__ = ("__weakref__", "_base", "_locked", "_path", "_value")
+
+    _value: Value
+    _base: Handle | None
+    _path: tuple[Spec, ...]
+
+    def __init_subclass__(cls) -> None:
+        global _class
+        _class = cls
+
+
+_class: type[Handle] = Handle
+
+
+def handle(value: Value) -> Any:
+    """A new handle on `value`."""
+    made = object.__new__(_class)
+    made._value = value
+    made._base = None
+    made._path = ()
+    if type(value) is Pending:
+        value.handle = weakref.ref(made)
+    return made
+
+
+def view_handle(value: Value, base: Handle, spec: Spec) -> Any:
+    """A handle on a view, `spec` of `base`."""
+    made = handle(value)
+    made._base = root_of(base)
+    made._path = (*base._path, spec)
+    if OPS[spec.op].readonly or locked(base):
+        made._locked = True
+    return made
+
+
+def root_of(a: Handle) -> Handle:
+    """The handle that owns the elements of `a`: its base, or itself."""
+    return a if a._base is None else a._base
+
+
+def locked(a: Handle) -> bool:
+    """Whether NumPy would refuse to write through this array."""
+    return getattr(a, "_locked", False)
+
+
+def value_of(a: Handle) -> Value:
+    """The present value of `a`; a view whose base was written is derived again."""
+    base = a._base
+    if base is None or a._value.root is base._value:
+        return a._value
+    if base._base is base:
+        return _outside(a, base)
+    value = base._value
+    for spec in a._path:
+        value = apply(OPS[spec.op], spec, (value,))
+    if value.root is not base._value:
+        raise InternalError(f"the view {a._path!r} no longer shares memory with its base")
+    a._value = value
+    return value
+
+
+def release(a: Handle, data: Any) -> None:
+    """Hand the memory of `a` over to plain code: from now on `a` means the plain array `data`.
+
+    The handle becomes its own base, which sends every look at it through `_outside`.
+    """
+    a._base = a
+    a._path = ()
+    a._value = Foreign(leaf(np.zeros(0)), data)
+
+
+def is_outside(a: Handle) -> bool:
+    """Whether the memory of `a` belongs to plain code."""
+    base = a._base
+    return base is not None and base._base is base
+
+
+def _outside(a: Handle, base: Handle) -> Value:
+    """A leaf by content: plain code may have written the memory since the last look."""
+    data = base._value.data
+    for spec in a._path:
+        data = evaluate(OPS[spec.op], spec, (data,))
+    value = Foreign(leaf(data), data)
+    value.shared = True
+    return value
+
+
+def data_of(a: Handle) -> Any:
+    """The computed data of `a`: an ndarray that must not be written, or a NumPy scalar."""
+    return force(value_of(a))

@@ -1,0 +1,387 @@
+"""Lineage: what was computed from what, as immutable nodes with 128-bit content digests.
+
+A node never holds array data (design decision D5). Its digest is xxh3-128 over the byte encoding
+of `docs/digest.md`; two nodes with equal digests stand for equal bits in one numeric environment.
+All walks are iterative: a chain of a million operations is an ordinary lineage.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from xxhash import xxh3_128_digest
+
+from lima.errors import NotCanonical
+
+ENCODING_VERSION = 1
+"""Version of the byte encoding; it begins every digest, so a change forgets old digests."""
+
+LEAF = "leaf"
+"""Name of the operation of a node whose bytes came from outside."""
+
+Param = Any
+"""A canonical parameter: see `encode` for the types that have an encoding."""
+
+
+class Ref:
+    """The place of input `index` of a node inside one of its parameters."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def __repr__(self) -> str:
+        return f"@{self.index}"
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Ref and other.index == self.index
+
+    def __hash__(self) -> int:
+        return hash((Ref, self.index))
+
+
+class Unique:
+    """Stands for an object without canonical encoding: its digest equals no other (a sure miss)."""
+
+    __slots__ = ("token", "what")
+
+    def __init__(self, what: str = "object", token: bytes | None = None) -> None:
+        self.what = what
+        self.token = os.urandom(16) if token is None else token
+
+    def __repr__(self) -> str:
+        return f"unique({self.what!r}, {self.token.hex()!r})"
+
+
+# --------------------------------------------------------------------------- byte encoding
+
+_u32 = struct.Struct("<I").pack
+_f64 = struct.Struct("<d").pack
+_c128 = struct.Struct("<dd").pack
+
+
+def _encode_int(x: int) -> bytes:
+    raw = x.to_bytes((x.bit_length() + 8) // 8, "little", signed=True)
+    return b"i" + _u32(len(raw)) + raw
+
+
+def _encode_text(tag: bytes, raw: bytes) -> bytes:
+    return tag + _u32(len(raw)) + raw
+
+
+def _encode_items(tag: bytes, items: Iterable[Param]) -> bytes:
+    parts = [encode(item) for item in items]
+    return tag + _u32(len(parts)) + b"".join(parts)
+
+
+def _encode_dict(x: dict[Any, Any]) -> bytes:
+    parts = sorted(encode(k) + encode(v) for k, v in x.items())
+    return b"{" + _u32(len(parts)) + b"".join(parts)
+
+
+def dtype_text(dtype: np.dtype[Any]) -> str:
+    """The spelling of `dtype` that identifies it: byte order, kind, size, fields, offsets, units.
+
+    >>> dtype_text(np.dtype("float64")), dtype_text(np.dtype([("a", "<i2"), ("b", "f4", (2,))]))
+    ('<f8', "[('a', '<i2'), ('b', '<f4', (2,))]")
+    """
+    if dtype.hasobject:
+        raise NotCanonical(f"dtype {dtype} holds Python objects, whose bytes are only addresses")
+    if dtype.metadata:
+        raise NotCanonical(f"dtype {dtype} carries metadata, which has no canonical encoding")
+    try:
+        if dtype.subdtype is not None:
+            return str((dtype.base.str, dtype.shape))
+        text = dtype.str if dtype.names is None else str(dtype.descr)
+        same = np.dtype(text if dtype.names is None else dtype.descr) == dtype
+    except (TypeError, ValueError):
+        same = False
+    if not same:
+        raise NotCanonical(f"dtype {dtype} is not spelled by its own description")
+    return text
+
+
+def _encode_scalar(x: np.generic) -> bytes:
+    return b"n" + encode(dtype_text(x.dtype)) + _encode_text(b"b", x.tobytes())
+
+
+def layout_of(a: np.ndarray[Any, Any]) -> str | tuple[int, ...]:
+    """Memory order of `a`: "C", "F", or its strides in bytes.
+
+    Kernels look at strides (a BLAS call with another leading dimension may round differently), so
+    the layout is part of a leaf's digest.
+
+    >>> layout_of(np.zeros((3, 4))), layout_of(np.zeros((3, 4)).T), layout_of(np.zeros((3, 4))[:, ::2])
+    ('C', 'F', (32, 16))
+    """
+    flags = a.flags
+    if flags.c_contiguous:
+        return "C"
+    return "F" if flags.f_contiguous else a.strides
+
+
+def content_bytes(a: np.ndarray[Any, Any]) -> Any:
+    """A C-contiguous buffer of the elements of `a`: its own memory where that is possible."""
+    if a.flags.c_contiguous:
+        flat = a
+    else:
+        flat = a.T if a.flags.f_contiguous else np.ascontiguousarray(a)
+    return flat.reshape(-1).view(np.uint8) if flat.dtype.itemsize and flat.size else b""
+
+
+def _encode_array(x: np.ndarray[Any, Any]) -> bytes:
+    head = encode((dtype_text(x.dtype), x.shape, layout_of(x)))
+    return b"a" + head + xxh3_128_digest(content_bytes(x))
+
+
+ENCODERS: dict[type, Callable[[Any], bytes]] = {
+    type(None): lambda x: b"N",
+    bool: lambda x: b"T" if x else b"F",
+    int: _encode_int,
+    float: lambda x: b"f" + _f64(x),
+    complex: lambda x: b"c" + _c128(x.real, x.imag),
+    str: lambda x: _encode_text(b"s", x.encode("utf-8", "surrogatepass")),
+    bytes: lambda x: _encode_text(b"b", x),
+    tuple: lambda x: _encode_items(b"(", x),
+    list: lambda x: _encode_items(b"[", x),
+    dict: _encode_dict,
+    slice: lambda x: b":" + encode(x.start) + encode(x.stop) + encode(x.step),
+    type(Ellipsis): lambda x: b".",
+    Ref: lambda x: b"@" + _u32(x.index),
+    Unique: lambda x: b"u" + x.token,
+    np.ndarray: _encode_array,
+}
+
+
+def encode(x: Param) -> bytes:
+    """The canonical bytes of a parameter or literal.
+
+    Types are told apart (`1`, `1.0`, `True` and `np.float64(1)` differ, as NEP 50 treats them
+    differently), floats go by their bits (so `-0.0` is not `0.0` and NaN equals itself).
+    Raises NotCanonical for a type without an encoding.
+
+    >>> encode(1) != encode(1.0) != encode(True)
+    True
+    """
+    encoder = ENCODERS.get(type(x))
+    if encoder is not None:
+        return encoder(x)
+    if isinstance(x, np.generic):
+        return _encode_scalar(x)
+    if isinstance(x, np.dtype):
+        return b"d" + encode(dtype_text(x))
+    if isinstance(x, type) and issubclass(x, np.generic):
+        return b"d" + encode(dtype_text(np.dtype(x)))
+    raise NotCanonical(f"{type(x).__module__}.{type(x).__qualname__} has no canonical encoding")
+
+
+# --------------------------------------------------------------------------- specs and nodes
+
+
+class Spec:
+    """One operation with its parameters; `prefix` is the part of the digest that they decide.
+
+    The first `npos` inputs are passed by position; the others stand where a `Ref` names them. `out` is the
+    place of the input whose memory the call writes, if it writes one. Asking for the prefix of a
+    spec with a parameter that has no encoding raises NotCanonical.
+    """
+
+    __slots__ = ("_prefix", "npos", "op", "out", "params", "version")
+
+    def __init__(
+        self,
+        op: str,
+        params: tuple[tuple[str, Param], ...] = (),
+        npos: int | None = None,
+        version: int = 1,
+    ) -> None:
+        self.op = op
+        self.params = params
+        self.npos = npos
+        self.version = version
+        self.out: Ref | None = self.get("out") if params else None
+        self._prefix: bytes | None = None
+
+    @property
+    def prefix(self) -> bytes:
+        """The bytes that begin the digest of every node of this spec."""
+        if self._prefix is None:
+            self._prefix = (
+                b"lima"
+                + bytes((ENCODING_VERSION,))
+                + encode(self.op)
+                + _u32(self.version)
+                + encode(self.params)
+            )
+        return self._prefix
+
+    def get(self, name: str, default: Param = None) -> Param:
+        """The value of parameter `name`, or `default` where it is not given."""
+        for key, value in self.params:
+            if key == name:
+                return value
+        return default
+
+    def __repr__(self) -> str:
+        inner = ", ".join(f"{k}={v!r}" for k, v in self.params)
+        return f"{self.op}({inner})"
+
+
+class Node:
+    """One step of a lineage: a spec applied to inputs (nodes, or literals with an encoding).
+
+    `digest` and `height` are computed when first asked for. `outcome` says how the value was got in
+    this process (see `lima.explain`); it is no part of the identity. `name` is the name of a leaf.
+    """
+
+    __slots__ = ("_digest", "_height", "inputs", "name", "outcome", "spec")
+
+    def __init__(self, spec: Spec, inputs: tuple[Any, ...] = ()) -> None:
+        self.spec = spec
+        self.inputs = inputs
+        self._digest: bytes | None = None
+        self._height = 0
+        self.outcome: Any = None
+        self.name: str | None = None
+
+    @property
+    def digest(self) -> bytes:
+        """16 bytes that identify the computation."""
+        return self._digest or _finish(self)
+
+    @property
+    def height(self) -> int:
+        """1 + the largest height of an input; leaves have height 1."""
+        if self._digest is None:
+            _finish(self)
+        return self._height
+
+    @property
+    def is_leaf(self) -> bool:
+        return self.spec.op == LEAF
+
+    def __repr__(self) -> str:
+        label = f" {self.name!r}" if self.name else ""
+        return f"<Node {self.spec!r}{label} of {len(self.inputs)} inputs>"
+
+
+def _finish(root: Node) -> bytes:
+    """Fill in digest and height of `root` and of every ancestor that lacks them."""
+    stack = [root]
+    while stack:
+        node = stack[-1]
+        if node._digest is not None:
+            stack.pop()
+            continue
+        parts = [node.spec.prefix]
+        height = 0
+        waiting = False
+        for item in node.inputs:
+            if type(item) is Node:
+                digest = item._digest
+                if digest is None:
+                    stack.append(item)
+                    waiting = True
+                else:
+                    parts.append(b"#")
+                    parts.append(digest)
+                    if item._height > height:
+                        height = item._height
+            elif not waiting:
+                parts.append(encode(item))
+        if not waiting:
+            node._height = height + 1
+            node._digest = xxh3_128_digest(b"".join(parts))
+            stack.pop()
+    assert root._digest is not None
+    return root._digest
+
+
+def leaf(a: np.ndarray[Any, Any] | np.generic, name: str | None = None) -> Node:
+    """The node of an array that came from outside, identified by all of its bytes.
+
+    dtype, shape, memory order and every element enter the digest; nothing is sampled. An array
+    of Python objects has no canonical bytes: it gets an identity of its own (a sure miss).
+
+    >>> leaf(np.zeros(3)).digest == leaf(np.zeros(3)).digest != leaf(np.zeros((3, 1))).digest
+    True
+    """
+    scalar = isinstance(a, np.generic)
+    arr: np.ndarray[Any, Any] = np.asarray(a)
+    try:
+        kind = dtype_text(arr.dtype)
+        content = xxh3_128_digest(content_bytes(arr))
+    except NotCanonical:
+        kind, content = str(arr.dtype), Unique("object array").token
+    layout: Param = "scalar" if scalar else layout_of(arr)
+    node = Node(Spec(LEAF, (("dtype", kind), ("shape", arr.shape), ("layout", layout))))
+    node._digest = xxh3_128_digest(node.spec.prefix + content)
+    node._height = 1
+    node.name = name
+    return node
+
+
+def leaf_with(
+    digest: bytes, dtype: str, shape: tuple[int, ...], layout: Param, name: str | None = None
+) -> Node:
+    """A leaf known by its digest alone, as a log records it."""
+    node = Node(Spec(LEAF, (("dtype", dtype), ("shape", shape), ("layout", layout))))
+    node._digest = digest
+    node._height = 1
+    node.name = name
+    return node
+
+
+def topological(roots: Iterable[Node]) -> Iterator[Node]:
+    """Every ancestor of `roots` and the roots, inputs before users, each object once."""
+    seen: set[int] = set()
+    for root in roots:
+        stack: list[tuple[Node, Iterator[Any]]] = [(root, iter(root.inputs))]
+        if id(root) in seen:
+            continue
+        seen.add(id(root))
+        while stack:
+            node, rest = stack[-1]
+            for item in rest:
+                if type(item) is Node and id(item) not in seen:
+                    seen.add(id(item))
+                    stack.append((item, iter(item.inputs)))
+                    break
+            else:
+                stack.pop()
+                yield node
+
+
+def count_nodes(roots: Iterable[Node]) -> int:
+    """Number of distinct nodes in the lineage of `roots`."""
+    return sum(1 for _ in topological(roots))
+
+
+def refs_in(value: Param) -> Iterator[Ref]:
+    """The input places inside a parameter, in order."""
+    if type(value) is Ref:
+        yield value
+    elif type(value) in (tuple, list):
+        yield from itertools.chain.from_iterable(map(refs_in, value))
+    elif type(value) is dict:
+        yield from itertools.chain.from_iterable(map(refs_in, value.values()))
+
+
+def resolve(value: Param, inputs: tuple[Any, ...] | list[Any]) -> Any:
+    """`value` with every `Ref` replaced by the input that it names."""
+    kind = type(value)
+    if kind is Ref:
+        return inputs[value.index]
+    if kind is tuple:
+        return tuple(resolve(item, inputs) for item in value)
+    if kind is list:
+        return [resolve(item, inputs) for item in value]
+    if kind is dict:
+        return {key: resolve(item, inputs) for key, item in value.items()}
+    return value

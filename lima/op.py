@@ -1,0 +1,329 @@
+"""The row type of the operation table, and the table.
+
+Everything that lima knows of an operation stands in its row (`lima/ops/`): the NumPy spellings,
+the kernel, how calls are bound to inputs and parameters, when it may wait, how source text is
+written. No other module names an operation. Adding an operation is adding a row.
+"""
+
+from __future__ import annotations
+
+import enum
+import inspect
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lima.errors import InternalError, NotCanonical
+from lima.node import Ref, Spec, resolve
+
+MISSING: Any = inspect.Parameter.empty
+
+Meta = tuple[tuple[int, ...], np.dtype[Any]]
+"""Shape and dtype of a result that has not been computed."""
+
+
+class Kind(enum.Enum):
+    """How an operation is run (design decision D4)."""
+
+    VIEW = "view"  # shares memory with its first input; costs nothing
+    LIGHT = "light"  # elementwise or layout: waits until needed when its result is large
+    HEAVY = "heavy"  # probes the cache and runs at the call
+    EFFECT = "effect"  # runs at the call and is never kept (small draws, pass-through)
+
+
+class BindError(TypeError):
+    """The call does not fit the row; NumPy itself is asked, and answers or raises."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Op:
+    """One operation. `kernel(*operands, **params)` computes it on plain arrays.
+
+    name        opcode of the log, statistics and digests
+    kernel      plain NumPy computation; a NumPy function wherever one exists
+    calls       NumPy callables that mean this operation with these argument names
+    operands    names of the leading array arguments
+    params      names and defaults of the other arguments; a value equal to its default is left out
+    variadic    the first argument is a sequence of arrays
+    readonly    NumPy gives this view read-only
+    infer       shape and dtype of a result that waits; None where it must run at once
+    wrap        named-tuple type of a tuple result; `tuple` for a plain one; None for one array
+    aliasing    the kernel may look at whether two operands are one buffer
+    into        the argument that the call writes (`np.copyto`: "dst"); such a call re-points a handle
+    threads_state  method of a generator: operand 0 is its state, item 1 of the result the new one
+    source      writes the call as Python, given the texts of inputs and parameters
+    infix       Python operator with this meaning, for readable source
+    version     enters the digest: a changed kernel forgets old values
+    """
+
+    name: str
+    kernel: Callable[..., Any]
+    kind: Kind
+    calls: tuple[Any, ...] = ()
+    operands: tuple[str, ...] = ("a",)
+    params: dict[str, Any] = field(default_factory=dict)
+    variadic: bool = False
+    readonly: bool = False
+    infer: Callable[[Sequence[Any], Spec], Meta | None] | None = None
+    wrap: Any = None
+    aliasing: bool = False
+    into: str | None = None
+    threads_state: str | None = None
+    source: Callable[[list[str], dict[str, str]], str] | None = None
+    infix: str | None = None
+    version: int = 1
+    spec: Spec = field(init=False)
+    names: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "spec", Spec(self.name, version=self.version))
+        object.__setattr__(self, "names", self.operands + tuple(self.params))
+
+    def __repr__(self) -> str:
+        return f"<Op {self.name}>"
+
+
+OPS: dict[str, Op] = {}
+"""The operation table, by name."""
+
+CALLS: dict[Any, Op] = {}
+"""The operation that a NumPy callable spells."""
+
+
+def op(name: str, kernel: Callable[..., Any], kind: Kind = Kind.HEAVY, **facts: Any) -> Op:
+    """Add a row. `operands="a b"` names the leading array arguments.
+
+    Without `params` the other arguments and their defaults are read off `signature=`, a string as
+    in a `def` line, or off the kernel itself; without `calls` the kernel is its own spelling.
+    """
+    operands = tuple(facts.pop("operands", "a").split())
+    text = facts.pop("signature", None)
+    if "params" not in facts:
+        facts["params"] = _parameters(kernel, operands, text)
+    if "calls" not in facts:
+        facts["calls"] = (kernel,)
+    row = Op(name=name, kernel=kernel, kind=kind, operands=operands, **facts)
+    if name in OPS:
+        raise InternalError(f"two rows are named {name!r}")
+    OPS[name] = row
+    for call in row.calls:
+        if CALLS.setdefault(call, row) is not row:
+            raise InternalError(f"{call} is spelled by {CALLS[call].name!r} and by {name!r}")
+    return row
+
+
+def _parameters(kernel: Any, operands: tuple[str, ...], text: str | None) -> dict[str, Any]:
+    if text is not None:
+        scope: dict[str, Any] = {"np": np, "MISSING": MISSING}
+        exec(f"def f({text}): pass", scope)  # rows are our own code, never input
+        signature = inspect.signature(scope["f"])
+    else:
+        signature = inspect.signature(kernel)
+    named = {k: p.default for k, p in signature.parameters.items()}
+    return {k: v for k, v in named.items() if k not in operands}
+
+
+# --------------------------------------------------------------------------- binding
+
+
+def bind(row: Op, args: Sequence[Any], kwargs: dict[str, Any], lift: Lift) -> tuple[list[Any], Spec]:
+    """The inputs (lifted) and the spec of a call of `row`.
+
+    `lift.operand(x)` turns an array-like into a traced value or a literal; `lift.is_array(x)` says
+    whether a parameter must become an input. Raises BindError or NotCanonical when the call does
+    not fit the row; the caller then lets NumPy handle it.
+    """
+    if not kwargs and not row.variadic and len(args) == len(row.operands):
+        return [lift.operand(a) for a in args], row.spec
+    named = _by_name(row, args, kwargs)
+    inputs: list[Any] = []
+    rest = row.operands
+    if row.variadic:
+        items = named.pop(rest[0], MISSING)
+        if type(items) not in (tuple, list):
+            raise BindError(f"{row.name}: {rest[0]} is not a tuple or list of arrays")
+        inputs.extend(map(lift.operand, items))
+        rest = rest[1:]
+    positional = True
+    params: list[tuple[str, Any]] = []
+    npos = len(inputs)
+    for name in rest:
+        value = named.pop(name, MISSING)
+        if value is MISSING:
+            positional = False
+        elif positional:
+            inputs.append(lift.operand(value))
+            npos += 1
+        else:
+            raise BindError(f"{row.name}: {name} is given, an argument before it is not")
+    for name, default in row.params.items():
+        value = named.get(name, MISSING)
+        if value is MISSING or _is_default(value, default):
+            continue
+        params.append((name, _canonical(name, value, inputs, lift)))
+    if not params and npos == len(inputs):
+        return inputs, row.spec
+    spec = Spec(row.name, tuple(params), npos, row.version)
+    _ = spec.prefix  # raises NotCanonical here, before anything runs
+    return inputs, spec
+
+
+class Lift:
+    """What binding needs to know of traced arrays (the array layer has the one implementation)."""
+
+    def operand(self, x: Any) -> Any:
+        raise NotImplementedError
+
+    def is_array(self, x: Any) -> bool:
+        raise NotImplementedError
+
+
+def _by_name(row: Op, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    if len(args) > len(row.names):
+        raise BindError(f"{row.name}: {len(args)} positional arguments")
+    named = dict(zip(row.names, args, strict=False))
+    for name, value in kwargs.items():
+        if name in named or name not in row.names:
+            raise BindError(f"{row.name}: argument {name!r}")
+        named[name] = value
+    return named
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    if value is default:
+        return True
+    kind = type(value)
+    return kind is type(default) and kind in (bool, int, float, str, tuple) and value == default
+
+
+def _dtype(value: Any) -> Any:
+    return None if value is None else np.dtype(value)
+
+
+def _axis(value: Any) -> Any:
+    if value is None:
+        return None
+    if type(value) in (tuple, list):
+        return tuple(operator.index(v) for v in value)
+    return operator.index(value)
+
+
+NORMAL_FORMS: dict[str, Callable[[Any], Any]] = {"dtype": _dtype, "axis": _axis}
+"""Parameters with several spellings of one meaning, by their name in NumPy's signatures."""
+
+
+def _canonical(name: str, value: Any, inputs: list[Any], lift: Lift) -> Any:
+    normal = NORMAL_FORMS.get(name)
+    if normal is not None and not lift.is_array(value):
+        try:
+            return normal(value)
+        except TypeError as error:
+            raise BindError(str(error)) from None
+    return reference(value, inputs, lift)
+
+
+def reference(value: Any, inputs: list[Any], lift: Lift) -> Any:
+    """`value` with every array inside replaced by a `Ref` to a new input."""
+    if lift.is_array(value):
+        inputs.append(lift.operand(value))
+        return Ref(len(inputs) - 1)
+    kind = type(value)
+    if kind in (tuple, list):
+        return kind(reference(v, inputs, lift) for v in value)
+    if kind is dict:
+        return {k: reference(v, inputs, lift) for k, v in value.items()}
+    if isinstance(value, type) and issubclass(value, np.generic):
+        return np.dtype(value)
+    if isinstance(value, (tuple, list, dict)):
+        raise NotCanonical(f"{kind.__name__} is a subclass of a container")
+    return value
+
+
+# --------------------------------------------------------------------------- evaluation
+
+
+def evaluate(row: Op, spec: Spec, data: Sequence[Any], buffer: Any = None) -> Any:
+    """Run the kernel of `row` on plain data. The only place where a kernel is called.
+
+    A call that writes (`into` rows, `out=`) writes into `buffer`, which must hold the written
+    operand's elements and be private; without one, into a private copy. Its result is that buffer.
+    """
+    if row.aliasing:
+        data = _apart(spec, data)
+    if row.into is not None:
+        target = clone(data[0]) if buffer is None else buffer
+        data = [target, *data[1:]]
+        result = _run(row, spec, data, {})
+        return target if result is None or row.wrap is None else (target, result)
+    if not spec.params:
+        return row.kernel(data) if row.variadic else row.kernel(*data)
+    return _run(row, spec, data, {}) if spec.out is None else _run_out(row, spec, data, buffer)
+
+
+def _run(row: Op, spec: Spec, data: Sequence[Any], extra: dict[str, Any]) -> Any:
+    kwargs = {k: resolve(v, data) for k, v in spec.params if k != "alias"}
+    kwargs.update(extra)
+    npos = len(data) if spec.npos is None else spec.npos
+    if row.variadic:
+        return row.kernel(data[:npos], **kwargs)
+    return row.kernel(*data[:npos], **kwargs)
+
+
+def _run_out(row: Op, spec: Spec, data: Sequence[Any], buffer: Any) -> Any:
+    if buffer is None:
+        # where= leaves some elements as they are, so the copy must hold them
+        buffer = clone(data[spec.out.index], fill=spec.get("where") is not None)
+    _run(row, spec, data, {"out": buffer})
+    return buffer
+
+
+def owner(a: Any) -> Any:
+    """The object that owns the memory of array `a`."""
+    base = getattr(a, "base", None)
+    while base is not None:
+        a, base = base, getattr(base, "base", None)
+    return a
+
+
+def clone(a: np.ndarray[Any, Any], fill: bool = True) -> np.ndarray[Any, Any]:
+    """A private array with the dtype, shape and strides of `a` (and its elements, if `fill`)."""
+    if a.flags.c_contiguous or a.flags.f_contiguous or a.size == 0:
+        return a.copy(order="K") if fill else np.empty_like(a, order="K", subok=False)
+    span = sum(abs(s) * (n - 1) for s, n in zip(a.strides, a.shape, strict=True)) + a.itemsize
+    start = sum(-s * (n - 1) for s, n in zip(a.strides, a.shape, strict=True) if s < 0)
+    memory = np.empty(span, dtype=np.uint8)
+    if 0 in a.strides:
+        memory[:] = 0
+    out: np.ndarray[Any, Any] = np.ndarray(a.shape, a.dtype, memory, start, a.strides)
+    if fill:
+        out[...] = a
+    return out
+
+
+def _apart(spec: Spec, data: Sequence[Any]) -> Sequence[Any]:
+    """Operands that the plain program holds in different buffers must not meet in one.
+
+    BLAS-backed kernels take a symmetric path, with other rounding, when two operands are one
+    buffer; a cache hit could otherwise make one buffer of two.
+    """
+    if spec.get("alias"):
+        return data
+    arrays = [d for d in data if type(d) is np.ndarray]
+    if len(arrays) < 2 or len({id(owner(d)) for d in arrays}) == len(arrays):
+        return data
+    seen: set[int] = set()
+    apart: list[Any] = []
+    for d in data:
+        if type(d) is np.ndarray and id(owner(d)) in seen:
+            d = clone(d)
+        seen.add(id(owner(d)))
+        apart.append(d)
+    return apart
+
+
+def names_of(rows: Iterable[Op]) -> list[str]:
+    """Sorted names of `rows`, for messages and tables."""
+    return sorted(row.name for row in rows)

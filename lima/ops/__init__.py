@@ -1,0 +1,21 @@
+"""The operation table: one row per operation, grouped by what the operations do."""
+
+from lima.ops import (
+    creation,
+    elementwise,
+    index,
+    linalg,
+    mutation,
+    random,
+    reduction,
+    sorting,
+    structure,
+)
+from lima.ops.methods import METHODS
+from lima.ops.spelling import METADATA, SPELLINGS, spell
+
+__all__ = [
+    "METADATA", "METHODS", "SPELLINGS", "spell",
+    "creation", "elementwise", "index", "linalg", "mutation", "random", "reduction", "sorting",
+    "structure",
+]  # fmt: skip

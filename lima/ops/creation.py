@@ -1,0 +1,150 @@
+"""Rows of functions that make arrays from parameters, and of conversions to arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lima.op import OPS, Kind, op
+from lima.ops import infer
+from lima.ops.spelling import Args, Kwargs, Respelled, by_name, path, permitting, spelling, written
+
+LIGHT, VIEW = Kind.LIGHT, Kind.VIEW
+
+# --------------------------------------------------------------------------- constant fills
+
+FILL = "shape, dtype=None, order='C'"
+LIKE = "dtype=None, order='K', subok=True, shape=None"
+
+op("zeros", np.zeros, LIGHT, operands="", signature=FILL, infer=infer.filled)
+op("ones", np.ones, LIGHT, operands="", signature=FILL, infer=infer.filled)
+op(
+    "full",
+    np.full,
+    LIGHT,
+    operands="",
+    signature="shape, fill_value, dtype=None, order='C'",
+    infer=infer.full,
+)
+family((np.zeros_like, np.ones_like), LIGHT, signature=f"a, {LIKE}", infer=infer.like)
+op("full_like", np.full_like, LIGHT, signature=f"a, fill_value, {LIKE}", infer=infer.like)
+
+# What `np.empty` holds is not determined, and what is not determined can be neither reused nor
+# computed again. Zeros are one of the values that it may hold.
+op(
+    "empty",
+    np.zeros,
+    LIGHT,
+    operands="",
+    signature=FILL,
+    calls=(np.empty,),
+    infer=infer.filled,
+    source=written("np.zeros"),
+)
+op(
+    "empty_like",
+    np.zeros_like,
+    LIGHT,
+    operands="prototype",
+    signature=f"prototype, {LIKE}",
+    calls=(np.empty_like,),
+    infer=infer.like,
+    source=written("np.zeros_like"),
+)
+
+op(
+    "eye",
+    np.eye,
+    LIGHT,
+    operands="",
+    signature="N, M=None, k=0, dtype=float, order='C'",
+    infer=infer.eye,
+)
+op("identity", np.identity, LIGHT, operands="", signature="n, dtype=None", infer=infer.eye)
+op("tri", np.tri, LIGHT, operands="", signature="N, M=None, k=0, dtype=float", infer=infer.eye)
+
+# --------------------------------------------------------------------------- sequences, grids
+
+
+def _arange(*, bounds: Any, step: Any = 1, dtype: Any = None) -> Any:
+    return np.arange(*bounds, step=step, dtype=dtype)
+
+
+op(
+    "arange",
+    _arange,
+    LIGHT,
+    operands="",
+    signature="bounds, step=1, dtype=None",
+    calls=(np.arange,),
+    source=written("np.arange", "*bounds"),
+)
+
+
+@spelling(np.arange)
+def _respell_arange(args: Args, kwargs: Kwargs) -> Respelled:
+    """`bounds` is (stop,) or (start, stop): NumPy takes the dtype from those that are given."""
+    named = {k: v for k, v in kwargs.items() if k != "like"}
+    if named.pop("device", None) not in (None, "cpu") or not 1 <= len(args) <= 4:
+        return None, args, kwargs
+    bounds = args[:2]
+    if "stop" in named and len(args) == 1:
+        bounds = (*bounds, named.pop("stop"))
+    named = by_name(("step", "dtype"), args[2:], named)
+    if bounds[-1] is None:  # np.arange(3, None) is np.arange(3)
+        bounds = bounds[:-1]
+    return OPS["arange"], (), {"bounds": bounds, **named}
+
+
+# The ends may be arrays. The result is a tuple with retstep=True.
+op("linspace", np.linspace, LIGHT, operands="start stop", wrap=tuple)
+op("logspace", np.logspace, LIGHT, operands="start stop")
+op("geomspace", np.geomspace, LIGHT, operands="start stop")
+op("indices", np.indices, LIGHT, operands="", wrap=tuple)  # a tuple with sparse=True
+op("tril_indices", np.tril_indices, LIGHT, operands="", wrap=tuple)
+op("triu_indices", np.triu_indices, LIGHT, operands="", wrap=tuple)
+op("diag_indices", np.diag_indices, LIGHT, operands="", wrap=tuple)
+family((np.fft.fftfreq, np.fft.rfftfreq), LIGHT, operands="", signature="n, d=1.0")
+family((np.bartlett, np.blackman, np.hamming, np.hanning, np.kaiser), LIGHT, operands="")
+
+# --------------------------------------------------------------------------- conversions
+
+ARRAY = "object, dtype=None, order='K', subok=False, ndmin=0"
+
+op("array", np.array, LIGHT, operands="object", signature=ARRAY, infer=infer.array)
+# A list or tuple, nested, with arrays anywhere inside.
+op("nested", np.array, LIGHT, operands="", signature=ARRAY, calls=(), source=written("np.array"))
+# With copy=None or False the result may be the operand itself.
+op(
+    "array.view",
+    np.array,
+    VIEW,
+    operands="object",
+    signature=f"{ARRAY}, copy=True",
+    calls=(),
+    source=written("np.array"),
+)
+family((np.asarray, np.asanyarray), VIEW, signature="a, dtype=None, order=None, copy=None")
+family((np.ascontiguousarray, np.asfortranarray), VIEW, signature="a, dtype=None")
+op("require", np.require, VIEW, signature="a, dtype=None, requirements=None")
+
+
+@spelling(np.array)
+def _respell_array(args: Args, kwargs: Kwargs) -> Respelled:
+    named = {k: v for k, v in kwargs.items() if k != "like"}
+    if args and type(args[0]) in (list, tuple):
+        named.pop("copy", None)
+        return OPS["nested"], args, named
+    if "copy" not in named or named["copy"] is True:
+        named.pop("copy", None)
+        return OPS["array"], args, named
+    return OPS["array.view"], args, named
+
+
+# `like` chooses who answers, `device` has one value in NumPy.
+permitting(
+    np.zeros, np.ones, np.full, np.empty, np.zeros_like, np.ones_like, np.full_like,
+    np.empty_like, np.eye, np.identity, np.tri, np.linspace, np.asarray, np.asanyarray,
+    np.ascontiguousarray, np.asfortranarray, np.require, np.fft.fftfreq, np.fft.rfftfreq,
+)  # fmt: skip

@@ -1,0 +1,212 @@
+"""Rows of the universal functions and of other functions that work element by element."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lima.node import Spec
+from lima.op import CALLS, OPS, Kind, Meta, evaluate, op
+from lima.ops.spelling import Args, Kwargs, Respelled, path, spelling
+
+# --------------------------------------------------------------------------- inference
+
+_dtypes: dict[tuple[Any, ...], np.dtype[Any] | None] = {}
+
+
+def broadcast(inputs: Sequence[Any], spec: Spec) -> Meta | None:
+    """Meta of an elementwise result: shapes broadcast, dtype as NumPy's own loop says.
+
+    None (run at once) when the call has parameters, when a Python integer meets integers (whether
+    it fits decides about an error), or when NumPy refuses the operands.
+    """
+    if spec.params:
+        return None
+    shapes, key, weak, inexact = [], [spec.op], False, False
+    for item in inputs:
+        meta = getattr(item, "meta", None)
+        if meta is not None:
+            shapes.append(meta[0])
+            key.append(meta[1])
+            inexact |= meta[1].kind in "fc"
+        elif type(item) in (int, float, complex, bool):
+            key.append(type(item))
+            weak |= type(item) is int
+        else:
+            key.append(np.asarray(item).dtype)
+    if weak and not inexact:
+        return None
+    dtype = _loop_dtype(tuple(key), inputs, spec)
+    if dtype is None:
+        return None
+    first = shapes[0]
+    if all(s == first for s in shapes):
+        return first, dtype
+    try:
+        return np.broadcast_shapes(*shapes), dtype
+    except ValueError:
+        return None
+
+
+def inexact_only(inputs: Sequence[Any], spec: Spec) -> Meta | None:
+    """As `broadcast`, for functions that may raise on integers (`np.power` of negative ones)."""
+    meta = broadcast(inputs, spec)
+    return meta if meta is not None and meta[1].kind in "fc" else None
+
+
+def _loop_dtype(key: tuple[Any, ...], inputs: Sequence[Any], spec: Spec) -> np.dtype[Any] | None:
+    if key not in _dtypes:
+        one = [np.ones(1, i.meta[1]) if hasattr(i, "meta") else type(i)(1) for i in inputs]
+        try:
+            with np.errstate(all="ignore"):
+                _dtypes[key] = evaluate(OPS[spec.op], spec, one).dtype
+        except Exception:  # whatever NumPy refuses is run at once, where it raises for the user
+            _dtypes[key] = None
+    return _dtypes[key]
+
+
+# --------------------------------------------------------------------------- universal functions
+
+UFUNC_PARAMS = (
+    "out=None, where=True, casting='same_kind', order='K', dtype=None, subok=True, signature=None"
+)
+
+
+def ufunc(function: np.ufunc, infix: str | None = None, infer: Any = broadcast) -> None:
+    """The row of a universal function, and those of its methods."""
+    name = function.__name__
+    operands = " ".join(["x", "y", "z", "w"][: function.nin])
+    many = function.nout > 1
+    op(
+        name,
+        function,
+        Kind.LIGHT,
+        operands=operands,
+        signature=f"{operands.replace(' ', ', ')}, {UFUNC_PARAMS}",
+        infix=infix,
+        infer=None if many else infer,
+        wrap=tuple if many else None,
+    )
+    if function.nin == 2 and not many:
+        _methods(function, name)
+
+
+def _methods(function: np.ufunc, name: str) -> None:
+    for method, signature in {
+        "reduce": "array, axis=0, dtype=None, out=None, keepdims=False, initial=MISSING, where=True",
+        "accumulate": "array, axis=0, dtype=None, out=None",
+        "reduceat": "array, indices, axis=0, dtype=None, out=None",
+        "outer": "A, B, *, out=None, where=True, casting='same_kind', dtype=None",
+    }.items():
+        operands = {"reduceat": "array indices", "outer": "A B"}.get(method, "array")
+        op(f"{name}.{method}", getattr(function, method), operands=operands, signature=signature)
+    op(f"{name}.at", function.at, operands="a indices b", signature="a, indices, b", into="a")
+
+
+# arithmetic
+ufunc(np.add, "+")
+ufunc(np.subtract, "-")
+ufunc(np.multiply, "*")
+ufunc(np.divide, "/")
+ufunc(np.floor_divide, "//")
+ufunc(np.remainder, "%")
+ufunc(np.power, "**", inexact_only)
+for _row in (np.negative, np.positive, np.absolute, np.fabs, np.sign, np.reciprocal, np.square,
+             np.sqrt, np.cbrt, np.fmod, np.float_power, np.heaviside, np.hypot, np.conjugate,
+             np.copysign, np.nextafter, np.spacing, np.ldexp, np.signbit, np.gcd, np.lcm):  # fmt: skip
+    ufunc(_row, infer=inexact_only if _row in (np.reciprocal, np.float_power) else broadcast)
+for _row in (np.divmod, np.modf, np.frexp):
+    ufunc(_row)
+
+# exponentials, logarithms, trigonometry
+for _row in (np.exp, np.exp2, np.expm1, np.log, np.log2, np.log10, np.log1p, np.logaddexp,
+             np.logaddexp2, np.sin, np.cos, np.tan, np.arcsin, np.arccos, np.arctan, np.arctan2,
+             np.sinh, np.cosh, np.tanh, np.arcsinh, np.arccosh, np.arctanh, np.deg2rad, np.rad2deg,
+             np.degrees, np.radians):  # fmt: skip
+    ufunc(_row)
+
+# comparison and logic
+ufunc(np.equal, "==")
+ufunc(np.not_equal, "!=")
+ufunc(np.less, "<")
+ufunc(np.less_equal, "<=")
+ufunc(np.greater, ">")
+ufunc(np.greater_equal, ">=")
+for _row in (np.logical_and, np.logical_or, np.logical_xor, np.logical_not, np.maximum, np.minimum,
+             np.fmax, np.fmin, np.isfinite, np.isinf, np.isnan, np.isnat):  # fmt: skip
+    ufunc(_row)
+
+# bits
+ufunc(np.bitwise_and, "&")
+ufunc(np.bitwise_or, "|")
+ufunc(np.bitwise_xor, "^")
+ufunc(np.left_shift, "<<")
+ufunc(np.right_shift, ">>")
+for _row in (np.invert, np.bitwise_count):
+    ufunc(_row)
+
+# rounding
+for _row in (np.rint, np.floor, np.ceil, np.trunc):
+    ufunc(_row)
+
+# --------------------------------------------------------------------------- other elementwise
+
+op(
+    "where",
+    np.where,
+    Kind.LIGHT,
+    operands="condition x y",
+    signature="condition, x, y",
+    infer=broadcast,
+)
+
+
+@spelling(np.where)
+def _respell_where(args: Args, kwargs: Kwargs) -> Respelled:
+    return OPS["where" if len(args) > 1 or kwargs else "nonzero"], args, kwargs
+
+
+def _clip(a: Any, *, a_min: Any = None, a_max: Any = None, **options: Any) -> Any:
+    """`np.clip`, whose bounds could not be left out at first."""
+    return np.clip(a, a_min, a_max, **options)
+
+
+def _clip_text(inputs: list[str], params: dict[str, str]) -> str:
+    bounds = {"a_min": params.get("a_min", "None"), "a_max": params.get("a_max", "None")}
+    return f"np.clip({', '.join([*inputs, *map('='.join, (params | bounds).items())])})"
+
+
+op(
+    "clip",
+    _clip,
+    Kind.LIGHT,
+    signature="a, a_min=None, a_max=None, out=None, where=True, casting='same_kind', dtype=None",
+    calls=(np.clip,),
+    source=_clip_text,
+)
+
+
+@spelling(np.clip)
+def _respell_clip(args: Args, kwargs: Kwargs) -> Respelled:
+    """Bounds are spelled `min` and `max` as well (NumPy 2.1 and later)."""
+    names = {"min": "a_min", "max": "a_max"}
+    return OPS["clip"], args, {names.get(k, k): v for k, v in kwargs.items()}
+
+
+for _function, _operands in (
+    (np.isclose, "a b"), (np.angle, "z"), (np.round, "a"), (np.unwrap, "p"), (np.sinc, "x"),
+    (np.i0, "x"), (np.nan_to_num, "x"), (np.isposinf, "x"), (np.isneginf, "x"), (np.fix, "x"),
+    (np.iscomplex, "x"), (np.isreal, "x"),
+):  # fmt: skip
+    op(_function.__name__, _function, Kind.LIGHT, operands=_operands)
+CALLS[np.around] = OPS["round"]
+
+# As the universal functions, but complex where the real result would not exist.
+for _function, _operands in (
+    (np.emath.sqrt, "x"), (np.emath.log, "x"), (np.emath.log2, "x"), (np.emath.log10, "x"),
+    (np.emath.logn, "n x"), (np.emath.power, "x p"), (np.emath.arccos, "x"),
+    (np.emath.arcsin, "x"), (np.emath.arctanh, "x"),
+):  # fmt: skip
+    family([_function], Kind.LIGHT, operands=_operands)

@@ -1,0 +1,107 @@
+"""Rows of reductions, scans, order statistics and statistics of samples.
+
+A parameter that NumPy defaults to "no value" has here the default that means the same, so that
+`keepdims=False` written out is the same call. Reductions of integers to Python or NumPy scalars
+return what NumPy returns (`np.count_nonzero` a Python int before NumPy 2.4).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lima.op import op
+from lima.ops.spelling import path, permitting
+
+ALL_ANY = "a, axis=None, out=None, keepdims=False, where=True"
+EXTREME = "a, axis=None, out=None, keepdims=False, initial=MISSING, where=True"
+ADDING = "a, axis=None, dtype=None, out=None, keepdims=False, initial=MISSING, where=True"
+MEAN = "a, axis=None, dtype=None, out=None, keepdims=False, where=True"
+SPREAD = (
+    "a, axis=None, dtype=None, out=None, ddof=0, keepdims=False, where=True, mean=MISSING,"
+    " correction=MISSING"
+)
+PLACE = "a, axis=None, out=None, keepdims=False"
+SCAN = "a, axis=None, dtype=None, out=None"
+MEDIAN = "a, axis=None, out=None, overwrite_input=False, keepdims=False"
+QUANTILE = (
+    "a, q, axis=None, out=None, overwrite_input=False, method='linear', keepdims=False,"
+    " weights=None"
+)
+
+# --------------------------------------------------------------------------- reductions and scans
+
+for _signature, _functions in {
+    ALL_ANY: (np.all, np.any),
+    EXTREME: (np.nanmax, np.nanmin),
+    ADDING: (np.sum, np.prod, np.nansum, np.nanprod),
+    MEAN: (np.mean, np.nanmean),
+    SPREAD: (np.std, np.var, np.nanstd, np.nanvar),
+    PLACE: (np.argmax, np.argmin, np.nanargmax, np.nanargmin, np.ptp),
+    SCAN: (np.cumsum, np.cumprod, np.nancumsum, np.nancumprod),
+}.items():
+    family(_functions, signature=_signature)
+
+op("max", np.max, signature=EXTREME, calls=(np.max, np.amax))
+op("min", np.min, signature=EXTREME, calls=(np.min, np.amin))
+op("count_nonzero", np.count_nonzero)
+op("trace", np.trace)
+op("average", np.average, wrap=tuple)  # a tuple with returned=True
+
+for _name in ("cumulative_sum", "cumulative_prod"):  # NumPy 2.1 and later
+    if hasattr(np, _name):
+        op(_name, getattr(np, _name), operands="x")
+
+# --------------------------------------------------------------------------- order statistics
+
+op("median", np.median, signature=MEDIAN)
+op("nanmedian", np.nanmedian, signature=MEDIAN)
+family((np.percentile, np.quantile, np.nanpercentile, np.nanquantile), operands="a q", signature=QUANTILE)
+
+# `overwrite_input=True` allows NumPy to spoil its operand; a value that others may read is not
+# offered for that.
+permitting(
+    np.median, np.nanmedian, np.percentile, np.quantile, np.nanpercentile, np.nanquantile
+)
+
+# --------------------------------------------------------------------------- statistics
+
+
+def _cov(m: Any, **options: Any) -> Any:
+    """`np.cov`, which multiplies `aweights` into `fweights` in place when it is given both."""
+    if options.get("fweights") is not None and options.get("aweights") is not None:
+        options["fweights"] = np.array(options["fweights"])
+    return np.cov(m, **options)
+
+
+# Both copy their operands before the product, so that it cannot matter whether two are one buffer.
+op(
+    "cov",
+    _cov,
+    operands="m",
+    signature="m, y=None, rowvar=True, bias=False, ddof=None, fweights=None, aweights=None,"
+    " dtype=None",
+    calls=(np.cov,),
+)
+op("corrcoef", np.corrcoef, operands="x")
+op("bincount", np.bincount, operands="x", signature="x, weights=None, minlength=0")
+op("histogram", np.histogram, wrap=tuple)
+op("histogram_bin_edges", np.histogram_bin_edges)
+op("histogram2d", np.histogram2d, operands="x y", wrap=tuple)
+
+
+def _histogramdd(sample: Any, **options: Any) -> tuple[Any, tuple[Any, ...]]:
+    counts, edges = np.histogramdd(sample, **options)
+    return counts, tuple(edges)
+
+
+# The second item is a tuple of arrays. The sample is a parameter, as it may be a list of arrays.
+op(
+    "histogramdd",
+    _histogramdd,
+    operands="",
+    signature="sample, bins=10, range=None, density=None, weights=None",
+    calls=(np.histogramdd,),
+    wrap=tuple,
+)

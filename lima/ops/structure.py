@@ -1,0 +1,265 @@
+"""Rows of layout: views of an array, copies, joining and splitting, picking elements.
+
+A VIEW row that has `infer` always shares memory with its operand; one that has none (`np.reshape`,
+`np.asarray`) may return a copy, which depends on strides, and the runtime looks at the memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lima.op import CALLS, OPS, Kind, op
+from lima.ops import infer
+from lima.ops.infer import as_view
+from lima.ops.spelling import (
+    SPELLINGS,
+    Args,
+    Kwargs,
+    Respelled,
+    by_name,
+    packed,
+    path,
+    renamed,
+    spelling,
+    written,
+)
+
+VIEW, LIGHT = Kind.VIEW, Kind.LIGHT
+
+# --------------------------------------------------------------------------- views
+
+# `np.permute_dims` is `np.transpose`.
+op("transpose", np.transpose, VIEW, infer=as_view)
+op(
+    "matrix_transpose",
+    np.matrix_transpose,
+    VIEW,
+    operands="x",
+    infer=as_view,
+    calls=(np.matrix_transpose, np.linalg.matrix_transpose),
+)
+family((np.swapaxes, np.moveaxis, np.rollaxis, np.squeeze, np.expand_dims, np.diagonal), VIEW, infer=as_view)
+op("linalg.diagonal", np.linalg.diagonal, VIEW, operands="x", infer=as_view)
+family((np.flip, np.fliplr, np.flipud, np.rot90), VIEW, operands="m", infer=as_view)
+family((np.real, np.imag), VIEW, operands="val", infer=as_view)
+op("broadcast_to", np.broadcast_to, VIEW, operands="array", infer=as_view)
+op(
+    "lib.stride_tricks.sliding_window_view",
+    np.lib.stride_tricks.sliding_window_view,
+    VIEW,
+    operands="x",
+    infer=as_view,
+)
+
+family((np.atleast_1d, np.atleast_2d, np.atleast_3d), VIEW, signature="a", infer=as_view)
+
+
+def _atleast(function: Any) -> None:
+    """With several arrays, a tuple of what each gives by itself."""
+
+    def several(*arrays: Any) -> tuple[Any, ...]:
+        return tuple(function(a) for a in arrays)
+
+    def respell(args: Args, kwargs: Kwargs) -> Respelled:
+        return (CALLS[function] if len(args) == 1 else several), args, kwargs
+
+    SPELLINGS[function] = respell
+
+
+for _function in (np.atleast_1d, np.atleast_2d, np.atleast_3d):
+    _atleast(_function)
+
+
+@spelling(np.broadcast_arrays)
+def _broadcast_arrays(args: Args, kwargs: Kwargs) -> Respelled:
+    def each(*arrays: Any, subok: bool = False) -> tuple[Any, ...]:
+        shape = np.broadcast_shapes(*map(np.shape, arrays))
+        return tuple(a if np.shape(a) == shape else np.broadcast_to(a, shape) for a in arrays)
+
+    return each, args, kwargs
+
+
+# --------------------------------------------------------------------------- views if possible
+
+
+def _reshape(a: Any, *, shape: Any, order: Any = "C", copy: Any = None) -> Any:
+    """`np.reshape`, whose second argument had another name and which had no `copy` at first."""
+    if copy is None:
+        return np.reshape(a, shape, order=order)
+    return np.reshape(a, shape, order=order, copy=copy)
+
+
+op(
+    "reshape",
+    _reshape,
+    VIEW,
+    signature="a, shape, order='C', copy=None",
+    calls=(np.reshape,),
+    source=written("np.reshape", "shape"),
+)
+renamed(np.reshape, "reshape", newshape="shape")
+op("ravel", np.ravel, VIEW)
+op("trim_zeros", np.trim_zeros, VIEW, operands="filt")
+op("real_if_close", np.real_if_close, VIEW)
+op("ndarray.view", np.ndarray.view, VIEW, signature="a, dtype=None")
+
+# --------------------------------------------------------------------------- copies
+
+
+def _astype(x: Any, *, dtype: Any, **options: Any) -> Any:
+    return x.astype(dtype, **options)
+
+
+def _astype_text(inputs: list[str], params: dict[str, str]) -> str:
+    rest = {k: v for k, v in params.items() if k != "dtype"}
+    options = [params["dtype"], *[f"{k}={v}" for k, v in rest.items()]]
+    return f"{inputs[0]}.astype({', '.join(options)})"
+
+
+ASTYPE = "x, dtype, order='K', casting='unsafe', subok=True, copy=True"
+
+op("copy", np.copy, LIGHT, infer=infer.same, signature="a, order='K', subok=False")
+op(
+    "astype",
+    _astype,
+    LIGHT,
+    operands="x",
+    signature=ASTYPE,
+    calls=(np.astype, np.ndarray.astype),
+    infer=infer.cast,
+    source=_astype_text,
+)
+# `copy=False` may give the array itself.
+op("astype.view", _astype, VIEW, operands="x", signature=ASTYPE, calls=(), source=_astype_text)
+op("ndarray.flatten", np.ndarray.flatten, LIGHT, signature="a, order='C'", infer=infer.flat)
+
+
+@spelling(np.astype, np.ndarray.astype)
+def _respell_astype(args: Args, kwargs: Kwargs) -> Respelled:
+    named = by_name(OPS["astype"].names, args, kwargs)
+    if named.pop("device", None) not in (None, "cpu"):
+        return None, args, kwargs
+    return OPS["astype" if named.get("copy", True) else "astype.view"], (), named
+
+
+# --------------------------------------------------------------------------- joining
+
+for _function, _infer in (
+    (np.vstack, infer.vstacked),
+    (np.hstack, infer.hstacked),
+    (np.dstack, infer.dstacked),
+    (np.column_stack, infer.columns_stacked),
+):
+    op(path(_function), _function, LIGHT, operands="tup", variadic=True, infer=_infer)
+op(
+    "concatenate",
+    np.concatenate,
+    LIGHT,
+    operands="arrays",
+    signature="arrays, axis=0, out=None, dtype=None, casting='same_kind'",
+    variadic=True,
+    infer=infer.concatenated,
+)
+op("stack", np.stack, LIGHT, operands="arrays", variadic=True, infer=infer.stacked)
+op("block", np.block, LIGHT, operands="", signature="arrays", infer=infer.blocks)
+op("append", np.append, LIGHT, operands="arr values", infer=infer.appended)
+
+# --------------------------------------------------------------------------- splitting
+
+# NumPy's own functions slice and swap axes; run on traced arrays they give traced views.
+for _name in ("split", "array_split", "hsplit", "vsplit", "dsplit", "unstack"):
+    _function = getattr(np, _name, None)  # `np.unstack`: NumPy 2.1 and later
+    if _function is not None:
+        SPELLINGS[_function] = lambda args, kwargs, body=_function.__wrapped__: (body, args, kwargs)
+
+# --------------------------------------------------------------------------- rearranging
+
+op("roll", np.roll, LIGHT, infer=infer.rolled)
+op("repeat", np.repeat, LIGHT, infer=infer.repeated)
+op("tile", np.tile, LIGHT, operands="A", infer=infer.tiled)
+op("resize", np.resize, LIGHT)
+op("insert", np.insert, LIGHT, operands="arr")
+op("delete", np.delete, LIGHT, operands="arr")
+# What a mode does not know is refused even where it equals another mode's default.
+op(
+    "pad",
+    np.pad,
+    LIGHT,
+    operands="array",
+    signature="array, pad_width, mode='constant', constant_values=MISSING, end_values=MISSING,"
+    " stat_length=MISSING, reflect_type=MISSING",
+)
+op("packbits", np.packbits, LIGHT, signature="a, axis=None, bitorder='big'")
+op("unpackbits", np.unpackbits, LIGHT, signature="a, axis=None, count=None, bitorder='big'")
+
+# --------------------------------------------------------------------------- triangles, diagonals
+
+op("tril", np.tril, LIGHT, operands="m", infer=infer.triangle)
+op("triu", np.triu, LIGHT, operands="m", infer=infer.triangle)
+op("diag", np.diag, LIGHT, operands="v", infer=infer.diagonal_matrix)
+op("diagflat", np.diagflat, LIGHT, operands="v", infer=infer.diagonal_matrix)
+op("vander", np.vander, LIGHT, operands="x")
+
+
+@spelling(np.diag)
+def _respell_diag(args: Args, kwargs: Kwargs) -> Respelled:
+    """Of a matrix, `np.diag` is `np.diagonal`, which is a view."""
+    if getattr(args[0] if args else kwargs.get("v"), "ndim", None) != 2:
+        return OPS["diag"], args, kwargs
+    named = by_name(OPS["diag"].names, args, kwargs)
+    offset = {"offset": named["k"]} if "k" in named else {}
+    return OPS["diagonal"], (named["v"],), offset
+
+
+# --------------------------------------------------------------------------- picking elements
+
+op("take", np.take, LIGHT, operands="a indices")
+op("take_along_axis", np.take_along_axis, LIGHT, operands="arr indices")
+op("compress", np.compress, LIGHT, operands="condition a")
+op("extract", np.extract, LIGHT, operands="condition arr")
+op("choose", np.choose, LIGHT)
+op("select", np.select, LIGHT, operands="")
+
+# --------------------------------------------------------------------------- index arrays
+
+op(
+    "ravel_multi_index",
+    np.ravel_multi_index,
+    LIGHT,
+    operands="",
+    signature="multi_index, dims, mode='raise', order='C'",
+)
+op(
+    "unravel_index",
+    np.unravel_index,
+    LIGHT,
+    operands="indices",
+    signature="indices, shape, order='C'",
+    wrap=tuple,
+)
+family((np.diag_indices_from, np.tril_indices_from, np.triu_indices_from), LIGHT, operands="arr", wrap=tuple)
+op(
+    "ix_",
+    lambda arrays: np.ix_(*arrays),
+    LIGHT,
+    operands="arrays",
+    calls=(),
+    variadic=True,
+    wrap=tuple,
+    source=written("np.ix_"),
+)
+packed(np.ix_, "ix_")
+op(
+    "meshgrid",
+    lambda arrays, **options: np.meshgrid(*arrays, **options),
+    LIGHT,
+    operands="arrays",
+    signature="arrays, copy=True, sparse=False, indexing='xy'",
+    calls=(),
+    variadic=True,
+    wrap=tuple,
+    source=written("np.meshgrid"),
+)
+packed(np.meshgrid, "meshgrid")

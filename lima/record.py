@@ -1,0 +1,264 @@
+"""`Lineage`: the record of how named results were made; saving it and reading it back."""
+
+from __future__ import annotations
+
+import html
+import io
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from xxhash import xxh3_128_hexdigest
+
+from lima.environment import environment
+from lima.errors import LogError, ReplayError
+from lima.log import MAX_LINE, Check, Log, distinct, lines, node_text, parse
+from lima.node import Node, content_bytes, dtype_text
+from lima.op import CALLS
+from lima.source import to_python
+
+MAX_ROWS = 200
+"""Nodes that the HTML form of a lineage shows."""
+
+Target = str | os.PathLike[str] | IO[str]
+
+
+class Lineage:
+    """How named results were made: their nodes and, through them, all that led to them.
+
+    outputs      name -> Node
+    checks       name -> Check, what a result was, where it is known
+    environment  facts of the process that computed the results (see `lima.environment`)
+    data_dir     folder with the arrays of the leaves, for a lineage that was read from a file
+
+    >>> from lima.node import Node, Spec, leaf
+    >>> x = leaf(np.ones((2, 3)), "X")
+    >>> lineage = Lineage({"z": Node(Spec("matmul"), (Node(Spec("transpose"), (x,)), x))})
+    >>> lineage
+    <Lineage of z: 3 nodes from X>
+    >>> lineage.uses("X"), len(lineage.find("matmul"))
+    (True, 1)
+    """
+
+    __slots__ = ("_nodes", "checks", "data_dir", "environment", "outputs")
+
+    def __init__(
+        self,
+        outputs: Mapping[str, Node],
+        *,
+        checks: Mapping[str, Check] | None = None,
+        environment: Mapping[str, str] | None = None,
+        data_dir: Path | None = None,
+    ) -> None:
+        self.outputs = dict(outputs)
+        self.checks = dict(checks or {})
+        self.environment = dict(_here() if environment is None else environment)
+        self.data_dir = data_dir
+        self._nodes: list[Node] | None = None
+
+    @property
+    def nodes(self) -> list[Node]:
+        """Every node once, inputs before users, in the order of the log."""
+        if self._nodes is None:
+            self._nodes = list(distinct(self.outputs.values()))
+        return list(self._nodes)
+
+    @property
+    def leaves(self) -> list[Node]:
+        """The nodes whose data came from outside."""
+        return [node for node in self.nodes if node.is_leaf]
+
+    def find(self, op: str | Callable[..., Any]) -> list[Node]:
+        """The nodes of one operation, given its name or the NumPy function."""
+        name = op if isinstance(op, str) else getattr(CALLS.get(op), "name", None)
+        return [node for node in self.nodes if node.spec.op == name]
+
+    def uses(self, x: str | Node) -> bool:
+        """Whether any result depends on `x`: the name of a leaf, or a node."""
+        if isinstance(x, str):
+            return any(leaf.name == x for leaf in self.leaves)
+        return any(node.digest == x.digest for node in self.nodes)
+
+    def digest(self, name: str | None = None) -> str:
+        """The digest of an output as 32 hexadecimal digits; the name may be left out of one."""
+        if name is None and len(self.outputs) == 1:
+            (name,) = self.outputs
+        if name not in self.outputs:
+            raise KeyError(f"{name!r} is none of the outputs {', '.join(self.outputs)}")
+        return self.outputs[name].digest.hex()
+
+    def log(self) -> str:
+        """The lineage as text, in the grammar of `docs/log-format.md`."""
+        return "".join(self.lines())
+
+    def lines(self) -> Iterator[str]:
+        """The lines of `log`, one after the other."""
+        return lines(Log(self.outputs, self.checks, self.environment))
+
+    def to_python(self) -> str:
+        """A Python program that needs NumPy alone and gives the same bits (`lima.to_python`)."""
+        return to_python(self.outputs, self.data_dir, self.checks)
+
+    def to_dot(self) -> str:
+        """The graph in the language of Graphviz, inputs above users."""
+        numbers = self._numbers()
+        parts = ["digraph lineage {", "  node [shape=box];"]
+        for node in self.nodes:
+            label = node.name if node.is_leaf and node.name else repr(node.spec)
+            shape = " shape=ellipse" if node.is_leaf else ""
+            number = numbers[node.digest]
+            parts.append(f"  n{number} [label={_dot_text(label)}{shape}];")
+            sources = [numbers[i.digest] for i in node.inputs if isinstance(i, Node)]
+            parts += [f"  n{source} -> n{number};" for source in sources]
+        for k, (name, node) in enumerate(self.outputs.items()):
+            parts.append(f"  out{k} [label={_dot_text(name)} shape=plaintext];")
+            parts.append(f"  n{numbers[node.digest]} -> out{k};")
+        return "\n".join([*parts, "}"]) + "\n"
+
+    def _numbers(self) -> dict[bytes, int]:
+        return {node.digest: k for k, node in enumerate(self.nodes, 1)}
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Lineage):
+            return NotImplemented
+        return self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._identity().items()))
+
+    def _identity(self) -> dict[str, bytes]:
+        return {name: node.digest for name, node in self.outputs.items()}
+
+    def __repr__(self) -> str:
+        names = [leaf.name or "an unnamed array" for leaf in self.leaves]
+        shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+        origin = f" from {shown}" if names else ""
+        return f"<Lineage of {', '.join(self.outputs)}: {len(self)} nodes{origin}>"
+
+    def _repr_html_(self) -> str:
+        numbers = self._numbers()
+        rows = [(f"%{numbers[n.digest]}", node_text(n, numbers)) for n in self.nodes[:MAX_ROWS]]
+        if len(self) > MAX_ROWS:
+            rows.append(("...", f"{len(self) - MAX_ROWS} more"))
+        rows += [(name, f"%{numbers[n.digest]}") for name, n in self.outputs.items()]
+        body = "".join(
+            f"<tr><td>{html.escape(name)}</td>"
+            f'<td style="text-align:left"><code>{html.escape(text[:300])}</code></td></tr>'
+            for name, text in rows
+        )
+        return f"<p>{html.escape(repr(self))}</p><table>{body}</table>"
+
+
+def _here() -> dict[str, str]:
+    return environment()
+
+
+def _dot_text(text: str) -> str:
+    clean = text if len(text) <= 60 else text[:57] + "..."
+    return '"' + clean.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") + '"'
+
+
+def check_of(value: Any) -> Check | None:
+    """What a log records of a result, None for one whose bytes say nothing (Python objects).
+
+    >>> check_of(np.arange(3.0)).shape
+    (3,)
+    """
+    array = np.asarray(value)
+    if array.dtype.hasobject:
+        return None
+    content = xxh3_128_hexdigest(content_bytes(np.asarray(array, order="C")))
+    return Check(dtype_text(array.dtype), array.shape, content)
+
+
+# --------------------------------------------------------------------------- files
+
+
+def write(target: Target, lineage: Lineage, data: Mapping[bytes, Any] | None = None) -> None:
+    """Write a log to a path or an open text file.
+
+    `data` maps digests of leaves to their arrays; they are stored in the folder `<path>.data`,
+    one `.npy` file each, so that the log can be recomputed anywhere. Files are written aside and
+    renamed: a reader sees an old or a new file, never half of one. Raises ReplayError for an array
+    that cannot be stored (Python objects).
+    """
+    if isinstance(target, str | os.PathLike):
+        path = Path(target)
+        if data:
+            _write_arrays(data_dir_of(path), data)
+        _write_aside(path, lambda file: _write_lines(file, lineage))
+        return
+    if data:
+        raise TypeError("arrays are stored beside a file: give a path, not an open file")
+    for line in lineage.lines():
+        target.write(line)
+
+
+def _write_lines(file: IO[bytes], lineage: Lineage) -> None:
+    for line in lineage.lines():
+        file.write(line.encode())
+
+
+def _write_arrays(folder: Path, data: Mapping[bytes, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for digest, value in data.items():
+        array = np.asarray(value)
+        if array.dtype.hasobject:
+            raise ReplayError(f"leaf {digest.hex()} holds Python objects, which cannot be stored")
+        path = folder / f"{digest.hex()}.npy"
+        if not path.exists():
+            _write_aside(path, lambda file, a=array: np.save(file, a, allow_pickle=False))  # type: ignore[misc]
+
+
+def _write_aside(path: Path, fill: Callable[[IO[bytes]], None]) -> None:
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with open(aside, "wb") as file:
+            fill(file)
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def data_dir_of(path: str | os.PathLike[str]) -> Path:
+    """The folder beside the log at `path` that holds the arrays of its leaves."""
+    path = Path(path)
+    return path.with_name(path.name + ".data")
+
+
+def read(source: Target) -> Lineage:
+    """The lineage that the log at a path or in an open text file records.
+
+    Nothing is executed. Raises LogError, with the line number, for a malformed log.
+    """
+    if isinstance(source, str | os.PathLike):
+        with open(source, "rb") as file:
+            found = parse(_lines_of(file))
+        return _lineage(found, data_dir_of(source))
+    return _lineage(parse(iter(lambda: source.readline(MAX_LINE + 2), "")), None)
+
+
+def loads(text: str) -> Lineage:
+    """The lineage that the text of a log records; see `read`."""
+    return read(io.StringIO(text, newline="\n"))
+
+
+def _lineage(found: Log, data_dir: Path | None) -> Lineage:
+    return Lineage(
+        found.outputs, checks=found.checks, environment=found.environment, data_dir=data_dir
+    )
+
+
+def _lines_of(file: IO[bytes]) -> Iterator[str]:
+    for raw in iter(lambda: file.readline(4 * MAX_LINE), b""):
+        try:
+            yield raw.decode()
+        except UnicodeDecodeError as error:
+            raise LogError(f"expected UTF-8 text: {error.reason} at byte {error.start}") from None

@@ -1,0 +1,86 @@
+"""Records of what happened: outcomes of single operations, totals of a session."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+
+class Outcome(enum.Enum):
+    """How the value of an operation was got."""
+
+    COMPUTED = "computed"
+    HIT = "hit"
+    REFUSED = "refused"
+
+
+class OutcomeRow(NamedTuple):
+    """What `lima.explain` shows for a node: outcome, seconds spent (or saved), and why."""
+
+    outcome: Outcome
+    seconds: float
+    why: str
+
+
+def outcome_row(outcome: Outcome, seconds: float = 0.0, why: str = "") -> OutcomeRow:
+    return OutcomeRow(outcome, seconds, why)
+
+
+@dataclass(slots=True)
+class Stats:
+    """Totals of a session; seconds are wall-clock seconds, bytes are bytes.
+
+    hits, function_hits        operations and whole calls whose results came from the cache
+    computed                   operations that were probed or forced and had to be computed
+    seconds_saved              compute seconds of everything that was hit
+    seconds_computed           compute seconds of everything that was not
+    bytes, entries             held by the cache now
+    admitted, refused, evicted decisions of the cache
+    barriers                   calls that ran without lineage, by NumPy name
+    """
+
+    hits: int = 0
+    function_hits: int = 0
+    function_misses: int = 0
+    computed: int = 0
+    seconds_saved: float = 0.0
+    seconds_computed: float = 0.0
+    bytes: int = 0
+    entries: int = 0
+    admitted: int = 0
+    refused: int = 0
+    evicted: int = 0
+    barriers: int = 0
+
+    def with_cache(self, cache: Any) -> Stats:
+        """These totals with those of `cache` filled in."""
+        seen = cache.stats
+        return replace(
+            self,
+            hits=seen.hits["operation"],
+            function_hits=seen.hits["function"],
+            function_misses=seen.misses["function"],
+            seconds_saved=seen.seconds_saved,
+            bytes=seen.bytes,
+            entries=len(cache),
+            admitted=seen.admitted,
+            refused=seen.refused,
+            evicted=seen.evicted,
+        )
+
+    def summary(self) -> str:
+        """One line: hits, computed, seconds saved, bytes held."""
+        return (
+            f"{self.hits} operation hits, {self.function_hits} call hits, "
+            f"{self.computed} computed, {self.seconds_saved:.3g} s saved, {self.bytes:,} bytes held"
+        )
+
+    def table(self) -> str:
+        """One line a figure."""
+        rows = {name: getattr(self, name) for name in self.__slots__}
+        width = max(map(len, rows))
+        return "\n".join(
+            f"{name:<{width}}  {value:,.4f}" if isinstance(value, float) else f"{name:<{width}}  {value:,}"
+            for name, value in rows.items()
+        )
