@@ -8,6 +8,16 @@
 array([0.5, 0.5])
 """
 
+from lima.api import (
+    Explanation,
+    explain,
+    lineage,
+    load_log,
+    read,
+    recompute,
+    save,
+    to_python,
+)
 from lima.array import Array, array
 from lima.block import disabled, traced
 from lima.errors import (
@@ -21,6 +31,8 @@ from lima.errors import (
     UnknownLineage,
     UnsupportedError,
 )
+from lima.record import Lineage
+from lima.replay import ReplayWarning
 from lima.runtime import Session, configure, session
 from lima.stats import Stats
 
@@ -29,11 +41,14 @@ __version__ = "0.1.0"
 __all__ = [
     "Array",
     "ConfigError",
+    "Explanation",
     "InternalError",
     "LimaError",
+    "Lineage",
     "LogError",
     "NotCanonical",
     "ReplayError",
+    "ReplayWarning",
     "Session",
     "Stats",
     "TracingError",
@@ -42,6 +57,13 @@ __all__ = [
     "array",
     "configure",
     "disabled",
+    "explain",
+    "lineage",
+    "load_log",
+    "read",
+    "recompute",
+    "save",
     "session",
+    "to_python",
     "traced",
 ]

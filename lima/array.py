@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import importlib
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,15 +20,22 @@ from lima.calls import (
     method_of,
     plain,
     setitem,
+    unary,
+    view,
     write,
 )
+from lima.calls import ufunc as ufunc_call
 from lima.errors import UnsupportedError
 from lima.handle import Handle, data_of, handle, locked, value_of
+from lima.leaves import seen
 from lima.node import Node, Ref, Spec, leaf
 from lima.op import CALLS, OPS, Op
 from lima.ops.spelling import SPELLINGS
 from lima.runtime import Value
 from lima.stats import Outcome
+
+
+_TRANSPOSE = OPS["transpose"]
 
 
 class Array(Handle):
@@ -109,7 +117,7 @@ class Array(Handle):
 
     @property
     def T(self) -> Any:
-        return function(np.transpose, (self,), {})
+        return view(self, _TRANSPOSE, _TRANSPOSE.spec)
 
     @property
     def mT(self) -> Any:
@@ -156,11 +164,13 @@ class Array(Handle):
         return data.copy() if copy else data
 
     def __array_ufunc__(self, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> Any:
-        for other in (*args, *kwargs.get("out", ())):
+        for other in args:
             kind = type(other)
             if kind is not Array and getattr(kind, "__array_ufunc__", 0) is None:
                 return NotImplemented
-        return function(ufunc if method == "__call__" else getattr(ufunc, method), args, kwargs)
+        if method == "__call__":
+            return ufunc_call(ufunc, args, kwargs)
+        return function(getattr(ufunc, method), args, kwargs)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         return function(func, args, kwargs)
@@ -323,20 +333,17 @@ class Array(Handle):
     def __rdivmod__(self, other: Any) -> Any:
         return function(np.divmod, (other, self), {})
 
-    def __pow__(self, other: Any, mod: Any = None) -> Any:
-        return binary(OPS["power"], self, other)
-
     def __neg__(self) -> Any:
-        return function(np.negative, (self,), {})
+        return unary(OPS["negative"], self)
 
     def __pos__(self) -> Any:
-        return function(np.positive, (self,), {})
+        return unary(OPS["positive"], self)
 
     def __abs__(self) -> Any:
-        return function(np.absolute, (self,), {})
+        return unary(OPS["absolute"], self)
 
     def __invert__(self) -> Any:
-        return function(np.invert, (self,), {})
+        return unary(OPS["invert"], self)
 
 
 class Flags:
@@ -362,7 +369,7 @@ class Flags:
 
 OPERATORS = {
     "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide",
-    "floordiv": "floor_divide", "mod": "remainder", "pow": "power", "matmul": "matmul",
+    "floordiv": "floor_divide", "mod": "remainder", "pow": "pow", "matmul": "matmul",
     "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
     "lshift": "left_shift", "rshift": "right_shift",
 }  # fmt: skip
@@ -372,36 +379,50 @@ COMPARISONS = {"eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal
                "gt": "greater", "ge": "greater_equal"}  # fmt: skip
 
 
-def _operator(row: Op) -> tuple[Any, Any, Any]:
+def _python_operator(name: str) -> Any:
+    """The function of the `operator` module behind a dunder name."""
+    return getattr(operator, f"__{name}__")
+
+
+def _operator(name: str, row: Op) -> tuple[Any, Any]:
+    run = _python_operator(name)
+
     def forward(self: Any, other: Any) -> Any:
-        return binary(row, self, other)
+        return binary(row, self, other, False, run)
 
     def reflected(self: Any, other: Any) -> Any:
-        return binary(row, self, other, True)
+        return binary(row, self, other, True, run)
 
-    in_place_spec = Spec(row.name, (("out", Ref(2)),), 2, row.version)
+    return forward, reflected
+
+
+def _in_place(name: str, row: Op) -> Any:
+    run = _python_operator(name)
+    writing = OPS.get(f"i{row.name}", row)  # a row of its own where `out=` means something else
+    spec = writing.spec if writing.into else Spec(row.name, (("out", Ref(2)),), 2, row.version)
 
     def in_place(self: Any, other: Any) -> Any:
         value = value_of(self)
         if isinstance(value.data, np.generic):
-            return binary(row, self, other)  # NumPy scalars are immutable: the name is rebound
+            return binary(row, self, other, False, run)  # scalars are immutable: a new one
         right = value_of(other) if type(other) is Array else LIFT.operand(other)
-        return write(self, row, in_place_spec, (value, right, value))
+        inputs = (value, right) if writing.into else (value, right, value)
+        write(self, writing, spec, inputs)
+        return self
 
-    return forward, reflected, in_place
+    return in_place
 
 
 def _install() -> None:
     for name, row_name in OPERATORS.items():
-        forward, reflected, in_place = _operator(OPS[row_name])
-        for prefix, made in (("", forward), ("r", reflected), ("i", in_place)):
-            dunder = f"__{prefix}{name}__"
-            if dunder == "__pow__":
-                continue
-            made.__name__ = dunder
-            setattr(Array, dunder, made)
+        forward, reflected = _operator(name, OPS[row_name])
+        for prefix, made in (
+            ("", forward), ("r", reflected), ("i", _in_place(name, OPS[row_name]))
+        ):  # fmt: skip
+            made.__name__ = f"__{prefix}{name}__"
+            setattr(Array, made.__name__, made)
     for name, row_name in COMPARISONS.items():
-        setattr(Array, f"__{name}__", _operator(OPS[row_name])[0])
+        setattr(Array, f"__{name}__", _operator(name, OPS[row_name])[0])
     for name, method in vars(np.ndarray).items():
         known = callable(method) and (method in CALLS or method in SPELLINGS)
         if known and name not in vars(Array):
@@ -435,6 +456,7 @@ def array(data: Any, name: str | None = None, dtype: Any = None) -> Array:
     own.setflags(write=False)
     value = Value(leaf(own, name), own)
     value.shared = True
+    seen(value.node.digest, own)
     return handle(value)  # type: ignore[no-any-return]
 
 

@@ -63,6 +63,8 @@ class Entry:
         "sights",  # how often it was wanted until it came in, computed or hit
         "tick",  # its place among equals in the policy's queue
     )
+    age: float
+    tick: int
 
     def __init__(
         self, key: bytes, value: Any, memory: Memory, seconds: float, height: int, level: str
@@ -76,8 +78,6 @@ class Entry:
         self.hits = 0
         self.sights = 1
         self.evicted = 0
-        self.age = 0.0
-        self.tick = 0
         self.density = seconds / (self.nbytes + ENTRY_BYTES)
 
     def __repr__(self) -> str:
@@ -134,7 +134,7 @@ def worth_keeping(
     >>> worth_keeping(1e-3, 10_000_000, seen=False), worth_keeping(1e-3, 10_000_000, seen=True)
     (False, True)
     """
-    if seconds < least_seconds:
+    if not seconds >= least_seconds:  # nor NaN
         return False
     if nbytes <= TINY_BYTES or seconds >= FIRST_SIGHT * nbytes:
         return True
@@ -176,7 +176,7 @@ class Scored(cachetools.Cache[bytes, Entry]):
 
     def yields(self, newcomer: Entry) -> bool:
         """Whether the next victim makes room for `newcomer`; else the newcomer is refused."""
-        return True
+        return len(self) > 0
 
     def peek(self, key: bytes) -> Entry | None:
         return _look(self, key) if key in self else None
@@ -264,17 +264,19 @@ class CostSize(Scored):
     Score L + (hits + misses) · seconds / bytes (LIMA's Cost&Size), where misses count the earlier
     computations that ghosts remember, and L, the clock, is the highest score of a victim until the
     entry's last use: what is no longer used falls behind (GreedyDual-Size-Frequency).
-    A newcomer below all who are there is its own victim: one large and cheap value would otherwise
-    push out everything.
+    A newcomer below all who are there is its own victim: otherwise a single large and cheap value
+    pushes out all others.
     """
 
     def score(self, entry: Entry) -> Score:
         return entry.age + (entry.sights + entry.hits) * entry.density, 0.0
 
     def yields(self, newcomer: Entry) -> bool:
+        victim = self.least()
+        if victim is None:
+            return False
         newcomer.age = self.clock
-        victim, own = self.least(), self.score(newcomer)
-        theirs = own if victim is None else self.score(victim)
+        own, theirs = self.score(newcomer), self.score(victim)
         self.clock = max(self.clock, min(own, theirs)[0])
         return theirs <= own
 
@@ -327,7 +329,7 @@ def memory_of(value: Any, owned: bool = False) -> Memory | None:
             stack.extend(item)
         elif isinstance(item, dict):
             stack.extend((*item.keys(), *item.values()))
-        elif hasattr(item, "buffers"):
+        elif item is value and hasattr(item, "buffers"):
             stack.extend(item.buffers())
         elif not isinstance(item, _PLAIN) or isinstance(item, np.void):
             return None
@@ -350,10 +352,9 @@ def _owner(array: Any, owned: bool) -> Array | None:
 def _freeze(arrays: Iterable[Array]) -> None:
     """Make arrays, and those whose memory they see, read-only."""
     for array in arrays:
-        part: Any = array
-        while part is not None:
-            part.setflags(False)
-            part = part.base
+        array.setflags(False)  # type: ignore[call-arg]  # by name it takes twice as long
+        if array.base is not None:
+            _freeze((array.base,))
 
 
 def _whole(budget: int) -> int:
@@ -389,7 +390,7 @@ class Cache:
         self.stats = CacheStats()
         self._entries = POLICIES[policy]()
         self._buffers: dict[int, tuple[int, int]] = {}  # id(owner) -> (entries, bytes)
-        self._ghosts: OrderedDict[bytes, Ghost] = OrderedDict()
+        self._ghosts: OrderedDict[bytes, tuple[int, int, float]] = OrderedDict()
         self._calls: dict[bytes, _Call] = {}  # what is being computed
         self._waiting: dict[int, _Call] = {}  # thread -> what it waits for
         # Reentrant: a finalizer that the collector runs amid bookkeeping may come back here.
@@ -423,8 +424,8 @@ class Cache:
 
     def ghost(self, key: bytes) -> Ghost | None:
         """What is remembered of a key that was refused or evicted."""
-        with self._lock:
-            return self._ghosts.get(key)
+        ghost = self._ghosts.get(key)
+        return None if ghost is None else Ghost(*ghost)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -453,32 +454,43 @@ class Cache:
         is refused unless `owned` says that nobody else writes to the memory it sees (then all of
         that memory is charged). A key that is there keeps its first value.
         """
-        return self._store(key, value, seconds, height, level, owned) is not None
+        return self._offer(key, value, seconds, height, level, owned) is not None
 
-    def _store(
-        self, key: bytes, value: Any, seconds: float, height: int, level: str, owned: bool
+    def _offer(
+        self,
+        key: bytes,
+        value: Any,
+        seconds: float,
+        height: int,
+        level: str,
+        owned: bool,
+        flight: Flight | None = None,
     ) -> Entry | None:
+        """Keep a value if it is worth it; from then on nobody joins the `flight` it comes from."""
         memory = memory_of(value, owned) if seconds >= self.worth else None
-        if memory is None:
-            self.stats.refused += 1
-            return self._entries.peek(key)
-        entry = Entry(key, value, memory, seconds, height, level)
+        entry = None if memory is None else Entry(key, value, memory, seconds, height, level)
         with self._lock:
             try:  # as in _change, whose extra call would cost a tenth of a put
-                kept, victims = self._admit(entry, memory[1])
+                kept, _victims = self._admit(key, entry, memory)  # freed on return, unlocked
+                if flight is not None:
+                    flight.close()
             except BaseException:
                 self._rebuild()
                 raise
-        del victims  # their memory is given back here, not under the lock
         return kept
 
-    def _admit(self, entry: Entry, arrays: Sequence[Array]) -> tuple[Entry | None, Sequence[Entry]]:
-        key, entries = entry.key, self._entries
+    def _admit(
+        self, key: bytes, entry: Entry | None, memory: Memory | None
+    ) -> tuple[Entry | None, Sequence[Entry]]:
+        entries = self._entries
         if key in entries:
             return entries.peek(key), ()
+        if entry is None or memory is None:
+            self.stats.refused += 1
+            return None, ()
         ghost = self._ghosts.get(key)
         if ghost is not None:
-            entry.sights, entry.evicted = ghost.sights + 1, ghost.evicted
+            entry.sights, entry.evicted = ghost[0] + 1, ghost[1]
         fresh = entry.loose
         for owner in entry.owners:
             if id(owner) not in self._buffers:
@@ -488,7 +500,7 @@ class Cache:
             if worth_keeping(entry.seconds, fresh, ghost is not None, self.worth):
                 self._account(entry, 1)
                 if self.stats.bytes <= self.budget or self._make_room(victims, entry):
-                    _freeze(arrays)  # before anyone else can see it
+                    _freeze(memory[1])  # before anyone else can see it
                     entries[key] = entry
                     if ghost is not None:
                         del self._ghosts[key]
@@ -506,14 +518,15 @@ class Cache:
         buffers = self._buffers
         for owner in entry.owners:
             ident = id(owner)
-            holders, nbytes = buffers.get(ident) or (0, owner.nbytes)
-            if holders + step == 0:  # the last one out
+            held = buffers.get(ident)
+            if held is None:  # the first one in
+                buffers[ident] = 1, owner.nbytes
+                change += owner.nbytes
+            elif held[0] + step:
+                buffers[ident] = held[0] + step, held[1]
+            else:  # the last one out
                 del buffers[ident]
-                change += nbytes
-                continue
-            if holders == 0:  # the first one in
-                change += nbytes
-            buffers[ident] = holders + step, nbytes
+                change += held[1]
         self.stats.bytes += step * change
 
     def _make_room(self, victims: list[Entry], newcomer: Entry | None = None) -> bool:
@@ -532,7 +545,7 @@ class Cache:
 
     def _remember(self, entry: Entry) -> None:
         ghosts = self._ghosts
-        ghosts[entry.key] = Ghost(entry.sights + entry.hits, entry.evicted, entry.density)
+        ghosts[entry.key] = (entry.sights + entry.hits, entry.evicted, entry.density)
         ghosts.move_to_end(entry.key)
         if len(ghosts) > GHOSTS:
             ghosts.popitem(last=False)
@@ -559,9 +572,13 @@ class Cache:
 
     def resize(self, budget: int) -> None:
         """Set the budget in bytes; what no longer fits is evicted now."""
+        self._change(self._set_budget, _whole(budget))
+
+    def _set_budget(self, budget: int) -> list[Entry]:
         victims: list[Entry] = []
-        self.budget = _whole(budget)
-        self._change(self._make_room, victims)
+        self.budget = budget
+        self._make_room(victims)
+        return victims
 
     def _change(self, step: Callable[..., R], *args: Any) -> R:
         """Change the books under the lock; an interrupt (Ctrl-C) amid it leaves them right."""
@@ -617,16 +634,15 @@ class Cache:
 
 
 class _Call:
-    """A computation under way."""
+    """A computation under way; the owner is a thread."""
 
-    __slots__ = ("done", "entry", "kept", "owner", "waiters")
+    waiters = 0
+    done: Event | None = None  # made by the first waiter
+    entry: Entry | None = None  # what was delivered
+    kept = False  # whether the cache keeps it
 
     def __init__(self, owner: int) -> None:
-        self.owner = owner  # a thread
-        self.waiters = 0
-        self.done: Event | None = None  # made by the first waiter
-        self.entry: Entry | None = None  # what was delivered
-        self.kept = False  # whether the cache keeps it
+        self.owner = owner
 
 
 class Flight:
@@ -651,18 +667,17 @@ class Flight:
     (42, 42)
     """
 
-    __slots__ = (
-        *("entry", "delivered", "value"),
-        *("_cache", "_key", "_level", "_probed", "_owned", "_waited"),
-    )
+    entry: Entry | None = None
+    delivered = False
+    value: Any = None
+    _owned: _Call | None = None  # the computation that this thread owes to others
+    _waited: _Call | None = None  # the one that it waits for
 
     def __init__(self, cache: Cache, key: bytes, level: str, probed: bool) -> None:
-        self._cache, self._key, self._level, self._probed = cache, key, level, probed
-        self._owned: _Call | None = None  # the computation that this thread owes to others
-        self._waited: _Call | None = None  # the one that it waits for
-        self.entry: Entry | None = None
-        self.delivered = False
-        self.value: Any = None
+        self._cache = cache
+        self._key = key
+        self._level = level
+        self._probed = probed
 
     def __enter__(self) -> Flight:
         try:
@@ -673,7 +688,7 @@ class Flight:
                     pass
                 self._take(call)
         except BaseException:  # an interrupt: __exit__ will not be called
-            self._land(None, False)
+            self._abandon()
             raise
         finally:
             if self._waited is not None:
@@ -684,27 +699,28 @@ class Flight:
         """Be served, join the thread that computes, or become the one."""
         cache, key, me = self._cache, self._key, get_ident()
         with cache._lock:
-            entry, call = cache._entries.peek(key), cache._calls.get(key)
-            if entry is not None:
-                self._served(entry)
-            elif call is None:
+            if key in cache._entries:
+                self._served(_look(cache._entries, key))
+                return
+            call = cache._calls.get(key)
+            if call is None:
                 self._owned = cache._calls[key] = _Call(me)
-                self._unserved()
-            elif self._circular(call, me):
-                self._unserved()
-            else:
+            elif not self._circular(call, me):
                 call.done = call.done or Event()
                 call.waiters += 1
                 cache._waiting[me] = self._waited = call
                 cache.stats.waits += 1
+                return
+        self._unserved()
 
     def _circular(self, call: _Call | None, me: int) -> bool:
         """Whether waiting for `call` would, owner by owner, come back to thread `me`."""
-        while call is not None:
-            if call.owner == me:
-                return True
-            call = self._cache._waiting.get(call.owner)
-        return False
+        waiting = self._cache._waiting
+        for _ in range(len(waiting) + 1):  # bounded: an interrupt may have left an edge behind
+            if call is None or call.owner == me:
+                break
+            call = waiting.get(call.owner)
+        return call is not None
 
     def _take(self, call: _Call) -> None:
         with self._cache._lock:
@@ -726,11 +742,12 @@ class Flight:
             self._cache.stats.misses[self._level] += 1
 
     def _stop_waiting(self) -> None:
-        call, self._waited = self._waited, None
+        call = self._waited
         if call is not None:
             with self._cache._lock:
                 call.waiters -= 1
                 self._cache._waiting.pop(get_ident(), None)
+            self._waited = None
 
     def deliver(
         self,
@@ -747,8 +764,8 @@ class Flight:
         not be shared (an unknown kind, foreign memory) is not handed over, and they compute.
         """
         cache, call, level = self._cache, self._owned, level or self._level
-        kept = entry = cache._store(self._key, value, seconds, height, level, owned)
-        if kept is None and call is not None and self._close(call):
+        kept = entry = cache._offer(self._key, value, seconds, height, level, owned, self)
+        if kept is None and call is not None and call.waiters:
             memory = memory_of(value, owned)
             if memory is not None:
                 _freeze(memory[1])
@@ -756,28 +773,33 @@ class Flight:
         self._land(entry, kept is not None)
         return kept is not None
 
-    def _close(self, call: _Call) -> bool:
-        """Let nobody join any more; whether somebody waits."""
-        with self._cache._lock:
-            if self._cache._calls.get(self._key) is call:
-                del self._cache._calls[self._key]
-            return call.waiters > 0
+    def close(self) -> None:
+        """Let nobody join any more (under the lock of the cache)."""
+        if self._owned is not None and self._cache._calls.get(self._key) is self._owned:
+            del self._cache._calls[self._key]
 
     def _land(self, entry: Entry | None, kept: bool) -> None:
-        call, self._owned = self._owned, None
+        """Let the waiters go with what there is."""
+        call = self._owned
         if call is not None:
-            self._close(call)
             call.entry, call.kept = entry, kept
             if call.done is not None:
                 call.done.set()
+            self._owned = None  # last: after an interrupt, __exit__ or __del__ does it again
+
+    def _abandon(self) -> None:
+        if self._owned is not None:
+            with self._cache._lock:
+                self.close()
+            self._land(None, False)
 
     def __exit__(self, *exc: object) -> None:
         if self._owned is not None:
-            self._land(None, False)
+            self._abandon()
 
     def __del__(self) -> None:  # a frame that was dropped between entering and leaving
         if self._owned is not None:
-            self._land(None, False)
+            self._abandon()
 
 
 # -- fork: a child has the memory of all threads, but only the one that forked --------------------
@@ -802,6 +824,8 @@ def _in_child() -> None:
     for cache in _forking.get(me, ()):
         cache._calls = {key: call for key, call in cache._calls.items() if call.owner == me}
         cache._waiting.clear()
+        for call in cache._calls.values():
+            call.waiters, call.done = 0, None
     _after_fork()
 
 

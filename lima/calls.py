@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from lima import leaves
 from lima.errors import NotCanonical, UnsupportedError
 from lima.frame import refuse
 from lima.handle import Handle, data_of, handle, is_outside, locked, root_of, value_of, view_handle
 from lima.node import Node, Ref, Spec, leaf
-from lima.op import OPS, BindError, Kind, Lift, Op, bind, evaluate, owner
-from lima.ops.spelling import METADATA, spell
+from lima.op import CALLS, OPS, BindError, Kind, Lift, Op, bind, evaluate, owner
+from lima.ops.spelling import METADATA, SPELLINGS
 from lima.runtime import (
     OUTPUT,
     Foreign,
@@ -24,6 +25,7 @@ from lima.runtime import (
     force,
     live_users,
     tied,
+    watch,
 )
 from lima.runtime import binary as _binary
 from lima.stats import Outcome, outcome_row
@@ -148,8 +150,12 @@ def output(call_value: Value, index: int) -> Any:
     return handle(value)
 
 
-def binary(row: Op, x: Handle, y: Any, swapped: bool = False) -> Any:
-    """`x op y` (or `y op x`), the hot path of the operators."""
+def binary(row: Op, x: Handle, y: Any, swapped: bool = False, run: Any = None) -> Any:
+    """`x op y` (or `y op x`), the hot path of the operators.
+
+    `run` is Python's operator, which the plain program would have used: it has NumPy's own short
+    cuts for scalars. Its bits are the row's.
+    """
     a = x._value
     base = x._base
     if base is not None and (base is x or a.root is not base._value):
@@ -169,20 +175,60 @@ def binary(row: Op, x: Handle, y: Any, swapped: bool = False) -> Any:
     if row.aliasing:
         pair = (b, a) if swapped else (a, b)
         return handle(apply(row, _with_alias(row, row.spec, pair), pair))
-    return handle(_binary(row, b, a) if swapped else _binary(row, a, b))
+    run = run or row.kernel
+    return handle(_binary(row, b, a, run) if swapped else _binary(row, a, b, run))
+
+
+def unary(row: Op, x: Handle) -> Any:
+    """An elementwise function of one array, as `binary` is of two."""
+    value = value_of(x)
+    data = value.data
+    if data is None or data.size > row.small:
+        return result(apply(row, row.spec, (value,)), row)
+    return handle(Value(Node(row.spec, (value.node,)), row.kernel(data)))
+
+
+def ufunc(func: np.ufunc, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """A call of a universal function; without options it takes the path of the operators."""
+    if not kwargs:
+        row = CALLS.get(func)
+        if row is not None and row.infer is not None:
+            if len(args) == 1:
+                return unary(row, args[0])
+            if len(args) == 2:
+                x, y = args
+                if not isinstance(x, Handle):
+                    found = binary(row, y, x, True)
+                else:
+                    found = binary(row, x, y)
+                if found is not NotImplemented:
+                    return found
+    return function(func, args, kwargs)
 
 
 def function(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """A NumPy function on traced arguments: by its row, or as a barrier."""
+    meant: Any
     try:
-        meant, args, kwargs = spell(func, tuple(args), kwargs)
+        respell = SPELLINGS.get(func)
+        if respell is None:
+            meant = CALLS.get(func)
+        else:
+            meant, args, kwargs = respell(tuple(args), kwargs)
     except (BindError, TypeError) as error:
         return barrier(func, args, kwargs, str(error))
-    if meant is None:
-        if func in METADATA:
-            return func(*plain(tuple(args)), **plain(kwargs))
-        return barrier(func, args, kwargs, "no row")
-    return call(meant, args, kwargs) if isinstance(meant, Op) else meant(*args, **kwargs)
+    if isinstance(meant, Op):
+        return call(meant, args, kwargs)
+    if meant is not None:
+        return meant(*args, **kwargs)
+    if func in METADATA:
+        return func(*plain(tuple(args)), **plain(kwargs))
+    return barrier(func, args, kwargs, "no row")
+
+
+def view(a: Handle, row: Op, spec: Spec) -> Any:
+    """A view operation without further arguments, such as the transpose."""
+    return _view_result(apply(row, spec, (value_of(a),)), a, spec)
 
 
 # --------------------------------------------------------------------------- barrier
@@ -227,6 +273,7 @@ def adopt(found: Any, why: str) -> Any:
     if type(found) is np.ndarray:
         value = leaf_value(found if found.base is None else found.copy(order="K"))
         value.node.outcome = outcome_row(Outcome.REFUSED, why=why)
+        leaves.hold(value.node.digest, value.data)
         return handle(value)
     if type(found) in (tuple, list):
         return type(found)(adopt(item, why) for item in found)
@@ -402,6 +449,26 @@ def _index_item(item: Any, inputs: list[Any]) -> tuple[Any, str]:
     return Ref(len(inputs) - 1), "gather"
 
 
+_index_specs: dict[Any, Spec] = {}
+
+
+def _index_spec(row: Op, param: Any) -> Spec:
+    """The spec of an index, shared between equal ones."""
+    kind = type(param)
+    if kind is slice:
+        key: Any = (row.name, param.start, param.stop, param.step)
+    elif kind is int:
+        key = (row.name, param)
+    else:
+        return Spec(row.name, (("index", param),), 1, row.version)
+    spec = _index_specs.get(key)
+    if spec is None:
+        if len(_index_specs) > 4096:
+            _index_specs.clear()
+        spec = _index_specs[key] = Spec(row.name, (("index", param),), 1, row.version)
+    return spec
+
+
 def getitem(a: Handle, index: Any) -> Any:
     """`a[index]` with NumPy's meaning: a view, a scalar, or a selection."""
     value = value_of(a)
@@ -414,11 +481,24 @@ def getitem(a: Handle, index: Any) -> Any:
         count = len(param) if type(param) is tuple else 1
         kind = "element" if count == len(value.meta[0]) else "slice"
     row = OPS[kind]
-    spec = Spec(row.name, (("index", param),), 1, row.version)
+    spec = _index_spec(row, param)
+    if kind != "gather" and value.data is not None:
+        return _get_present(a, value, spec, param)
     found = apply(row, spec, inputs)
     if row.kind is Kind.VIEW and found.root is not None:
         return view_handle(found, a, spec)
     return result(found, row)
+
+
+def _get_present(a: Handle, value: Value, spec: Spec, param: Any) -> Any:
+    """A view or an element of data that is there: what `apply` would do, in one step."""
+    item = value.data[param]
+    node = Node(spec, (value.node,))
+    if type(item) is not np.ndarray:
+        return handle(Value(node, item))
+    found = Value(node, item, value.root or value)
+    watch(value, found)
+    return view_handle(found, a, spec)
 
 
 def setitem(a: Handle, index: Any, item: Any) -> None:

@@ -138,9 +138,9 @@ def _spell_tuple(x: tuple[Any, ...]) -> str:
 
 
 def _spell_array(x: np.ndarray[Any, Any]) -> str:
-    layout = layout_of(x)
+    kind, layout = quoted(dtype_text(x.dtype)), layout_of(x)
     content = base64.b64encode(bytes(content_bytes(x))).decode()
-    return f'array({quoted(dtype_text(x.dtype))}, {x.shape}, {_spell(layout)}, "{content}")'
+    return f'array({kind}, {x.shape}, {_spell(layout)}, "{content}")'
 
 
 def _spell_scalar(x: np.generic) -> str:

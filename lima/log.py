@@ -146,11 +146,11 @@ def parse(text: Iterable[str]) -> Log:
     lima.errors.LogError: line 1: expected 'lima-log 1', found version 2 (made by a newer lima?)
     """
     reader = _Reader()
-    number = 0
+    number = 1
     try:
-        for number, line in enumerate(text, 1):
+        for line in text:
             reader.feed(line.rstrip("\r\n"))
-        number += 1
+            number += 1
         reader.close()
     except LogError as error:
         raise LogError(f"line {number}: {error}") from None
@@ -175,7 +175,7 @@ class _Reader:
             raw = line.encode()
         except UnicodeEncodeError:
             raise LogError("expected text, found a lone surrogate") from None
-        if line.startswith("end ") and self.step != self.header:
+        if line.startswith("end ") and self.step not in (self.header, self.after):
             self.end(line)
             return
         self.checksum.update(raw + b"\n")
@@ -269,7 +269,9 @@ class _Reader:
     def end(self, line: str) -> None:
         match = _END.fullmatch(line)
         if match is None:
-            raise LogError(f"expected 'end nodes=... outputs=... checksum=...', found {line[:80]!r}")
+            raise LogError(
+                f"expected 'end nodes=... outputs=... checksum=...', found {line[:80]!r}"
+            )
         counts = (len(self.nodes), len(self.outputs))
         if (int(match[1]), int(match[2])) != counts:
             raise LogError(f"expected nodes={counts[0]} outputs={counts[1]}, found {line[:80]!r}")

@@ -192,7 +192,7 @@ class Spec:
     spec with a parameter that has no encoding raises NotCanonical.
     """
 
-    __slots__ = ("_prefix", "npos", "op", "out", "params", "version")
+    __slots__ = ("_fixed", "_prefix", "npos", "op", "out", "params", "version")
 
     def __init__(
         self,
@@ -207,6 +207,17 @@ class Spec:
         self.version = version
         self.out: Ref | None = self.get("out") if params else None
         self._prefix: bytes | None = None
+        self._fixed: dict[str, Param] | None | bool = False
+
+    def kwargs(self, inputs: Any) -> dict[str, Param]:
+        """The parameters as keyword arguments, every `Ref` replaced by the input that it names."""
+        fixed = self._fixed
+        if fixed is False:
+            named = {k: v for k, v in self.params if k != "alias"}
+            fixed = self._fixed = named if next(refs_in(named), None) is None else None
+        if fixed is None:
+            return {k: resolve(v, inputs) for k, v in self.params if k != "alias"}
+        return fixed  # type: ignore[return-value]
 
     @property
     def prefix(self) -> bytes:
@@ -274,31 +285,32 @@ class Node:
 def _finish(root: Node) -> bytes:
     """Fill in digest and height of `root` and of every ancestor that lacks them."""
     stack = [root]
+    push, pop = stack.append, stack.pop
     while stack:
         node = stack[-1]
         if node._digest is not None:
-            stack.pop()
+            pop()
             continue
-        parts = [node.spec.prefix]
+        spec = node.spec
+        text = spec._prefix or spec.prefix
         height = 0
         waiting = False
         for item in node.inputs:
             if type(item) is Node:
                 digest = item._digest
                 if digest is None:
-                    stack.append(item)
+                    push(item)
                     waiting = True
-                else:
-                    parts.append(b"#")
-                    parts.append(digest)
+                elif not waiting:
+                    text += b"#" + digest
                     if item._height > height:
                         height = item._height
             elif not waiting:
-                parts.append(encode(item))
+                text += encode(item)
         if not waiting:
             node._height = height + 1
-            node._digest = xxh3_128_digest(b"".join(parts))
-            stack.pop()
+            node._digest = xxh3_128_digest(text)
+            pop()
     assert root._digest is not None
     return root._digest
 

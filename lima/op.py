@@ -17,12 +17,16 @@ from typing import Any
 import numpy as np
 
 from lima.errors import InternalError, NotCanonical
-from lima.node import Ref, Spec, resolve
+from lima.node import Ref, Spec
 
 MISSING: Any = inspect.Parameter.empty
 
 Meta = tuple[tuple[int, ...], np.dtype[Any]]
 """Shape and dtype of a result that has not been computed."""
+
+
+SMALL = 32768
+"""Additions up to which a light operation runs at once: computing it costs less than waiting."""
 
 
 class Kind(enum.Enum):
@@ -56,6 +60,9 @@ class Op:
     threads_state  method of a generator: operand 0 is its state, item 1 of the result the new one
     source      writes the call as Python, given the texts of inputs and parameters
     infix       Python operator with this meaning, for readable source
+    weight      work for one element, an addition being 1
+    growth      work grows as this power of the number of operand elements
+    small       elements up to which a light operation runs at once (derived)
     version     enters the digest: a changed kernel forgets old values
     """
 
@@ -74,13 +81,17 @@ class Op:
     threads_state: str | None = None
     source: Callable[[list[str], dict[str, str]], str] | None = None
     infix: str | None = None
+    weight: float = 1.0
+    growth: float = 1.0
     version: int = 1
     spec: Spec = field(init=False)
     names: tuple[str, ...] = field(init=False)
+    small: int = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "spec", Spec(self.name, version=self.version))
         object.__setattr__(self, "names", self.operands + tuple(self.params))
+        object.__setattr__(self, "small", int(SMALL / self.weight))
 
     def __repr__(self) -> str:
         return f"<Op {self.name}>"
@@ -166,9 +177,29 @@ def bind(row: Op, args: Sequence[Any], kwargs: dict[str, Any], lift: Lift) -> tu
         params.append((name, _canonical(name, value, inputs, lift)))
     if not params and npos == len(inputs):
         return inputs, row.spec
-    spec = Spec(row.name, tuple(params), npos, row.version)
-    _ = spec.prefix  # raises NotCanonical here, before anything runs
-    return inputs, spec
+    return inputs, _spec(row, tuple(params), npos)
+
+
+_specs: dict[Any, Spec] = {}
+_SIMPLE = frozenset({int, bool, str, type(None), type(Ellipsis)})
+
+
+def _spec(row: Op, params: tuple[tuple[str, Any], ...], npos: int) -> Spec:
+    """The spec of a call, shared between equal ones whose parameters are simple.
+
+    Raises NotCanonical here, before anything runs.
+    """
+    if not all([type(v) in _SIMPLE for _, v in params]):
+        spec = Spec(row.name, params, npos, row.version)
+        _ = spec.prefix
+        return spec
+    key = (row.name, npos, params, tuple([type(v) for _, v in params]))
+    found = _specs.get(key)
+    if found is None:
+        if len(_specs) > 4096:
+            _specs.clear()
+        found = _specs[key] = Spec(row.name, params, npos, row.version)
+    return found
 
 
 class Lift:
@@ -211,7 +242,11 @@ def _axis(value: Any) -> Any:
     return operator.index(value)
 
 
-NORMAL_FORMS: dict[str, Callable[[Any], Any]] = {"dtype": _dtype, "axis": _axis}
+def _shape(value: Any) -> Any:
+    return _axis(value) if type(value) in (tuple, list) else (operator.index(value),)
+
+
+NORMAL_FORMS: dict[str, Callable[[Any], Any]] = {"dtype": _dtype, "axis": _axis, "shape": _shape}
 """Parameters with several spellings of one meaning, by their name in NumPy's signatures."""
 
 
@@ -264,12 +299,12 @@ def evaluate(row: Op, spec: Spec, data: Sequence[Any], buffer: Any = None) -> An
 
 
 def _run(row: Op, spec: Spec, data: Sequence[Any], extra: dict[str, Any]) -> Any:
-    kwargs = {k: resolve(v, data) for k, v in spec.params if k != "alias"}
-    kwargs.update(extra)
-    npos = len(data) if spec.npos is None else spec.npos
-    if row.variadic:
-        return row.kernel(data[:npos], **kwargs)
-    return row.kernel(*data[:npos], **kwargs)
+    kwargs = spec.kwargs(data)
+    if extra:
+        kwargs = {**kwargs, **extra}
+    if spec.npos is not None and spec.npos < len(data):
+        data = data[: spec.npos]
+    return row.kernel(data, **kwargs) if row.variadic else row.kernel(*data, **kwargs)
 
 
 def _run_out(row: Op, spec: Spec, data: Sequence[Any], buffer: Any) -> Any:
@@ -281,10 +316,12 @@ def _run_out(row: Op, spec: Spec, data: Sequence[Any], buffer: Any) -> Any:
 
 
 def owner(a: Any) -> Any:
-    """The object that owns the memory of array `a`."""
-    base = getattr(a, "base", None)
-    while base is not None:
-        a, base = base, getattr(base, "base", None)
+    """The object that owns the memory of array `a`; scalars and literals own themselves.
+
+    Not every base is an array: `as_strided` puts an object of its own between.
+    """
+    while (base := getattr(a, "base", None)) is not None:
+        a = base
     return a
 
 
@@ -309,10 +346,12 @@ def _apart(spec: Spec, data: Sequence[Any]) -> Sequence[Any]:
     BLAS-backed kernels take a symmetric path, with other rounding, when two operands are one
     buffer; a cache hit could otherwise make one buffer of two.
     """
-    if spec.get("alias"):
+    if spec.params and spec.get("alias"):
         return data
-    arrays = [d for d in data if type(d) is np.ndarray]
-    if len(arrays) < 2 or len({id(owner(d)) for d in arrays}) == len(arrays):
+    if len(data) == 2:
+        if owner(data[0]) is not owner(data[1]):
+            return data
+    elif len({id(owner(d)) for d in data}) == len(data):
         return data
     seen: set[int] = set()
     apart: list[Any] = []

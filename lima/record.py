@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 from xxhash import xxh3_128_hexdigest
 
-from lima.environment import environment
+from lima.environment import environment as present_environment
 from lima.errors import LogError, ReplayError
 from lima.log import MAX_LINE, Check, Log, distinct, lines, node_text, parse
 from lima.node import Node, content_bytes, dtype_text
@@ -55,7 +55,7 @@ class Lineage:
     ) -> None:
         self.outputs = dict(outputs)
         self.checks = dict(checks or {})
-        self.environment = dict(_here() if environment is None else environment)
+        self.environment = dict(present_environment() if environment is None else environment)
         self.data_dir = data_dir
         self._nodes: list[Node] | None = None
 
@@ -153,10 +153,6 @@ class Lineage:
             for name, text in rows
         )
         return f"<p>{html.escape(repr(self))}</p><table>{body}</table>"
-
-
-def _here() -> dict[str, str]:
-    return environment()
 
 
 def _dot_text(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from lima.errors import LogError, NotCanonical, ReplayError
 from lima.literal import arrange
 from lima.log import OUTPUT, node_text
 from lima.node import LEAF, Node, Unique, dtype_text, layout_of, leaf
-from lima.op import OPS, Kind, evaluate
+from lima.op import OPS, Kind, evaluate, owner
 from lima.record import Lineage, check_of, loads, read, write
 from lima.runtime import own
 from lima.source import to_python
@@ -52,33 +53,80 @@ def recompute(lineage: Lineage, inputs: Mapping[str, Any] | None = None) -> dict
             stacklevel=2,
         )
     leaves = _Leaves(lineage, dict(inputs or {}))
-    found = _run(lineage, leaves)
+    found = _outputs(lineage, _Run(lineage, leaves).all(), leaves)
     _compare(lineage, found, bool(changed))
     return found
 
 
-def _run(lineage: Lineage, leaves: _Leaves) -> dict[str, Any]:
-    plan = lineage.nodes
-    uses: dict[bytes, int] = {}
-    for node in (*_inputs_of(plan), *lineage.outputs.values()):
-        uses[node.digest] = uses.get(node.digest, 0) + 1
-    present: dict[bytes, Any] = {}
-    for number, node in enumerate(plan, 1):
-        data = [present[i.digest] if isinstance(i, Node) else i for i in node.inputs]
-        present[node.digest] = _value(node, data, leaves, number)
-        del data
-        for item in _inputs_of([node]):
-            uses[item.digest] -= 1
-            if not uses[item.digest]:
-                present.pop(item.digest, None)
-    return _outputs(lineage, present, leaves)
+class _Run:
+    """The values that are present during a replay, by digest, each freed after its last use.
+
+    uses    inputs and outputs that still need a value
+    roots   of a value that shares memory with an operand: the value that owns the memory
+    views   how many values that are present share the memory of a root
+    """
+
+    def __init__(self, lineage: Lineage, leaves: _Leaves) -> None:
+        self.plan = lineage.nodes
+        self.leaves = leaves
+        self.present: dict[bytes, Any] = {}
+        self.roots: dict[bytes, bytes] = {}
+        self.views: Counter[bytes] = Counter()
+        self.uses = Counter(node.digest for node in lineage.outputs.values())
+        for node in self.plan:
+            self.uses.update(i.digest for i in node.inputs if isinstance(i, Node))
+
+    def all(self) -> dict[bytes, Any]:
+        """Compute every node; what is left are the outputs."""
+        for number, node in enumerate(self.plan, 1):
+            data = [self.present[i.digest] if isinstance(i, Node) else i for i in node.inputs]
+            value = _value(node, data, self.leaves, number, self.spent(node, data))
+            self.keep(node, value, data)
+            del data, value
+            for item in node.inputs:
+                if isinstance(item, Node):
+                    self.release(item.digest)
+        return self.present
+
+    def keep(self, node: Node, value: Any, data: list[Any]) -> None:
+        digest = node.digest
+        self.present[digest] = value
+        if type(value) is not np.ndarray:
+            return
+        memory = owner(value)
+        for item, operand in zip(node.inputs, data, strict=True):
+            if isinstance(item, Node) and owner(operand) is memory:
+                root = self.roots[digest] = self.roots.get(item.digest, item.digest)
+                self.views[root] += 1
+                return
+
+    def release(self, digest: bytes) -> None:
+        self.uses[digest] -= 1
+        if self.uses[digest] == 0 and digest in self.present:
+            del self.present[digest]
+            root = self.roots.pop(digest, None)
+            if root is not None:
+                self.views[root] -= 1
+
+    def spent(self, node: Node, data: list[Any]) -> Any:
+        """The written operand itself, if nothing else needs it: then no copy has to be made."""
+        row = OPS.get(node.spec.op)
+        if row is None or row.into is None or not node.inputs:
+            return None
+        item = node.inputs[0]
+        if not isinstance(item, Node) or item.spec.op in (LEAF, OUTPUT):
+            return None
+        digest = item.digest
+        used_here = sum(isinstance(i, Node) and i.digest == digest for i in node.inputs)
+        free = self.uses[digest] == used_here == 1
+        if not free or digest in self.roots or self.views[digest]:
+            return None
+        target = data[0]
+        owned = type(target) is np.ndarray and target.base is None and target.flags.writeable
+        return target if owned else None
 
 
-def _inputs_of(nodes: list[Node]) -> list[Node]:
-    return [item for node in nodes for item in node.inputs if isinstance(item, Node)]
-
-
-def _value(node: Node, data: list[Any], leaves: _Leaves, number: int) -> Any:
+def _value(node: Node, data: list[Any], leaves: _Leaves, number: int, buffer: Any) -> Any:
     spec = node.spec
     if spec.op == LEAF:
         return leaves.get(node)
@@ -97,7 +145,7 @@ def _value(node: Node, data: list[Any], leaves: _Leaves, number: int) -> Any:
             f"%{number}: {spec.op} was given an object that a log cannot hold: {_label(node)}"
         )
     try:
-        result = evaluate(row, spec, data)
+        result = evaluate(row, spec, data, buffer)
         return result if row.kind is Kind.VIEW else own(result, data)
     except Exception as error:  # whatever a kernel raises, the message says where
         text = f"{type(error).__name__}: {error}"
@@ -203,10 +251,12 @@ def _fitted(node: Node, value: Any, origin: str) -> Any:
     """`value` in the recorded memory order; ReplayError where it is not what was recorded."""
     spec = node.spec
     array = np.asarray(value)
-    if array.dtype.hasobject:
-        raise ReplayError(f"{_leaf_label(node)}: {origin} holds Python objects, which no log can")
+    try:
+        dtype = dtype_text(array.dtype)
+    except NotCanonical as error:
+        raise ReplayError(f"{_leaf_label(node)}: {origin} cannot be compared: {error}") from None
     for what, then, now in (
-        ("dtype", spec.get("dtype"), dtype_text(array.dtype)),
+        ("dtype", spec.get("dtype"), dtype),
         ("shape", spec.get("shape"), array.shape),
     ):
         if then != now:

@@ -27,8 +27,8 @@ from lima.stats import Outcome, Stats, outcome_row
 OUTPUT = "output"
 """Opcode of the projection of a tuple result on one of its items."""
 
-SMALL = 4096
-"""Elements up to which a light operation runs at once: computing it costs less than waiting."""
+MIN_EFFORT = 8192
+"""Elements of work below which an operation is cheaper to run than to probe and keep (D9)."""
 
 FLIGHT_BYTES = 1 << 16
 """Operand bytes from which equal work in several threads is worth coordinating."""
@@ -223,7 +223,7 @@ def apply(row: Op, spec: Spec, inputs: Sequence[Any]) -> Value:
             if isinstance(i, Value):
                 if i.data is None:
                     present = False
-                elif i.data.size > SMALL:
+                elif i.data.size > row.small:
                     large = True
         if kind is Kind.VIEW:
             if present:
@@ -241,9 +241,25 @@ def apply(row: Op, spec: Spec, inputs: Sequence[Any]) -> Value:
             if here.reuses and large:
                 return probe(here, row, spec, node, inputs)
         return run(row, spec, node, inputs)
-    if here.reuses and kind is Kind.HEAVY:
+    if here.reuses and kind is Kind.HEAVY and effort(row, inputs) > MIN_EFFORT:
         return probe(here, row, spec, node, inputs)
     return run(row, spec, node, inputs)
+
+
+def effort(row: Op, inputs: Sequence[Any]) -> float:
+    """Estimated work of a heavy operation, in elements touched once."""
+    elements = 0
+    for i in inputs:
+        if isinstance(i, Value):
+            data = i.data
+            if data is None:
+                elements += _size(i.meta[0])
+            elif type(data) is tuple:
+                return MIN_EFFORT + 1
+            else:
+                elements += data.size
+    growth = row.growth
+    return row.weight * (elements if growth == 1.0 else elements**growth)
 
 
 def waits(here: Session, row: Op, spec: Spec, inputs: Sequence[Any]) -> Meta | None:
@@ -258,7 +274,7 @@ def waits(here: Session, row: Op, spec: Spec, inputs: Sequence[Any]) -> Meta | N
     if any(isinstance(i, Foreign) for i in inputs):
         return None
     meta = row.infer(inputs, spec)
-    if meta is None or _size(meta[0]) <= SMALL:
+    if meta is None or _size(meta[0]) <= row.small:
         return None
     depth = held = 0
     for i in inputs:
@@ -283,15 +299,19 @@ def tied(data: Any) -> Any:
     return data
 
 
-def binary(row: Op, a: Any, b: Any) -> Value:
+def binary(row: Op, a: Any, b: Any, run: Any) -> Value:
     """`apply` for an elementwise operation of two operands: the hot path, small results at once."""
     left, right = isinstance(a, Value), isinstance(b, Value)
     x = a.data if left else a
     y = b.data if right else b
-    if x is None or y is None or (left and x.size > SMALL) or (right and y.size > SMALL):
+    if x is None or y is None:
         return apply(row, row.spec, (a, b))
+    small = row.small
+    if (left and x.size > small) or (right and y.size > small):
+        if (_session.get() or current()).reuses:
+            return apply(row, row.spec, (a, b))
     node = Node(row.spec, (a.node if left else a, b.node if right else b))
-    return Value(node, row.kernel(x, y))
+    return Value(node, run(x, y))
 
 
 def run_view(row: Op, spec: Spec, node: Node, inputs: Sequence[Any]) -> Value:

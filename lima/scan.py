@@ -251,7 +251,7 @@ def read_dtype(text: Any) -> np.dtype[Any]:
     try:
         if text[:1] in ("[", "("):
             scanner = Scanner(text)
-            made = np.dtype(_description(scanner.term()))
+            made: np.dtype[Any] | None = np.dtype(_description(scanner.term()))
             scanner.end()
         else:
             made = np.dtype(text) if _DTYPE.fullmatch(text) else None

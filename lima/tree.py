@@ -14,6 +14,7 @@ import numpy as np
 from lima.calls import is_private
 from lima.errors import InternalError
 from lima.handle import Handle, data_of, is_outside, locked, release, value_of
+from lima.leaves import seen
 from lima.node import Node, leaf
 from lima.op import OPS, clone, evaluate
 from lima.runtime import Pending, Value, force, live_users
@@ -51,6 +52,7 @@ def entering(a: Any, name: str | None) -> Value:
     entered, made = recall(a)
     if made is None:
         entered.name = name
+        seen(entered.digest, a)
     value = Value(made or entered, a)
     value.shared = True
     return value

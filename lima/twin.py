@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lima.calls import adopt, call, function
+from lima.calls import adopt, call, function, ufunc
 from lima.draws import GlobalGenerator, TracedGenerator, default_rng, random_state
 from lima.frame import Frame, _frame, active
 from lima.handle import Handle
@@ -71,7 +71,7 @@ class Twin:
 
 
 def _through(plain: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return function(plain, args, kwargs)
+    return (ufunc if isinstance(plain, np.ufunc) else function)(plain, args, kwargs)
 
 
 def _any_array(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

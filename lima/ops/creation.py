@@ -8,7 +8,16 @@ import numpy as np
 
 from lima.op import OPS, Kind, op
 from lima.ops import infer
-from lima.ops.spelling import Args, Kwargs, Respelled, by_name, path, permitting, spelling, written
+from lima.ops.spelling import (
+    Args,
+    Kwargs,
+    Respelled,
+    by_name,
+    family,
+    permitting,
+    spelling,
+    written,
+)
 
 LIGHT, VIEW = Kind.LIGHT, Kind.VIEW
 
@@ -68,7 +77,7 @@ op("tri", np.tri, LIGHT, operands="", signature="N, M=None, k=0, dtype=float", i
 
 
 def _arange(*, bounds: Any, step: Any = 1, dtype: Any = None) -> Any:
-    return np.arange(*bounds, step=step, dtype=dtype)
+    return np.arange(*bounds, step=step, dtype=dtype)  # type: ignore[call-overload]
 
 
 op(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from lima.node import Spec
-from lima.op import CALLS, OPS, Kind, Meta, evaluate, op
-from lima.ops.spelling import Args, Kwargs, Respelled, path, spelling
+from lima.op import OPS, Kind, Meta, evaluate, op
+from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling
 
 # --------------------------------------------------------------------------- inference
 
@@ -24,7 +25,9 @@ def broadcast(inputs: Sequence[Any], spec: Spec) -> Meta | None:
     """
     if spec.params:
         return None
-    shapes, key, weak, inexact = [], [spec.op], False, False
+    shapes: list[tuple[int, ...]] = []
+    key: list[Any] = [spec.op]
+    weak = inexact = False
     for item in inputs:
         meta = getattr(item, "meta", None)
         if meta is not None:
@@ -74,7 +77,9 @@ UFUNC_PARAMS = (
 )
 
 
-def ufunc(function: np.ufunc, infix: str | None = None, infer: Any = broadcast) -> None:
+def ufunc(
+    function: np.ufunc, infix: str | None = None, infer: Any = broadcast, weight: float = 1.0
+) -> None:
     """The row of a universal function, and those of its methods."""
     name = function.__name__
     operands = " ".join(["x", "y", "z", "w"][: function.nin])
@@ -88,6 +93,7 @@ def ufunc(function: np.ufunc, infix: str | None = None, infer: Any = broadcast) 
         infix=infix,
         infer=None if many else infer,
         wrap=tuple if many else None,
+        weight=weight,
     )
     if function.nin == 2 and not many:
         _methods(function, name)
@@ -95,7 +101,8 @@ def ufunc(function: np.ufunc, infix: str | None = None, infer: Any = broadcast) 
 
 def _methods(function: np.ufunc, name: str) -> None:
     for method, signature in {
-        "reduce": "array, axis=0, dtype=None, out=None, keepdims=False, initial=MISSING, where=True",
+        "reduce": "array, axis=0, dtype=None, out=None, keepdims=False, initial=MISSING,"
+        " where=True",
         "accumulate": "array, axis=0, dtype=None, out=None",
         "reduceat": "array, indices, axis=0, dtype=None, out=None",
         "outer": "A, B, *, out=None, where=True, casting='same_kind', dtype=None",
@@ -105,6 +112,12 @@ def _methods(function: np.ufunc, name: str) -> None:
     op(f"{name}.at", function.at, operands="a indices b", signature="a, indices, b", into="a")
 
 
+def ufuncs(functions: Iterable[np.ufunc], infer: Any = broadcast, weight: float = 1.0) -> None:
+    """The rows of universal functions that have no operator."""
+    for function in functions:
+        ufunc(function, infer=infer, weight=weight)
+
+
 # arithmetic
 ufunc(np.add, "+")
 ufunc(np.subtract, "-")
@@ -112,20 +125,31 @@ ufunc(np.multiply, "*")
 ufunc(np.divide, "/")
 ufunc(np.floor_divide, "//")
 ufunc(np.remainder, "%")
-ufunc(np.power, "**", inexact_only)
-for _row in (np.negative, np.positive, np.absolute, np.fabs, np.sign, np.reciprocal, np.square,
-             np.sqrt, np.cbrt, np.fmod, np.float_power, np.heaviside, np.hypot, np.conjugate,
-             np.copysign, np.nextafter, np.spacing, np.ldexp, np.signbit, np.gcd, np.lcm):  # fmt: skip
-    ufunc(_row, infer=inexact_only if _row in (np.reciprocal, np.float_power) else broadcast)
-for _row in (np.divmod, np.modf, np.frexp):
-    ufunc(_row)
+ufunc(np.power, None, inexact_only, weight=16.0)
+# The operator has short cuts that the function lacks: `x ** 2` is a square, `x ** 0.5` a root.
+op("pow", operator.pow, Kind.LIGHT, operands="x y", params={}, calls=(), infix="**",
+   infer=inexact_only, weight=16.0)  # fmt: skip
+
+
+def _ipow(x: Any, y: Any) -> None:
+    x **= y
+
+
+op("ipow", _ipow, Kind.LIGHT, operands="x y", params={}, calls=(), into="x",
+   source=lambda texts, params: f"{texts[0]} **= {texts[1]}")  # fmt: skip
+ufuncs((np.reciprocal, np.float_power), inexact_only)
+ufuncs((
+    np.negative, np.positive, np.absolute, np.fabs, np.sign, np.square, np.sqrt, np.cbrt, np.fmod,
+    np.heaviside, np.hypot, np.conjugate, np.copysign, np.nextafter, np.spacing, np.ldexp,
+    np.signbit, np.gcd, np.lcm, np.divmod, np.modf, np.frexp,
+))  # fmt: skip
 
 # exponentials, logarithms, trigonometry
-for _row in (np.exp, np.exp2, np.expm1, np.log, np.log2, np.log10, np.log1p, np.logaddexp,
-             np.logaddexp2, np.sin, np.cos, np.tan, np.arcsin, np.arccos, np.arctan, np.arctan2,
-             np.sinh, np.cosh, np.tanh, np.arcsinh, np.arccosh, np.arctanh, np.deg2rad, np.rad2deg,
-             np.degrees, np.radians):  # fmt: skip
-    ufunc(_row)
+ufuncs((
+    np.exp, np.exp2, np.expm1, np.log, np.log2, np.log10, np.log1p, np.logaddexp, np.logaddexp2,
+    np.sin, np.cos, np.tan, np.arcsin, np.arccos, np.arctan, np.arctan2, np.sinh, np.cosh,
+    np.tanh, np.arcsinh, np.arccosh, np.arctanh, np.deg2rad, np.rad2deg, np.degrees, np.radians,
+), weight=16.0)  # fmt: skip
 
 # comparison and logic
 ufunc(np.equal, "==")
@@ -134,9 +158,10 @@ ufunc(np.less, "<")
 ufunc(np.less_equal, "<=")
 ufunc(np.greater, ">")
 ufunc(np.greater_equal, ">=")
-for _row in (np.logical_and, np.logical_or, np.logical_xor, np.logical_not, np.maximum, np.minimum,
-             np.fmax, np.fmin, np.isfinite, np.isinf, np.isnan, np.isnat):  # fmt: skip
-    ufunc(_row)
+ufuncs((
+    np.logical_and, np.logical_or, np.logical_xor, np.logical_not, np.maximum, np.minimum, np.fmax,
+    np.fmin, np.isfinite, np.isinf, np.isnan, np.isnat,
+))  # fmt: skip
 
 # bits
 ufunc(np.bitwise_and, "&")
@@ -144,12 +169,10 @@ ufunc(np.bitwise_or, "|")
 ufunc(np.bitwise_xor, "^")
 ufunc(np.left_shift, "<<")
 ufunc(np.right_shift, ">>")
-for _row in (np.invert, np.bitwise_count):
-    ufunc(_row)
+ufuncs((np.invert, np.bitwise_count))
 
 # rounding
-for _row in (np.rint, np.floor, np.ceil, np.trunc):
-    ufunc(_row)
+ufuncs((np.rint, np.floor, np.ceil, np.trunc))
 
 # --------------------------------------------------------------------------- other elementwise
 
@@ -195,18 +218,21 @@ def _respell_clip(args: Args, kwargs: Kwargs) -> Respelled:
     return OPS["clip"], args, {names.get(k, k): v for k, v in kwargs.items()}
 
 
-for _function, _operands in (
-    (np.isclose, "a b"), (np.angle, "z"), (np.round, "a"), (np.unwrap, "p"), (np.sinc, "x"),
-    (np.i0, "x"), (np.nan_to_num, "x"), (np.isposinf, "x"), (np.isneginf, "x"), (np.fix, "x"),
-    (np.iscomplex, "x"), (np.isreal, "x"),
-):  # fmt: skip
-    op(_function.__name__, _function, Kind.LIGHT, operands=_operands)
-CALLS[np.around] = OPS["round"]
+op("isclose", np.isclose, Kind.LIGHT, operands="a b")
+op("round", np.round, Kind.LIGHT, calls=(np.round, np.around))
+op("angle", np.angle, Kind.LIGHT, operands="z")
+op("unwrap", np.unwrap, Kind.LIGHT, operands="p")
+family(
+    (np.sinc, np.i0, np.nan_to_num, np.isposinf, np.isneginf, np.fix, np.iscomplex, np.isreal),
+    Kind.LIGHT,
+    operands="x",
+)
 
-# As the universal functions, but complex where the real result would not exist.
-for _function, _operands in (
-    (np.emath.sqrt, "x"), (np.emath.log, "x"), (np.emath.log2, "x"), (np.emath.log10, "x"),
-    (np.emath.logn, "n x"), (np.emath.power, "x p"), (np.emath.arccos, "x"),
-    (np.emath.arcsin, "x"), (np.emath.arctanh, "x"),
+# As the universal functions, but complex where a real result does not exist.
+for _function in (
+    np.emath.sqrt, np.emath.log, np.emath.log2, np.emath.log10, np.emath.arccos, np.emath.arcsin,
+    np.emath.arctanh,
 ):  # fmt: skip
-    family([_function], Kind.LIGHT, operands=_operands)
+    op(f"emath.{_function.__name__}", _function, Kind.LIGHT, operands="x")
+op("emath.logn", np.emath.logn, Kind.LIGHT, operands="n x")
+op("emath.power", np.emath.power, Kind.LIGHT, operands="x p")

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from lima.op import OPS, Kind, op
-from lima.ops.spelling import Args, Kwargs, Respelled, path, spelling
-from lima.ops.structure import as_view
+from lima.ops.infer import as_view
+from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling
 
 # --------------------------------------------------------------------------- products
 
@@ -24,6 +24,7 @@ op(
     signature=f"x1, x2, {GUFUNC}, axis=MISSING",
     calls=(np.matmul, np.linalg.matmul),
     aliasing=True,
+    growth=1.5,
     infix="@",
 )
 op(
@@ -44,8 +45,8 @@ for _name in ("matvec", "vecmat"):  # NumPy 2.2 and later
             aliasing=True,
         )
 
-op("dot", np.dot, operands="a b", signature="a, b, out=None", aliasing=True)
-op("inner", np.inner, operands="a b", signature="a, b", aliasing=True)
+op("dot", np.dot, operands="a b", signature="a, b, out=None", aliasing=True, growth=1.5)
+op("inner", np.inner, operands="a b", signature="a, b", aliasing=True, growth=1.5)
 op("vdot", np.vdot, operands="a b", signature="a, b", aliasing=True)
 op(
     "tensordot",
@@ -53,16 +54,24 @@ op(
     operands="a b",
     calls=(np.tensordot, np.linalg.tensordot),
     aliasing=True,
+    growth=1.5,
 )
-op("linalg.multi_dot", np.linalg.multi_dot, operands="arrays", variadic=True, aliasing=True)
-op("linalg.matrix_power", np.linalg.matrix_power)
+op(
+    "linalg.multi_dot",
+    np.linalg.multi_dot,
+    operands="arrays",
+    variadic=True,
+    aliasing=True,
+    growth=1.5,
+)
+op("linalg.matrix_power", np.linalg.matrix_power, growth=1.5)
 
 # These multiply element by element: it cannot matter whether two operands are one buffer.
-op("outer", np.outer, operands="a b")
-op("linalg.outer", np.linalg.outer, operands="x1 x2")
-op("kron", np.kron, operands="a b")
-op("cross", np.cross, operands="a b")
-op("linalg.cross", np.linalg.cross, operands="x1 x2")
+op("outer", np.outer, operands="a b", growth=2)
+op("linalg.outer", np.linalg.outer, operands="x1 x2", growth=2)
+op("kron", np.kron, operands="a b", growth=2)
+op("cross", np.cross, operands="a b", weight=16.0)
+op("linalg.cross", np.linalg.cross, operands="x1 x2", weight=16.0)
 
 
 def _einsum(arrays: Any, *, subscripts: str, **options: Any) -> Any:
@@ -83,11 +92,11 @@ op(
     "einsum",
     _einsum,
     operands="arrays",
-    signature="arrays, subscripts, out=None, dtype=None, order='K', casting='safe',"
-    " optimize=False",
+    signature="arrays, subscripts, out=None, dtype=None, order='K', casting='safe', optimize=False",
     calls=(),
     variadic=True,
     aliasing=True,
+    growth=1.5,
     source=_einsum_text,
 )
 # One operand of which no label is summed or dropped: a transpose or a diagonal, which is a view.
@@ -138,38 +147,48 @@ def _keeps_every_label(subscripts: str) -> bool:
 
 # --------------------------------------------------------------------------- factorisations
 
+# Work grows as the cube of the order of a matrix: the power 1.5 of its elements. Weights are
+# measured on matrices of order 32 to 300 and rounded to a power of two.
+CUBIC: dict[str, Any] = {"weight": 2.0, "growth": 1.5}
+SPECTRAL: dict[str, Any] = {"weight": 8.0, "growth": 1.5}
+
 # The class of a named tuple, found on a matrix of one element: NumPy has no public name for them.
 _ONE: Any = np.ones((1, 1))
 
-op("linalg.eig", np.linalg.eig, wrap=type(np.linalg.eig(_ONE)))
-op("linalg.eigh", np.linalg.eigh, wrap=type(np.linalg.eigh(_ONE)))
-op("linalg.qr", np.linalg.qr, wrap=type(np.linalg.qr(_ONE)))  # one array with mode="r"
-op("linalg.svd", np.linalg.svd, wrap=type(np.linalg.svd(_ONE)))  # one array with compute_uv=False
-op("linalg.slogdet", np.linalg.slogdet, wrap=type(np.linalg.slogdet(_ONE)))
-family((np.linalg.cholesky, np.linalg.eigvals, np.linalg.eigvalsh))
-op("linalg.svdvals", np.linalg.svdvals, operands="x")
+op("linalg.eig", np.linalg.eig, wrap=type(np.linalg.eig(_ONE)), **SPECTRAL)
+op("linalg.eigh", np.linalg.eigh, wrap=type(np.linalg.eigh(_ONE)), **SPECTRAL)
+# One array with mode="r".
+op("linalg.qr", np.linalg.qr, wrap=type(np.linalg.qr(_ONE)), **CUBIC)
+# One array with compute_uv=False.
+op("linalg.svd", np.linalg.svd, wrap=type(np.linalg.svd(_ONE)), **SPECTRAL)
+op("linalg.slogdet", np.linalg.slogdet, wrap=type(np.linalg.slogdet(_ONE)), **CUBIC)
+op("linalg.cholesky", np.linalg.cholesky, **CUBIC)
+family((np.linalg.eigvals, np.linalg.eigvalsh), **SPECTRAL)
+op("linalg.svdvals", np.linalg.svdvals, operands="x", **SPECTRAL)
 
 # --------------------------------------------------------------------------- solvers and inverses
 
-op("linalg.solve", np.linalg.solve, operands="a b")
-op("linalg.tensorsolve", np.linalg.tensorsolve, operands="a b")
-op("linalg.lstsq", np.linalg.lstsq, operands="a b", wrap=tuple)
-family((np.linalg.inv, np.linalg.pinv, np.linalg.tensorinv))
+op("linalg.solve", np.linalg.solve, operands="a b", **CUBIC)
+op("linalg.tensorsolve", np.linalg.tensorsolve, operands="a b", **CUBIC)
+op("linalg.lstsq", np.linalg.lstsq, operands="a b", wrap=tuple, **SPECTRAL)
+family((np.linalg.inv, np.linalg.tensorinv), **CUBIC)
+op("linalg.pinv", np.linalg.pinv, **SPECTRAL)
 
 # --------------------------------------------------------------------------- numbers of a matrix
 
-op("linalg.det", np.linalg.det)
-op("linalg.matrix_rank", np.linalg.matrix_rank, operands="A")
-family((
-    np.linalg.norm, np.linalg.cond, np.linalg.matrix_norm, np.linalg.vector_norm, np.linalg.trace,
-), operands="x")  # fmt: skip
+op("linalg.det", np.linalg.det, **CUBIC)
+op("linalg.matrix_rank", np.linalg.matrix_rank, operands="A", **SPECTRAL)
+# Some norms are singular values.
+family((np.linalg.norm, np.linalg.cond, np.linalg.matrix_norm), operands="x", **CUBIC)
+family((np.linalg.vector_norm, np.linalg.trace), operands="x", weight=2.0)
 
 # --------------------------------------------------------------------------- polynomials
 
-op("polyfit", np.polyfit, operands="x y", wrap=tuple)  # one array without `full` and `cov`
-op("polyval", np.polyval, operands="p x")
+# One array without `full` and `cov`.
+op("polyfit", np.polyfit, operands="x y", wrap=tuple, weight=256.0)
+op("polyval", np.polyval, operands="p x", weight=8.0)
 op("poly", np.poly, operands="seq_of_zeros")
-op("roots", np.roots, operands="p")
+op("roots", np.roots, operands="p", weight=8.0, growth=3)
 op("polyder", np.polyder, operands="p")
 op("polyint", np.polyint, operands="p")
 family((np.polyadd, np.polysub, np.polymul), operands="a1 a2")
@@ -177,11 +196,11 @@ op("polydiv", np.polydiv, operands="u v", wrap=tuple)
 
 # --------------------------------------------------------------------------- signals
 
-op("convolve", np.convolve, operands="a v")
-op("correlate", np.correlate, operands="a v")
+op("convolve", np.convolve, operands="a v", growth=1.5)
+op("correlate", np.correlate, operands="a v", growth=1.5)
 family((
     np.fft.fft, np.fft.ifft, np.fft.rfft, np.fft.irfft, np.fft.hfft, np.fft.ihfft, np.fft.fft2,
     np.fft.ifft2, np.fft.rfft2, np.fft.irfft2, np.fft.fftn, np.fft.ifftn, np.fft.rfftn,
     np.fft.irfftn,
-))  # fmt: skip
+), weight=16.0)  # fmt: skip
 family((np.fft.fftshift, np.fft.ifftshift), Kind.LIGHT, operands="x")

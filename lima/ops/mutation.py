@@ -44,12 +44,13 @@ op("fill_diagonal", np.fill_diagonal, LIGHT, operands="a val", into="a")
 renamed(np.ndarray.put, "put", indices="ind", values="v")
 op("ndarray.fill", np.ndarray.fill, LIGHT, operands="a value", signature="a, value", into="a")
 op("ndarray.sort", np.ndarray.sort, signature="a, axis=-1, kind=None, order=None, stable=None",
-   into="a")  # fmt: skip
+   into="a", weight=16.0)  # fmt: skip
 op(
     "ndarray.partition",
     np.ndarray.partition,
     signature="a, kth, axis=-1, kind='introselect', order=None",
     into="a",
+    weight=4.0,
 )
 op(
     "ndarray.setfield",
@@ -62,46 +63,27 @@ op(
 
 # --------------------------------------------------------------------------- on request in place
 
-
-def _byteswap(a: Any) -> None:
-    a.byteswap(inplace=True)
-
-
 op("ndarray.byteswap", np.ndarray.byteswap, LIGHT, signature="a")
-op(
-    "ndarray.byteswap.inplace",
-    _byteswap,
-    LIGHT,
-    calls=(),
-    into="a",
-    source=lambda inputs, params: f"{inputs[0]}.byteswap(inplace=True)",
-)
+
+
+def _byteswap_in_place(a: Any) -> Any:
+    np.copyto(a, a.byteswap())
+    return a
 
 
 @spelling(np.ndarray.byteswap)
 def _respell_byteswap(args: Args, kwargs: Kwargs) -> Respelled:
     named = by_name(("a", "inplace"), args, kwargs)
-    name = "ndarray.byteswap.inplace" if named.pop("inplace", False) else "ndarray.byteswap"
-    return OPS[name], (named.pop("a"),), named
+    in_place = named.pop("inplace", False)
+    return _byteswap_in_place if in_place else OPS["ndarray.byteswap"], (named.pop("a"),), named
 
 
-def _nan_to_num(x: Any, **options: Any) -> None:
-    np.nan_to_num(x, copy=False, **options)
-
-
-# Its result is the array that it writes.
-op(
-    "nan_to_num.inplace",
-    _nan_to_num,
-    LIGHT,
-    operands="x",
-    signature="x, nan=0.0, posinf=None, neginf=None",
-    calls=(),
-    into="x",
-    source=lambda inputs, params: (
-        f"np.nan_to_num({', '.join([*inputs, 'copy=False', *map('='.join, params.items())])})"
-    ),
-)
+def _nan_to_num_in_place(x: Any, **options: Any) -> Any:
+    cleaned = np.nan_to_num(x, **options)
+    if np.ndim(x) == 0 and not isinstance(x, np.ndarray):
+        return cleaned  # scalars are immutable
+    np.copyto(x, cleaned)
+    return x
 
 
 @spelling(np.nan_to_num)
@@ -110,4 +92,5 @@ def _respell_nan_to_num(args: Args, kwargs: Kwargs) -> Respelled:
     if len(args) < 2 and kwargs.get("copy", True):
         return row, args, kwargs
     named = by_name(row.names, args, kwargs)
-    return OPS["nan_to_num" if named.pop("copy", True) else "nan_to_num.inplace"], (), named
+    in_place = not named.pop("copy", True) and hasattr(named["x"], "dtype")
+    return _nan_to_num_in_place if in_place else row, (), named

@@ -3,6 +3,7 @@
 A parameter that NumPy defaults to "no value" has here the default that means the same, so that
 `keepdims=False` written out is the same call. Reductions of integers to Python or NumPy scalars
 return what NumPy returns (`np.count_nonzero` a Python int before NumPy 2.4).
+Weights are measured on 20,000 elements and rounded to a power of two.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lima.op import op
-from lima.ops.spelling import path, permitting
+from lima.ops.spelling import family, permitting
 
 ALL_ANY = "a, axis=None, out=None, keepdims=False, where=True"
 EXTREME = "a, axis=None, out=None, keepdims=False, initial=MISSING, where=True"
@@ -24,6 +25,7 @@ SPREAD = (
 )
 PLACE = "a, axis=None, out=None, keepdims=False"
 SCAN = "a, axis=None, dtype=None, out=None"
+WEIGHTS = {SPREAD: 8.0, SCAN: 8.0}
 MEDIAN = "a, axis=None, out=None, overwrite_input=False, keepdims=False"
 QUANTILE = (
     "a, q, axis=None, out=None, overwrite_input=False, method='linear', keepdims=False,"
@@ -41,29 +43,32 @@ for _signature, _functions in {
     PLACE: (np.argmax, np.argmin, np.nanargmax, np.nanargmin, np.ptp),
     SCAN: (np.cumsum, np.cumprod, np.nancumsum, np.nancumprod),
 }.items():
-    family(_functions, signature=_signature)
+    family(_functions, signature=_signature, weight=WEIGHTS.get(_signature, 4.0))
 
-op("max", np.max, signature=EXTREME, calls=(np.max, np.amax))
-op("min", np.min, signature=EXTREME, calls=(np.min, np.amin))
-op("count_nonzero", np.count_nonzero)
+op("max", np.max, signature=EXTREME, weight=2.0, calls=(np.max, np.amax))
+op("min", np.min, signature=EXTREME, weight=2.0, calls=(np.min, np.amin))
+op("count_nonzero", np.count_nonzero, weight=4.0)
 op("trace", np.trace)
-op("average", np.average, wrap=tuple)  # a tuple with returned=True
+op("average", np.average, wrap=tuple, weight=8.0)  # a tuple with returned=True
 
 for _name in ("cumulative_sum", "cumulative_prod"):  # NumPy 2.1 and later
     if hasattr(np, _name):
-        op(_name, getattr(np, _name), operands="x")
+        op(_name, getattr(np, _name), operands="x", weight=8.0)
 
 # --------------------------------------------------------------------------- order statistics
 
-op("median", np.median, signature=MEDIAN)
-op("nanmedian", np.nanmedian, signature=MEDIAN)
-family((np.percentile, np.quantile, np.nanpercentile, np.nanquantile), operands="a q", signature=QUANTILE)
+op("median", np.median, signature=MEDIAN, weight=32.0)
+op("nanmedian", np.nanmedian, signature=MEDIAN, weight=32.0)
+family(
+    (np.percentile, np.quantile, np.nanpercentile, np.nanquantile),
+    operands="a q",
+    signature=QUANTILE,
+    weight=32.0,
+)
 
 # `overwrite_input=True` allows NumPy to spoil its operand; a value that others may read is not
 # offered for that.
-permitting(
-    np.median, np.nanmedian, np.percentile, np.quantile, np.nanpercentile, np.nanquantile
-)
+permitting(np.median, np.nanmedian, np.percentile, np.quantile, np.nanpercentile, np.nanquantile)
 
 # --------------------------------------------------------------------------- statistics
 
@@ -83,12 +88,14 @@ op(
     signature="m, y=None, rowvar=True, bias=False, ddof=None, fweights=None, aweights=None,"
     " dtype=None",
     calls=(np.cov,),
+    weight=8.0,
+    growth=1.5,
 )
-op("corrcoef", np.corrcoef, operands="x")
-op("bincount", np.bincount, operands="x", signature="x, weights=None, minlength=0")
-op("histogram", np.histogram, wrap=tuple)
-op("histogram_bin_edges", np.histogram_bin_edges)
-op("histogram2d", np.histogram2d, operands="x y", wrap=tuple)
+op("corrcoef", np.corrcoef, operands="x", weight=8.0, growth=1.5)
+op("bincount", np.bincount, operands="x", signature="x, weights=None, minlength=0", weight=4.0)
+op("histogram", np.histogram, wrap=tuple, weight=32.0)
+op("histogram_bin_edges", np.histogram_bin_edges, weight=8.0)
+op("histogram2d", np.histogram2d, operands="x y", wrap=tuple, weight=128.0)
 
 
 def _histogramdd(sample: Any, **options: Any) -> tuple[Any, tuple[Any, ...]]:
@@ -103,5 +110,6 @@ op(
     operands="",
     signature="sample, bins=10, range=None, density=None, weights=None",
     calls=(np.histogramdd,),
+    weight=128.0,
     wrap=tuple,
 )

@@ -7,45 +7,55 @@ from typing import Any
 import numpy as np
 
 from lima.op import OPS, op
-from lima.ops.spelling import Args, Kwargs, Respelled, path, spelling, written
+from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling, written
 
 # --------------------------------------------------------------------------- sorting
 
-op("sort", np.sort)
-op("sort_complex", np.sort_complex)
-op("argsort", np.argsort)
-op("partition", np.partition)
-op("argpartition", np.argpartition)
+op("sort", np.sort, weight=16.0)
+op("sort_complex", np.sort_complex, weight=64.0)
+op("argsort", np.argsort, weight=32.0)
+op("partition", np.partition, weight=4.0)
+op("argpartition", np.argpartition, weight=8.0)
 # The keys are one array or a sequence of arrays.
-op("lexsort", np.lexsort, operands="", signature="keys, axis=-1")
+op("lexsort", np.lexsort, operands="", signature="keys, axis=-1", weight=128.0)
 
 # --------------------------------------------------------------------------- searching
 
-op("nonzero", np.nonzero, wrap=tuple)
-op("argwhere", np.argwhere)
-op("flatnonzero", np.flatnonzero)
-op("searchsorted", np.searchsorted, operands="a v")
-op("digitize", np.digitize, operands="x bins")
-op("interp", np.interp, operands="x xp fp")
+op("nonzero", np.nonzero, wrap=tuple, weight=8.0)
+op("argwhere", np.argwhere, weight=8.0)
+op("flatnonzero", np.flatnonzero, weight=8.0)
+op("searchsorted", np.searchsorted, operands="a v", weight=128.0)
+op("digitize", np.digitize, operands="x bins", weight=16.0)
+op("interp", np.interp, operands="x xp fp", weight=128.0)
 
 # --------------------------------------------------------------------------- sets
 
 # The class of a named tuple, found on one element: NumPy has no public name for them.
 _ONE: Any = np.ones(1)
 
-op("unique", np.unique, operands="ar", wrap=tuple)  # a tuple with `return_...`
-op("unique_values", np.unique_values, operands="x")
-family((np.unique_all, np.unique_counts, np.unique_inverse), operands="x", wrap=type(_function(_ONE)))
-op("intersect1d", np.intersect1d, operands="ar1 ar2", wrap=tuple)  # with return_indices
-family((np.union1d, np.setdiff1d, np.setxor1d), operands="ar1 ar2")
-op("isin", np.isin, operands="element test_elements")
+op("unique", np.unique, operands="ar", wrap=tuple, weight=32.0)  # a tuple with `return_...`
+op("unique_values", np.unique_values, operands="x", weight=32.0)
+op("unique_all", np.unique_all, operands="x", wrap=type(np.unique_all(_ONE)), weight=32.0)
+op("unique_counts", np.unique_counts, operands="x", wrap=type(np.unique_counts(_ONE)), weight=32.0)
+op(
+    "unique_inverse",
+    np.unique_inverse,
+    operands="x",
+    wrap=type(np.unique_inverse(_ONE)),
+    weight=32.0,
+)
+op(
+    "intersect1d", np.intersect1d, operands="ar1 ar2", wrap=tuple, weight=64.0
+)  # with return_indices
+family((np.union1d, np.setdiff1d, np.setxor1d), operands="ar1 ar2", weight=64.0)
+op("isin", np.isin, operands="element test_elements", weight=16.0)
 
 # --------------------------------------------------------------------------- comparison
 
 # These return a Python bool.
-op("allclose", np.allclose, operands="a b")
-op("array_equal", np.array_equal, operands="a1 a2")
-op("array_equiv", np.array_equiv, operands="a1 a2")
+op("allclose", np.allclose, operands="a b", weight=8.0)
+op("array_equal", np.array_equal, operands="a1 a2", weight=2.0)
+op("array_equiv", np.array_equiv, operands="a1 a2", weight=4.0)
 
 # --------------------------------------------------------------------------- differences, integrals
 
@@ -54,9 +64,9 @@ def _gradient(f: Any, *, spacing: Any = (), **options: Any) -> Any:
     return np.gradient(f, *spacing, **options)
 
 
-op("diff", np.diff)
-op("ediff1d", np.ediff1d, operands="ary")
-op("trapezoid", np.trapezoid, operands="y")
+op("diff", np.diff, weight=2.0)
+op("ediff1d", np.ediff1d, operands="ary", weight=2.0)
+op("trapezoid", np.trapezoid, operands="y", weight=4.0)
 op(
     "gradient",
     _gradient,
@@ -64,6 +74,7 @@ op(
     signature="f, spacing=(), axis=None, edge_order=1",
     calls=(),
     wrap=tuple,  # one array along one axis
+    weight=8.0,
     source=written("np.gradient", "*spacing"),
 )
 

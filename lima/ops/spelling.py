@@ -95,7 +95,8 @@ def _dropping(row: Op) -> Callable[[Args, Kwargs], Respelled]:
             return row, args, kwargs
         named = by_name(row.names, args, kwargs)
         for name, allowed in PERMITS.items():
-            if named.pop(name, None) not in (allowed or (None,)) and allowed:
+            value = named.pop(name, None)
+            if allowed is not None and value not in allowed:
                 return None, args, kwargs
         return row, (), named
 

@@ -19,8 +19,8 @@ from lima.ops.spelling import (
     Kwargs,
     Respelled,
     by_name,
+    family,
     packed,
-    path,
     renamed,
     spelling,
     written,
@@ -40,17 +40,23 @@ op(
     infer=as_view,
     calls=(np.matrix_transpose, np.linalg.matrix_transpose),
 )
-family((np.swapaxes, np.moveaxis, np.rollaxis, np.squeeze, np.expand_dims, np.diagonal), VIEW, infer=as_view)
-op("linalg.diagonal", np.linalg.diagonal, VIEW, operands="x", infer=as_view)
+family(
+    (np.swapaxes, np.moveaxis, np.rollaxis, np.squeeze, np.expand_dims),
+    VIEW,
+    infer=as_view,
+)
+op("diagonal", np.diagonal, VIEW, infer=as_view, readonly=True)
+op("linalg.diagonal", np.linalg.diagonal, VIEW, operands="x", infer=as_view, readonly=True)
 family((np.flip, np.fliplr, np.flipud, np.rot90), VIEW, operands="m", infer=as_view)
 family((np.real, np.imag), VIEW, operands="val", infer=as_view)
-op("broadcast_to", np.broadcast_to, VIEW, operands="array", infer=as_view)
+op("broadcast_to", np.broadcast_to, VIEW, operands="array", infer=as_view, readonly=True)
 op(
     "lib.stride_tricks.sliding_window_view",
     np.lib.stride_tricks.sliding_window_view,
     VIEW,
     operands="x",
     infer=as_view,
+    readonly=True,
 )
 
 family((np.atleast_1d, np.atleast_2d, np.atleast_3d), VIEW, signature="a", infer=as_view)
@@ -68,8 +74,9 @@ def _atleast(function: Any) -> None:
     SPELLINGS[function] = respell
 
 
-for _function in (np.atleast_1d, np.atleast_2d, np.atleast_3d):
-    _atleast(_function)
+_atleast(np.atleast_1d)
+_atleast(np.atleast_2d)
+_atleast(np.atleast_3d)
 
 
 @spelling(np.broadcast_arrays)
@@ -146,13 +153,12 @@ def _respell_astype(args: Args, kwargs: Kwargs) -> Respelled:
 
 # --------------------------------------------------------------------------- joining
 
-for _function, _infer in (
-    (np.vstack, infer.vstacked),
-    (np.hstack, infer.hstacked),
-    (np.dstack, infer.dstacked),
-    (np.column_stack, infer.columns_stacked),
-):
-    op(path(_function), _function, LIGHT, operands="tup", variadic=True, infer=_infer)
+TUPLE: dict[str, Any] = {"operands": "tup", "variadic": True}
+
+op("vstack", np.vstack, LIGHT, infer=infer.vstacked, **TUPLE)
+op("hstack", np.hstack, LIGHT, infer=infer.hstacked, **TUPLE)
+op("dstack", np.dstack, LIGHT, infer=infer.dstacked, **TUPLE)
+op("column_stack", np.column_stack, LIGHT, infer=infer.columns_stacked, **TUPLE)
 op(
     "concatenate",
     np.concatenate,
@@ -168,11 +174,15 @@ op("append", np.append, LIGHT, operands="arr values", infer=infer.appended)
 
 # --------------------------------------------------------------------------- splitting
 
-# NumPy's own functions slice and swap axes; run on traced arrays they give traced views.
+
+def _composed(function: Any) -> None:
+    """NumPy's own body slices and swaps axes; run on traced arrays it gives traced views."""
+    SPELLINGS[function] = lambda args, kwargs: (function.__wrapped__, args, kwargs)
+
+
 for _name in ("split", "array_split", "hsplit", "vsplit", "dsplit", "unstack"):
-    _function = getattr(np, _name, None)  # `np.unstack`: NumPy 2.1 and later
-    if _function is not None:
-        SPELLINGS[_function] = lambda args, kwargs, body=_function.__wrapped__: (body, args, kwargs)
+    if hasattr(np, _name):  # `np.unstack`: NumPy 2.1 and later
+        _composed(getattr(np, _name))
 
 # --------------------------------------------------------------------------- rearranging
 
@@ -239,7 +249,12 @@ op(
     signature="indices, shape, order='C'",
     wrap=tuple,
 )
-family((np.diag_indices_from, np.tril_indices_from, np.triu_indices_from), LIGHT, operands="arr", wrap=tuple)
+family(
+    (np.diag_indices_from, np.tril_indices_from, np.triu_indices_from),
+    LIGHT,
+    operands="arr",
+    wrap=tuple,
+)
 op(
     "ix_",
     lambda arrays: np.ix_(*arrays),

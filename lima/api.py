@@ -1,0 +1,247 @@
+"""What users ask of a result: its lineage, log, source, recomputation, and how it was got."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lima import leaves
+from lima.array import Array, array, node_of
+from lima.errors import ReplayError, UnknownLineage
+from lima.node import Node
+from lima.record import Lineage, check_of
+from lima.record import read as _read_log
+from lima.record import write as _write_log
+from lima.replay import recompute as _recompute
+from lima.stats import Outcome, outcome_row
+from lima.tree import recall
+
+
+def _node(x: Any) -> Node:
+    if isinstance(x, Array):
+        return node_of(x)
+    if isinstance(x, (np.ndarray, np.generic)):
+        _, made = recall(x)
+        if made is not None:
+            return made
+        raise UnknownLineage(
+            "no traced function returned this array, or it was written since: "
+            f"shape={x.shape}, dtype={x.dtype}"
+        )
+    raise UnknownLineage(f"lineage is known of arrays, not of {type(x).__name__}")
+
+
+def lineage(*results: Any, **named: Any) -> Lineage:
+    """How results were made.
+
+    results are `lima.Array`s, or plain arrays that traced functions returned (recognised by their
+    content); keyword arguments give them names, otherwise they are called `result`, `result2`, ...
+    Raises UnknownLineage for anything else.
+
+    >>> import lima, numpy as np
+    >>> @lima.traced
+    ... def total(X):
+    ...     return X.sum()
+    >>> len(lima.lineage(total(np.ones(3))))
+    2
+    """
+    for k, x in enumerate(results):
+        named["result" if k == 0 else f"result{k + 1}"] = x
+    if not named:
+        raise UnknownLineage("give at least one result")
+    checks = {name: check_of(_plain(x)) for name, x in named.items()}
+    return Lineage(
+        {name: _node(x) for name, x in named.items()},
+        checks={name: check for name, check in checks.items() if check is not None},
+    )
+
+
+def _plain(x: Any) -> Any:
+    return np.asarray(x)[()] if isinstance(x, Array) else x
+
+
+def save(
+    path: str | os.PathLike[str],
+    lineage: Lineage | None = None,
+    *,
+    leaf_data: bool = False,
+    inputs: Mapping[str, Any] | None = None,
+    **results: Any,
+) -> Path:
+    """Write the lineage of results as a log; returns the path.
+
+    With `leaf_data=True` the arrays of the leaves are stored beside it, in `<path>.data`, so that
+    the log can be recomputed anywhere. They are found where they still exist unchanged, or given
+    in `inputs` (by leaf name). Raises ReplayError, with nothing written, when one is missing.
+
+    >>> import lima, numpy as np, tempfile, pathlib
+    >>> X = lima.array(np.ones((2, 2)), name="X")
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> lima.save(folder / "g.lima", gram=X.T @ X).name
+    'g.lima'
+    """
+    record = _lineage_of(**results) if lineage is None else _lineage_of(lineage)
+    data = _leaf_data(record, dict(inputs or {})) if leaf_data else None
+    _write_log(path, record, data)
+    return Path(path)
+
+
+def _leaf_data(record: Lineage, inputs: dict[str, Any]) -> dict[bytes, Any]:
+    found: dict[bytes, Any] = {}
+    for node in record.leaves:
+        given = inputs.get(node.name or "")
+        a = given if given is not None else leaves.find(node.digest)
+        if a is None:
+            name = repr(node.name) if node.name else f"with digest {node.digest.hex()}"
+            raise ReplayError(
+                f"the leaf {name} ({node.spec!r}) is no longer in memory: give it in inputs="
+            )
+        found[node.digest] = np.asarray(a)
+    return found
+
+
+def load_log(path: str | os.PathLike[str]) -> Lineage:
+    """The lineage that a log records. Reading executes nothing.
+
+    Raises LogError, with the line number, for a malformed log; OSError if it cannot be read.
+
+    >>> import lima, numpy as np, tempfile, pathlib
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "s.lima"
+    >>> _ = lima.save(path, s=lima.array(np.ones(3), name="x").sum())
+    >>> lima.load_log(path)
+    <Lineage of s: 2 nodes from x>
+    """
+    return _read_log(path)
+
+
+def _lineage_of(*results: Any, **named: Any) -> Lineage:
+    if len(results) == 1 and isinstance(results[0], Lineage):
+        return results[0]
+    return lineage(*results, **named)
+
+
+def recompute(lineage: Any, inputs: Mapping[str, Any] | None = None) -> Any:
+    """The results of a lineage (or of a result), computed again from its leaves.
+
+    Returns a dict of arrays by name; the array itself for a lineage of one unnamed result or for
+    a result. Leaves come from `inputs` (name or hexadecimal digest -> array), from the folder
+    stored beside the log, or from memory where they still exist. Every leaf is checked against
+    its digest, every result against what was logged: on the same machine and thread count the
+    bits are equal. Raises ReplayError.
+
+    >>> import lima, numpy as np
+    >>> X = lima.array(np.arange(4.0), name="X")
+    >>> lima.recompute(X.sum())
+    np.float64(6.0)
+    """
+    record = _lineage_of(lineage)
+    given = dict(inputs or {})
+    named = {node.name for node in record.leaves} & set(given)
+    for node in record.leaves:
+        key = node.digest.hex()
+        if node.name not in named and key not in given and record.data_dir is None:
+            a = leaves.find(node.digest)
+            if a is not None:
+                given[key] = a
+    found = _recompute(record, given)
+    return found["result"] if list(found) == ["result"] else found
+
+
+def to_python(x: Any) -> str:
+    """The text of a Python program that needs NumPy alone and computes the same bits.
+
+    x is a lineage or a result. Leaves are parameters of a function `program`; run as a script it
+    loads them from a folder of `.npy` files.
+
+    >>> import lima, numpy as np
+    >>> "X.T @ X" in lima.to_python(lima.array(np.eye(2), name="X").T @ lima.array(np.eye(2), name="X"))
+    True
+    """
+    return _lineage_of(x).to_python()
+
+
+def read(path: str | os.PathLike[str], name: str | None = None, **options: Any) -> Array:
+    """A traced array from a `.npy` file or from text (`.csv`, `.txt`: `np.loadtxt`, commas).
+
+    The content is hashed at every read, so a changed file is another leaf. `name` defaults to the
+    file's stem; options go to `np.loadtxt`. Pickled arrays are refused (ValueError).
+
+    >>> import lima, numpy as np, tempfile, pathlib
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "x.npy"
+    >>> np.save(path, np.ones(2))
+    >>> lima.read(path)
+    Array([1., 1.], shape=(2,), dtype=float64, op='leaf', name='x')
+    """
+    file = Path(path)
+    if file.suffix == ".npy":
+        data = np.load(file, allow_pickle=False)
+    else:
+        data = np.loadtxt(file, **{"delimiter": "," if file.suffix == ".csv" else None, **options})
+    return array(data, name=name or file.stem)
+
+
+# --------------------------------------------------------------------------- explain
+
+SHOWN = 60
+"""Operations that an explanation lists, the dearest first to be kept."""
+
+
+class Explanation:
+    """How each operation behind a result was got; `print` it, or look at `.rows`.
+
+    rows are (operation, outcome, seconds, why), inputs before users.
+    """
+
+    def __init__(self, record: Lineage) -> None:
+        self.rows = [(repr(n.spec), *_outcome(n)) for n in record.nodes if not n.is_leaf]
+        self.leaves = [n.name or n.digest.hex()[:12] for n in record.leaves]
+
+    def counts(self) -> Counter[str]:
+        """Number of operations by outcome."""
+        return Counter(outcome for _, outcome, _, _ in self.rows)
+
+    def __str__(self) -> str:
+        saved = sum(s for _, outcome, s, _ in self.rows if outcome == Outcome.HIT.value)
+        spent = sum(s for _, outcome, s, _ in self.rows if outcome == Outcome.COMPUTED.value)
+        counts = ", ".join(f"{n} {outcome}" for outcome, n in sorted(self.counts().items()))
+        head = (
+            f"{len(self.rows)} operations on {', '.join(self.leaves) or 'no leaves'}: {counts}; "
+            f"{spent:.3g} s spent, {saved:.3g} s saved"
+        )
+        dearest = sorted(range(len(self.rows)), key=lambda k: -self.rows[k][2])[:SHOWN]
+        lines = [self._line(*self.rows[k]) for k in sorted(dearest)]
+        rest = len(self.rows) - len(lines)
+        return "\n".join([head, *lines, *([f"  ... and {rest} more"] if rest else [])])
+
+    @staticmethod
+    def _line(what: str, outcome: str, seconds: float, why: str) -> str:
+        shown = what if len(what) <= 58 else what[:55] + "..."
+        return f"  {outcome:<9} {seconds * 1e3:10.3f} ms  {shown}" + (f"  ({why})" if why else "")
+
+    __repr__ = __str__
+
+
+_PLAIN = outcome_row(Outcome.COMPUTED)
+
+
+def _outcome(node: Node) -> tuple[str, float, str]:
+    row = node.outcome or _PLAIN
+    return row.outcome.value, row.seconds, row.why
+
+
+def explain(x: Any) -> Explanation:
+    """Which operations behind a result were computed, taken from the cache, or not traceable.
+
+    x is a result or a lineage. Seconds are compute seconds: spent for what was computed, saved
+    for hits. What could not be traced is named with the reason.
+
+    >>> import lima, numpy as np
+    >>> print(lima.explain(lima.array(np.ones(3), name="x").sum()))  # doctest: +ELLIPSIS
+    1 operations on x: 1 computed; ...
+    """
+    return Explanation(_lineage_of(x))

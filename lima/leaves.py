@@ -1,0 +1,57 @@
+"""Where the arrays behind leaves can be found again, so that a log can be made self-contained.
+
+Arrays of the user's are held weakly and checked by content when asked for; arrays that exist
+nowhere else (results of barriers, long literals) are held, up to `HELD_BYTES`.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import OrderedDict
+from threading import Lock
+from typing import Any
+
+import cachetools
+import numpy as np
+
+from lima.errors import NotCanonical
+from lima.node import leaf
+
+HELD_BYTES = 64_000_000
+"""Bytes of arrays kept for logs although nothing else refers to them."""
+
+SEEN_LIMIT = 1 << 14
+"""Arrays of the user's that are remembered (weakly)."""
+
+_held: cachetools.LRUCache[bytes, Any] = cachetools.LRUCache(HELD_BYTES, getsizeof=lambda a: int(a.nbytes))
+_seen: OrderedDict[bytes, weakref.ref[Any]] = OrderedDict()
+_lock = Lock()
+
+
+def seen(digest: bytes, a: Any) -> None:
+    """Remember where the leaf `digest` came from, without keeping the array alive."""
+    with _lock:
+        _seen[digest] = weakref.ref(a)
+        if len(_seen) > SEEN_LIMIT:
+            _seen.popitem(last=False)
+
+
+def hold(digest: bytes, a: Any) -> None:
+    """Keep the array of a leaf that exists nowhere else."""
+    if a.nbytes <= HELD_BYTES // 16:
+        with _lock:
+            _held[digest] = a
+
+
+def find(digest: bytes) -> Any:
+    """The array of a leaf, if it still exists with the content it had; None otherwise."""
+    with _lock:
+        kept = _held.get(digest)
+        ref = _seen.get(digest)
+    if kept is not None:
+        return kept
+    a = ref() if ref is not None else None
+    try:
+        return a if a is not None and leaf(a).digest == digest else None
+    except NotCanonical:
+        return None

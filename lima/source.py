@@ -1,0 +1,418 @@
+"""A lineage as a Python program that needs NumPy alone and gives the same bits.
+
+The program is one function of the leaves with one statement for each node; views, and arithmetic of
+scalars, are written where they are used. Three things keep the bits: calls that write get a copy of
+what they write unless nothing else needs it; operands of a product that lima held in two buffers
+are held in two buffers (kernels look); and no arithmetic of arrays is nested, since NumPy may put
+the result of a nested expression into a temporary with another memory order.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lima.errors import ReplayError
+from lima.log import OUTPUT, Check, distinct
+from lima.node import Node, Ref
+from lima.op import OPS, Kind, Op
+from lima.spelled import HELPERS, NEEDS, Text, call_text, literal, operator_text
+
+SHORT = 60
+"""Characters of the longest expression that is written inside another one."""
+
+LONG = 500
+"""Nodes from which a program deletes the variables that it no longer needs."""
+
+RESERVED = frozenset(
+    {"np", "copy", "sys", "Path", "main", "folder", "results"}
+    | {"out", "complex", "slice", "bytes", *keyword.kwlist}
+)
+"""Names that a program uses itself."""
+
+
+def to_python(
+    outputs: Mapping[str, Node],
+    data_dir: Path | None = None,
+    checks: Mapping[str, Check] | None = None,
+) -> str:
+    """The program that computes `outputs` from the leaves.
+
+    Run as a script, it loads the leaves from `.npy` files named by digest (in `data_dir`, or the
+    folder given as first argument) and saves the outputs as `.npz` (second argument). Raises
+    ReplayError for what NumPy alone cannot do.
+    """
+    names = _Names(outputs)
+    return _program(_Body(outputs, names), names, data_dir, dict(checks or {}))
+
+
+class _Names:
+    """Python names for leaves, outputs and intermediate results."""
+
+    def __init__(self, outputs: Mapping[str, Node]) -> None:
+        self.taken: set[str] = set(RESERVED) | set(HELPERS)
+        self.count = 0
+        self.nodes = list(distinct(outputs.values()))
+        self.function = self.fresh("compute")
+        leaves = [node for node in self.nodes if node.is_leaf]
+        self.leaves = {
+            node.digest: self.fresh(node.name or f"x{k}") for k, node in enumerate(leaves, 1)
+        }
+        self.wanted: dict[bytes, str] = {}
+        for name, node in outputs.items():
+            drawn = node.spec.op == OUTPUT and _drawn(node) == 0
+            digest = node.inputs[0].digest if drawn else node.digest
+            if digest not in self.leaves and digest not in self.wanted:
+                self.wanted[digest] = self.fresh(name)
+        for node in self.nodes:
+            state = node.inputs[0] if _threads(node) else None
+            if state is not None and state.spec.op != OUTPUT and state.digest not in self.wanted:
+                self.wanted[state.digest] = self.fresh("rng")
+
+    def fresh(self, wish: str) -> str:
+        """A name that is not taken yet, as close to `wish` as Python allows."""
+        base = re.sub(r"[^A-Za-z0-9_]", "_", wish) or "x"
+        base = base if base[0].isalpha() else f"x{base}"
+        if re.fullmatch(r"(v|out)[0-9]+", base):
+            base += "_"  # these are given to results without a name
+        name, number = base, 1
+        while name in self.taken:
+            number += 1
+            name = f"{base}_{number}"
+        self.taken.add(name)
+        return name
+
+    def of(self, node: Node) -> str:
+        """The name of the variable that shall hold `node`."""
+        name = self.wanted.get(node.digest)
+        if name is None:
+            self.count += 1
+            name = f"v{self.count}"
+        return name
+
+
+def _row(node: Node) -> Op:
+    row = OPS.get(node.spec.op)
+    if row is None:
+        raise ReplayError(f"{node.spec.op!r} is no operation that can be written in Python")
+    return row
+
+
+def _threads(node: Node) -> bool:
+    row = OPS.get(node.spec.op)
+    return row is not None and row.threads_state is not None and isinstance(node.inputs[0], Node)
+
+
+def _drawn(node: Node) -> int | None:
+    """For an item of a draw: which one. Item 0 is what was drawn, item 1 the generator."""
+    return node.spec.get("index") if _threads(node.inputs[0]) else None
+
+
+def _inputs(node: Node) -> list[Node]:
+    return [item for item in node.inputs if isinstance(item, Node)]
+
+
+class _Body:
+    """The statements of the function, and how the text of each value reads.
+
+    texts      what is written where a value is used: a variable or an inlined expression
+    variables  of a value that has one
+    left       nodes and outputs that still have to use a value
+    parts      of an inlined expression: the nodes it is made of
+    home       of a value that shares memory: the value that owns the memory
+    holds      what a value may share memory with, until it is used no more
+    held       how many values may share memory with a value
+    gappy      values whose elements have gaps between them: a copy by NumPy would close them
+    """
+
+    def __init__(self, outputs: Mapping[str, Node], names: _Names) -> None:
+        self.outputs, self.names = outputs, names
+        self.statements: list[str] = []
+        self.variables = dict(names.leaves)
+        self.texts = {digest: Text(name) for digest, name in names.leaves.items()}
+        self.parts: dict[bytes, list[bytes]] = {}
+        self.home: dict[bytes, bytes] = {}
+        self.holds: dict[bytes, list[bytes]] = {}
+        self.held: Counter[bytes] = Counter()
+        self.written: dict[bytes, str] = {}
+        self.scalars: set[bytes] = set()
+        self.gappy: set[bytes] = set()
+        self.private: set[bytes] = set()
+        self.left = Counter(node.digest for node in outputs.values())
+        for node in names.nodes:
+            self.left.update(item.digest for item in _inputs(node))
+        for node in names.nodes:
+            self.add(node)
+
+    def add(self, node: Node) -> None:
+        """Write `node`: as a statement, or for use inside others."""
+        if node.is_leaf:
+            layout = node.spec.get("layout")
+            if layout == "scalar":
+                self.scalars.add(node.digest)
+            elif type(layout) is tuple:
+                self.gappy.add(node.digest)
+        elif node.spec.op == OUTPUT:
+            self.add_item(node)
+        elif _row(node).into is not None or _row(node).threads_state is not None:
+            self.add_write(node, _row(node))
+        else:
+            self.add_call(node, _row(node))
+
+    def add_call(self, node: Node, row: Op) -> None:
+        digest, view = node.digest, row.kind is Kind.VIEW
+        text = self.expression(node, row)
+        scalar = self.note(node, row)
+        once = self.left[digest] == 1 and (view or scalar)
+        # A row of views that infers its shapes gives views only; others may give copies.
+        often = view and row.infer is not None and len(text) <= SHORT // 4
+        if (once or often) and len(text) <= SHORT and digest not in self.names.wanted:
+            self.texts[digest] = text
+            self.parts[digest] = [item.digest for item in _inputs(node)]
+            return
+        name = self.names.of(node)
+        self.assign(node, name, f"{name} = {text}")
+
+    def note(self, node: Node, row: Op) -> bool:
+        """Keep account of shared memory; says whether `node` is a scalar computed from scalars."""
+        digest, spec = node.digest, node.spec
+        inputs = _inputs(node)
+        universal = isinstance(getattr(row.kernel, "__self__", row.kernel), np.ufunc)
+        if universal or not inputs:
+            self.private.add(digest)
+        elif row.kind is Kind.VIEW:
+            first = inputs[0].digest
+            self.home[digest] = self.home.get(first, first)
+        if not universal:
+            self.holds[digest] = [self.home.get(i.digest, i.digest) for i in inputs]
+            self.held.update(self.holds[digest])
+        if spec.out is not None and node.inputs[spec.out.index].digest in self.gappy:
+            self.gappy.add(digest)
+        scalar = (
+            isinstance(row.kernel, np.ufunc)
+            and not spec.params
+            and all(item.digest in self.scalars for item in inputs)
+            and all(isinstance(i, Node | np.generic | int | float | complex) for i in node.inputs)
+        )
+        if scalar:
+            self.scalars.add(digest)
+        return scalar
+
+    def assign(self, node: Node, name: str, statement: str) -> None:
+        self.statements.append(statement)
+        self.variables[node.digest] = name
+        self.texts[node.digest] = Text(name)
+        self.used(_inputs(node), name)
+
+    def add_item(self, node: Node) -> None:
+        """Item k of a tuple: a subscript; or a variable, where a call writes and returns."""
+        (call,) = node.inputs
+        digest, index = node.digest, node.spec.get("index")
+        name = self.written.get(call.digest)
+        if name is not None:
+            is_target = index == (1 if _threads(call) else 0)
+            text = Text(name if is_target else self.variables[call.digest])
+            self.variables[digest] = text
+            self.left[call.digest] -= 1
+            self.private.add(digest)
+        else:
+            fields = getattr(_row(call).wrap, "_fields", ())
+            item = f".{fields[index]}" if index < len(fields) else f"[{index}]"
+            text = Text(f"{self.texts[call.digest]}{item}")
+            self.parts[digest] = [call.digest]
+        self.texts[digest] = text
+        wanted = self.names.wanted.get(digest)
+        if wanted is not None:
+            self.statements.append(f"{wanted} = {text}")
+
+    def add_write(self, node: Node, row: Op) -> None:
+        """A call that writes its first operand, an array or a generator."""
+        target, digest = node.inputs[0], node.digest
+        draws, split = row.threads_state is not None, row.wrap is not None
+        if self.is_spent(target, node):
+            name = self.variables.pop(target.digest)
+        else:
+            name = self.names.fresh("rng" if draws else "a") if split else self.names.of(node)
+            made = f"copy.deepcopy({self.text(target)})" if draws else self.copy_of(target)
+            self.statements.append(f"{name} = {made}")
+        inputs = [Text(name), *(self.text(item) for item in node.inputs[1:])]
+        params = {key: self.param(value, node) for key, value in node.spec.params}
+        if params.pop("path", None) is not None:
+            inputs[0] = self.view_text(inputs[0], node)
+        call = call_text(row, inputs[: node.spec.npos], params)
+        self.private.add(digest)
+        if isinstance(target, Node) and {target.digest} & (self.gappy | set(self.home)):
+            self.gappy.add(digest)
+        if split:
+            self.written[digest] = name
+            made = self.names.of(node)
+            self.assign(node, made, f"{made} = {call}")
+            return
+        self.assign(node, name, call)
+        wanted = self.names.wanted.get(digest, name)
+        if wanted != name:
+            self.statements.append(f"{wanted} = {name}")
+            self.variables[digest] = wanted
+            self.texts[digest] = Text(wanted)
+
+    def view_text(self, base: Text, node: Node) -> Text:
+        """The view of `base` that the view operations of a path lead to."""
+        for name, params in node.spec.get("path"):
+            texts = {key: self.param(value, node) for key, value in params}
+            base = Text(call_text(OPS[name], [base], texts))
+        return base
+
+    # ----------------------------------------------------------------- expressions
+
+    def expression(self, node: Node, row: Op) -> Text:
+        """The call of `row` that `node` stands for."""
+        spec = node.spec
+        inputs = [self.text(item) for item in node.inputs]
+        if row.aliasing and not spec.get("alias"):
+            self.keep_apart(node, inputs)
+        params = {key: self.param(v, node, inputs) for key, v in spec.params if key != "alias"}
+        if spec.out is not None:
+            params["out"] = Text(self.copy_of(node.inputs[spec.out.index]))
+        if row.infix is not None and not params and len(inputs) == 2:
+            text = operator_text(row.infix, node.inputs, inputs)
+            if text is not None:
+                return text
+        return Text(call_text(row, inputs[: spec.npos], params))
+
+    def text(self, item: Any) -> Text:
+        return self.texts[item.digest] if isinstance(item, Node) else literal(item)
+
+    def param(self, value: Any, node: Node, inputs: list[Text] | None = None) -> Text:
+        """A parameter, in which references are replaced by the inputs that they name."""
+
+        def refer(ref: Ref) -> Text:
+            return self.text(node.inputs[ref.index]) if inputs is None else inputs[ref.index]
+
+        return literal(value, refer)
+
+    def keep_apart(self, node: Node, inputs: list[Text]) -> None:
+        """Copy operands that would share memory with an operand before them."""
+        seen: set[bytes] = set()
+        for k, item in enumerate(node.inputs):
+            if isinstance(item, Node):
+                home = self.home.get(item.digest, item.digest)
+                if home in seen:
+                    inputs[k] = Text(self.copy_of(item))
+                seen.add(home)
+
+    def copy_of(self, item: Any) -> str:
+        """A copy in the same memory order, gaps included."""
+        gaps = isinstance(item, Node) and {item.digest} & (self.gappy | self.home.keys())
+        return f"clone({self.text(item)})" if gaps else f"np.copy({self.text(item)})"
+
+    # ----------------------------------------------------------------- what is needed
+
+    def is_spent(self, target: Any, node: Node) -> bool:
+        """Whether only `node` still needs the variable of `target`, so that it may be written."""
+        if not isinstance(target, Node) or target.digest not in self.variables:
+            return False
+        digest = target.digest
+        if digest not in self.private and not _is_generator(target):
+            return False
+        return self.left[digest] == 1 and not self.held[digest]
+
+    def used(self, nodes: list[Node], keep: str) -> None:
+        """`nodes` have been used once more; a long program deletes what is used no more."""
+        gone: set[str] = set()
+        todo = [node.digest for node in nodes]
+        while todo:
+            digest = todo.pop()
+            self.left[digest] -= 1
+            if self.left[digest]:
+                continue
+            todo.extend(self.parts.get(digest, ()))
+            self.held.subtract(self.holds.pop(digest, ()))
+            if digest in self.variables and digest not in self.names.leaves:
+                gone.add(self.variables.pop(digest))
+        gone.discard(keep)
+        if gone and len(self.names.nodes) > LONG:
+            self.statements.append(f"del {', '.join(sorted(gone))}")
+
+
+def _is_generator(node: Node) -> bool:
+    return node.spec.op == OUTPUT and _drawn(node) == 1
+
+
+# --------------------------------------------------------------------------- the whole program
+
+
+def _program(body: _Body, names: _Names, data_dir: Path | None, checks: dict[str, Check]) -> str:
+    results = [
+        names.wanted.get(node.digest) or str(body.texts[node.digest])
+        for node in body.outputs.values()
+    ]
+    code = [
+        f"def {names.function}({', '.join(names.leaves.values())}):",
+        *_docstring(names, body.outputs, checks),
+        *(f"    {statement}" for statement in body.statements),
+        f"    return {', '.join(results)}",
+    ]
+    main = _main(names, body.outputs, data_dir)
+    text = "\n".join([*code, "", "", *main]) + "\n"
+    called = {name for name in HELPERS if f"{name}(" in text}
+    called |= {NEEDS[name] for name in called if name in NEEDS}
+    imports = (["import copy"] if "copy.deepcopy(" in text else []) + ["import sys"]
+    head = [*imports, "from pathlib import Path", "", "import numpy as np", ""]
+    parts = ["\n".join(head), *(HELPERS[name] for name in HELPERS if name in called), text]
+    return "\n".join(parts)
+
+
+def _docstring(
+    names: _Names, outputs: Mapping[str, Node], checks: dict[str, Check]
+) -> Iterator[str]:
+    """What the function takes and returns. Names are those of variables: they hold no surprises."""
+    yield f'    """Returns {", ".join(map(_plain, outputs))}.'
+    rows = [
+        (names.leaves[node.digest], node.spec.get("dtype"), node.spec.get("shape"))
+        for node in names.nodes
+        if node.is_leaf
+    ]
+    rows += [(_plain(name), c.dtype, c.shape) for name, c in checks.items() if name in outputs]
+    if rows:
+        yield ""
+        yield from (f"    {name}: {_plain(dtype, '<>|')} {shape}" for name, dtype, shape in rows)
+    yield '    """'
+
+
+def _plain(text: str, more: str = "") -> str:
+    return re.sub(f"[^A-Za-z0-9_{more}]", "_", text)
+
+
+def _main(names: _Names, outputs: Mapping[str, Node], data_dir: Path | None) -> Iterator[str]:
+    folder = "leaves" if data_dir is None else data_dir.as_posix()
+    yield f"def main(folder={folder!a}, results='results.npz'):"
+    yield '    """Load the leaves from .npy files in `folder`, and save what comes out."""'
+    if names.leaves:
+        yield "    folder = Path(folder)"
+    for node in names.nodes:
+        if node.is_leaf:
+            yield f"    {names.leaves[node.digest]} = {_loaded(node)}"
+    call = f"{names.function}({', '.join(names.leaves.values())})"
+    found = [f"out{k}" for k in range(1, len(outputs) + 1)]
+    keys = [f"{name}_" if name in ("file", "allow_pickle") else name for name in outputs]
+    if all(key.isidentifier() and not keyword.iskeyword(key) for key in keys):
+        saved = ", ".join(f"{key}={var}" for key, var in zip(keys, found, strict=True))
+    else:
+        pairs = ", ".join(f"{key!a}: {var}" for key, var in zip(keys, found, strict=True))
+        saved = f"**{{{pairs}}}"
+    yield f"    {', '.join(found)} = {call}"
+    yield f"    np.savez(results, {saved})"
+    yield from ("", "", 'if __name__ == "__main__":', "    main(*sys.argv[1:])")
+
+
+def _loaded(node: Node) -> str:
+    """How a program loads a leaf, in the memory order that it had."""
+    layout, loaded = node.spec.get("layout"), f"np.load(folder / '{node.digest.hex()}.npy')"
+    forms = {"scalar": f"{loaded}[()]", "C": loaded, "F": loaded}
+    return forms[layout] if type(layout) is str else f"strided({loaded}, {layout!r})"

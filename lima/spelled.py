@@ -1,0 +1,312 @@
+"""Pieces of Python source: literals, operators, calls of rows, helpers a program may need."""
+
+from __future__ import annotations
+
+import functools
+import math
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lima.errors import ReplayError
+from lima.literal import NUMBERS
+from lima.node import Node, Ref, Unique, content_bytes, dtype_text, layout_of
+from lima.op import Op
+from lima.ops.spelling import path
+
+PRIMARY, UNARY = 9, 7
+
+LEVELS = {
+    **dict.fromkeys(("==", "!=", "<", "<=", ">", ">="), 0),
+    **dict.fromkeys(("|",), 1),
+    **dict.fromkeys(("^",), 2),
+    **dict.fromkeys(("&",), 3),
+    **dict.fromkeys(("<<", ">>"), 4),
+    **dict.fromkeys(("+", "-"), 5),
+    **dict.fromkeys(("*", "/", "//", "%", "@"), 6),
+}
+"""How strongly Python's operators bind. `**` is missing: on arrays it takes shortcuts for some
+exponents and rounds otherwise than the function, so a program calls the function."""
+
+MAX_LISTED = 64
+"""Elements of the largest array that is written as a list."""
+
+
+class Text(str):
+    """A piece of source with its level of precedence, and how it reads between brackets."""
+
+    level: int
+    inner: str
+
+    def __new__(cls, text: str, level: int = PRIMARY, inner: str | None = None) -> Text:
+        made = super().__new__(cls, text)
+        made.level = level
+        made.inner = text if inner is None else inner
+        return made
+
+
+Refer = Callable[[Ref], Text]
+
+
+def wrapped(text: Text, level: int) -> str:
+    """`text`, in parentheses where it binds less than `level`."""
+    return str(text) if text.level >= level else f"({text})"
+
+
+def operator_text(sign: str, items: Sequence[Any], texts: Sequence[Text]) -> Text | None:
+    """`a sign b`; None where the operator might not mean what the function does.
+
+    Python itself would take an operator between two of its own numbers or containers.
+    """
+    level = LEVELS.get(sign)
+    plain = [not isinstance(item, Node | np.generic) for item in items]
+    numbers = [type(item) in (bool, int, float, complex) for item in items]
+    if level is None or all(plain) or any(p and not n for p, n in zip(plain, numbers, strict=True)):
+        return None
+    left, right = texts
+    return Text(f"{wrapped(left, level + (level == 0))} {sign} {wrapped(right, level + 1)}", level)
+
+
+# --------------------------------------------------------------------------- literals
+
+
+def literal(value: Any, refer: Refer | None = None) -> Text:
+    """`value` as source; `refer` gives the text of a `Ref` inside.
+
+    >>> literal((slice(1, None), 0)), literal(np.float32(0.5)), literal(-0.0)
+    ('np.s_[1:, 0]', 'np.float32(0.5)', '-0.0')
+    """
+    writer = _WRITERS.get(type(value))
+    if writer is not None:
+        return writer(value, refer)
+    if isinstance(value, np.generic):
+        return _scalar(value)
+    if isinstance(value, type) and issubclass(value, np.generic):
+        value = np.dtype(value)
+    if isinstance(value, np.dtype):
+        return Text(dtype_source(value))
+    raise ReplayError(f"{type(value).__qualname__} cannot be written as Python source")
+
+
+def _int(x: int, refer: Refer | None = None) -> Text:
+    return Text(str(x) if abs(x) < 10**18 else hex(x), PRIMARY if x >= 0 else UNARY)
+
+
+def _float(x: float, refer: Refer | None = None) -> Text:
+    if math.isinf(x):
+        return Text("np.inf") if x > 0 else Text("-np.inf", UNARY)
+    if x == x:
+        return Text(repr(x), PRIMARY if math.copysign(1, x) > 0 else UNARY)
+    bits = struct.unpack("<Q", struct.pack("<d", x))[0]
+    if bits == 0x7FF8 << 48:
+        return Text("np.nan")
+    return Text(f"np.uint64({bits:#x}).view(np.float64).item()")
+
+
+def _complex(x: complex, refer: Refer | None = None) -> Text:
+    return Text(f"complex({_float(x.real)}, {_float(x.imag)})")
+
+
+def _tuple(x: tuple[Any, ...], refer: Refer | None) -> Text:
+    if any(type(item) is slice for item in x):
+        inner = ", ".join(_between(item, refer) for item in x) + ("," if len(x) == 1 else "")
+        return Text(f"np.s_[{inner}]", PRIMARY, inner)
+    inner = ", ".join(literal(item, refer) for item in x) + ("," if len(x) == 1 else "")
+    return Text(f"({inner})", PRIMARY, inner or "()")
+
+
+def _between(item: Any, refer: Refer | None) -> str:
+    """An item of an index as it is written between brackets."""
+    if type(item) is not slice:
+        return literal(item, refer)
+    start, stop, step = (
+        "" if e is None else literal(e, refer) for e in (item.start, item.stop, item.step)
+    )
+    return f"{start}:{stop}:{step}" if step else f"{start}:{stop}"
+
+
+def _slice(x: slice, refer: Refer | None) -> Text:
+    inner = _between(x, refer)
+    return Text(f"np.s_[{inner}]", PRIMARY, inner)
+
+
+def _list(x: list[Any], refer: Refer | None) -> Text:
+    return Text(f"[{', '.join(literal(item, refer) for item in x)}]")
+
+
+def _dict(x: dict[Any, Any], refer: Refer | None) -> Text:
+    pairs = (f"{literal(k, refer)}: {literal(v, refer)}" for k, v in x.items())
+    return Text("{" + ", ".join(pairs) + "}")
+
+
+def _ref(x: Ref, refer: Refer | None) -> Text:
+    if refer is None:
+        raise ReplayError(f"{x!r} stands where no input can be named")
+    return refer(x)
+
+
+def _unique(x: Unique, refer: Refer | None) -> Text:
+    raise ReplayError(f"a {x.what} that a log cannot hold takes part, so no program can be written")
+
+
+def _scalar(x: Any) -> Text:
+    kind = dtype_text(x.dtype)
+    name = NUMBERS.get(kind)
+    if type(x) is np.bool:
+        return Text(f"np.bool({bool(x)})")
+    if name is not None and kind[1] in "iu":
+        return Text(f"np.{name}({int(x)})")
+    if name is not None and kind[1] == "f" and (x == x or kind == "<f8"):
+        return Text(f"np.{name}({_float(float(x))})")
+    if kind in ("<c16", ">c16"):
+        return Text(f"np.complex128({_complex(complex(x))})")
+    if type(x) is np.str_:
+        return Text(f"np.str_({str(x)!r})")
+    return Text(f"np.frombuffer(bytes.fromhex('{x.tobytes().hex()}'), {dtype_source(x.dtype)})[0]")
+
+
+def dtype_source(dtype: np.dtype[Any]) -> str:
+    """`dtype` as source: `np.float64`, or `np.dtype(...)` for what has no name of its own.
+
+    >>> dtype_source(np.dtype("f8")), dtype_source(np.dtype("M8[s]"))
+    ('np.float64', "np.dtype('<M8[s]')")
+    """
+    text = dtype_text(dtype)
+    if text in NUMBERS or dtype.kind == "b":
+        return f"np.{NUMBERS.get(text, 'bool')}"
+    return f"np.dtype({text if text[0] in '[(' else repr(text)})"
+
+
+def _array(x: np.ndarray[Any, Any], refer: Refer | None = None) -> Text:
+    layout, dtype = layout_of(x), dtype_source(x.dtype)
+    listed = x.size and x.size <= MAX_LISTED and dtype_text(x.dtype) in NUMBERS
+    if layout == "C" and listed and x.dtype.kind in "iuf" and np.isfinite(x).all():
+        return Text(f"np.array({x.tolist()!r}, {dtype})")
+    flat = f"np.frombuffer(bytes.fromhex('{bytes(content_bytes(x)).hex()}'), {dtype})"
+    if not x.size or not x.itemsize:
+        return Text(f"np.empty({x.shape!r}, {dtype})")
+    if layout == "F":
+        return Text(f"{flat}.reshape({x.shape[::-1]!r}).T")
+    made = f"{flat}.reshape({x.shape!r})"
+    return Text(made if layout == "C" else f"strided({made}, {layout!r})")
+
+
+_WRITERS: dict[type, Callable[[Any, Refer | None], Text]] = {
+    type(None): lambda x, refer: Text("None"),
+    bool: lambda x, refer: Text(repr(x)),
+    int: _int,
+    float: _float,
+    complex: _complex,
+    str: lambda x, refer: Text(ascii(x)),
+    bytes: lambda x, refer: Text(repr(x)),
+    tuple: _tuple,
+    list: _list,
+    dict: _dict,
+    slice: _slice,
+    type(Ellipsis): lambda x, refer: Text("..."),
+    Ref: _ref,
+    Unique: _unique,
+    np.ndarray: _array,
+}
+
+
+# --------------------------------------------------------------------------- calls
+
+
+def call_text(row: Op, inputs: Sequence[Text], params: Mapping[str, Text]) -> str:
+    """The call of `row` on inputs passed by position, written by the row or in the general form.
+
+    A row that NumPy spells by no function takes elements (`index`) or is a draw of a generator.
+    """
+    primaries = [wrapped(text, PRIMARY) for text in inputs]
+    if row.source is not None:
+        return row.source(primaries, dict(params))
+    named = [f"{key}={text}" for key, text in params.items()]
+    if row.threads_state is not None:
+        draw = DRAWS.get(row.threads_state)
+        if draw is not None:
+            return draw(primaries, params)
+        return f"{primaries[0]}.{row.threads_state}({', '.join([*inputs[1:], *named])})"
+    if not row.calls and "index" in row.params:
+        element = f"{primaries[0]}[{params['index'].inner if 'index' in params else '...'}]"
+        return f"{element} = {inputs[1]}" if row.into is not None else element
+    if not row.calls and list(row.params) == ["state"]:
+        return f"generator({params['state']})"
+    if row.variadic:
+        inputs = [Text(f"[{', '.join(inputs)}]")]
+    return f"{name_of(row)}({', '.join([*inputs, *named])})"
+
+
+DRAWS: dict[str, Callable[[list[str], Mapping[str, Text]], str]] = {
+    **{
+        name: lambda inputs, params, name=name: (  # type: ignore[misc]
+            f"{inputs[0]}.{name}({params['size'].inner.rstrip(',') if 'size' in params else ''})"
+        )
+        for name in ("rand", "randn")
+    },
+    "shuffle": lambda inputs, params: (
+        f"shuffled({', '.join([*inputs, *[f'{k}={v}' for k, v in params.items()]])})"
+    ),
+}
+"""Methods of generators that are not written as `rng.method(inputs, parameters)`."""
+
+
+@functools.cache
+def name_of(row: Op) -> str:
+    """What the function of `row` is called in NumPy, such as `np.linalg.solve`."""
+    for name in (row.name, *(path(call) for call in row.calls)):
+        found: Any = np
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        if found is not None and any(found == call for call in (*row.calls, row.kernel)):
+            return f"np.{name}"
+    raise ReplayError(f"{row.name!r} has no spelling in NumPy alone")
+
+
+# --------------------------------------------------------------------------- helpers
+
+HELPERS = {
+    "clone": '''
+def clone(a):
+    """A copy of `a` with the same strides."""
+    return strided(a, a.strides)
+''',
+    "strided": '''
+def strided(a, strides):
+    """The elements of `a` in new memory with these strides (bytes)."""
+    reach = [s * (n - 1) for s, n in zip(strides, a.shape)]
+    if a.size == 0:
+        return a.copy()
+    memory = np.zeros(sum(map(abs, reach)) + a.itemsize, np.uint8)
+    start = -sum(r for r in reach if r < 0)
+    made = np.ndarray(a.shape, a.dtype, memory, start, strides)
+    made[...] = a
+    return made
+''',
+    "generator": '''
+def generator(state):
+    """A generator of random numbers in a known state."""
+    names = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
+    kinds = {name: getattr(np.random, name) for name in names}
+    bits = kinds[state["bit_generator"]]()
+    inner = {key: value for key, value in state.items() if key != "interface"}
+    if state["interface"] == "RandomState":
+        made = np.random.RandomState(bits)
+        made.set_state(inner)
+        return made
+    bits.state = inner
+    return np.random.Generator(bits)
+''',
+    "shuffled": '''
+def shuffled(rng, x, **options):
+    """A shuffled copy of `x`."""
+    found = np.copy(x)
+    rng.shuffle(found, **options)
+    return found
+''',
+}
+"""Functions that a program defines when it calls them, in the order in which they stand."""
+
+NEEDS = {"clone": "strided"}
