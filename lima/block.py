@@ -6,12 +6,14 @@ import functools
 import inspect
 import os
 import threading
+from abc import ABC
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from enum import Enum
 from time import perf_counter
 from types import ModuleType
-from typing import Any, NamedTuple, ParamSpec, TypeVar, overload
+from typing import Any, Generic, NamedTuple, ParamSpec, Protocol, TypeVar, overload
 
 import numpy as np
 from xxhash import xxh3_128_digest
@@ -21,17 +23,31 @@ from lima.draws import TracedGenerator
 from lima.errors import ConfigError, NotCanonical, TracingError
 from lima.frame import Frame, _frame
 from lima.handle import Handle, handle, is_outside, root_of, value_of, view_handle
+from lima.helpers import bind_helpers
 from lima.node import Node, encode
 from lima.op import OPS, clone
 from lima.ops.random import set_state, state_of
 from lima.runtime import Session, Value, apply, current, force
-from lima.tree import Leaving, Walk, entering, fields_of, is_record, settle, write_back
+from lima.tree import (
+    Leaving,
+    Walk,
+    detach,
+    entering,
+    fields_of,
+    is_record,
+    is_users,
+    settle,
+    write_back,
+)
 from lima.twin import bind_module, plain_module, twin_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 LEVELS = ("none", "operation", "full", "hybrid")
+
+MAX_BARREN = 64
+"""Calls of a helper in a row without a hit, after which it is no longer looked up."""
 
 _disabled: ContextVar[bool] = ContextVar("lima_disabled", default=False)
 
@@ -177,6 +193,7 @@ class Arguments(NamedTuple):
     walk: Walk
     originals: dict[int, tuple[Handle, Any]]
     generators: list[TracedGenerator]
+    values: list[Value]
 
 
 class TracedFunction:
@@ -198,6 +215,7 @@ class TracedFunction:
         self.keys: set[bytes] = set()
         self.hits = self.misses = 0
         self.seconds_saved = 0.0
+        self.barren = 0
         self._signature = inspect.signature(function)
         self._bound = False
         self._lock = threading.Lock()
@@ -226,11 +244,22 @@ class TracedFunction:
         if not self._bound:
             for scope in (self.function.__globals__, *map(vars, self.modules)):
                 bind_module(scope)
+                bind_helpers(scope, lambda f: TracedFunction(f, None, None, (), ()).as_helper)
             self._bound = True
+
+    def as_helper(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call from traced code of a function that nobody decorated (`lima.helpers`)."""
+        if self.barren > MAX_BARREN:
+            return self.function(*args, **kwargs)
+        hits = self.hits
+        result = self._call(self._enter(args, kwargs, True), _frame.get())
+        self.barren = 0 if self.hits > hits else self.barren + 1
+        return result
 
     def _enter(self, args: tuple[Any, ...], kwargs: dict[str, Any], inner: bool) -> Arguments:
         originals: dict[int, tuple[Handle, Any]] = {}
         generators: list[TracedGenerator] = []
+        values: list[Value] = []
         names: dict[int, str] = {}
         if not inner:
             for name, value in _named(self._signature, args, kwargs):
@@ -238,7 +267,8 @@ class TracedFunction:
 
         def convert(x: Any) -> Any:
             if type(x) is np.ndarray or type(x) is np.memmap:
-                h = handle(entering(np.asarray(x), names.get(id(x))))
+                values.append(entering(np.asarray(x), names.get(id(x))))
+                h = handle(values[-1])
                 h._locked = not x.flags.writeable
                 originals[id(h)] = (h, x)
                 return h
@@ -252,13 +282,14 @@ class TracedFunction:
 
         walk = Walk(convert, in_place=False)
         if inner:
-            return Arguments(args, kwargs, walk, originals, _generators_in(args, kwargs))
+            return Arguments(args, kwargs, walk, originals, _generators_in(args, kwargs), values)
         return Arguments(
             tuple(walk(a) for a in args),
             {k: walk(v) for k, v in kwargs.items()},
             walk,
             originals,
             generators,
+            values,
         )
 
     def _leave(self, entered: Arguments, result: Any, inner: bool) -> Any:
@@ -266,6 +297,8 @@ class TracedFunction:
         if inner:
             return result
         leaving = Leaving(entered.originals)
+        for value in entered.values:
+            detach(value)
         for h, original in list(entered.originals.values()):
             settle(h, original)
 
@@ -427,8 +460,29 @@ def canonical(x: Any, seen: dict[int, int]) -> bytes:
         return b"function" + CodeDigest(x)()
     if is_record(x):
         fields = b"".join(encode(n) + canonical(v, seen) for n, v in fields_of(x))
-        return b"object" + _class_digest(kind) + fields
+        return b"object" + _class_digest(kind) + _items(x, seen) + fields
     return encode(x)
+
+
+_WITHOUT_STATE = frozenset({object, ABC, Generic, Protocol, Enum})
+_CONTENTS: dict[type, Callable[[Any], Any]] = {
+    tuple: tuple.__iter__,
+    list: list.__iter__,
+    dict: lambda x: (part for pair in dict.items(x) for part in pair),
+    **{scalar: lambda x, plain=scalar: (plain(x),) for scalar in (int, float, complex, str, bytes)},  # type: ignore[misc]
+}
+
+
+def _items(x: Any, seen: dict[int, int]) -> bytes:
+    """What an object holds beside its attributes, being of a class derived from a builtin one."""
+    parts = []
+    for base in type(x).__mro__:
+        if base in _CONTENTS:
+            items = list(_CONTENTS[base](x))
+            parts += [encode(len(items)), *(canonical(v, seen) for v in items)]
+        elif base not in _WITHOUT_STATE and not is_users(base):
+            raise NotCanonical(f"{type(x).__qualname__} derives from {base.__qualname__}")
+    return b"".join(parts)
 
 
 def _writable(x: Handle) -> bool:
@@ -460,14 +514,11 @@ class _Before:
         def look(x: Any) -> Any:
             if isinstance(x, Handle):
                 parts.append(("array", place.get(id(x), -1)))
-                return None
-            if type(x) in (list, tuple, dict, set):
+            elif type(x) in (list, tuple, dict, set):
                 parts.append((type(x).__name__, len(x)))
             elif is_record(x):
                 parts.append((type(x).__qualname__, len(list(fields_of(x)))))
-            elif isinstance(x, TracedGenerator):
-                return None
-            else:
+            elif not isinstance(x, TracedGenerator):
                 parts.append(x if type(x) in (bool, int, float, complex, str) else id(x))
             return x
 

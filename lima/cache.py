@@ -39,6 +39,7 @@ R = TypeVar("R")
 MIN_SECONDS = 20e-6  # cheaper than this, computing again costs no more than to probe and to keep
 TINY_BYTES = 4096  # so small that only the time matters
 FIRST_SIGHT = 1e-9  # seconds a byte, more than its fresh pages cost: kept at once
+SURELY = 20e-9  # seconds a byte, beside which fresh pages are nothing: kept even without credit
 SECOND_SIGHT = 0.05e-9  # seconds a byte, half of what a copy takes: kept if wanted before
 
 GHOSTS = 65_536  # keys remembered after a refusal or an eviction; 14 MB when full
@@ -123,7 +124,11 @@ class CacheStats:
 
 
 def worth_keeping(
-    seconds: float, nbytes: int, seen: bool, least_seconds: float = MIN_SECONDS
+    seconds: float,
+    nbytes: int,
+    seen: bool,
+    least_seconds: float = MIN_SECONDS,
+    first_sight: float = FIRST_SIGHT,
 ) -> bool:
     """Whether a value that took `seconds` and would add `nbytes` to the cache is kept.
 
@@ -136,7 +141,7 @@ def worth_keeping(
     """
     if not seconds >= least_seconds:  # nor NaN
         return False
-    if nbytes <= TINY_BYTES or seconds >= FIRST_SIGHT * nbytes:
+    if nbytes <= TINY_BYTES or seconds >= first_sight * nbytes:
         return True
     return seen and seconds >= SECOND_SIGHT * nbytes
 
@@ -399,8 +404,8 @@ class Cache:
 
     def get(self, key: bytes, level: str = "operation") -> Entry | None:
         """The entry of `key`, counted as a hit and a use; None is counted as a miss of `level`."""
-        # No lock, which would cost as much as all the rest: an entry is right whenever it is found,
-        # and a count that free-threaded Python may lose is only a count.
+        # No lock, which would add half to the cost: an entry is right whenever it is found, and a
+        # count that free-threaded Python may lose is only a count.
         entries = self._entries
         if key in entries:
             entry: Entry | None = _look(entries, key)
@@ -446,15 +451,18 @@ class Cache:
         height: int = 1,
         level: str = "operation",
         owned: bool = False,
+        first_sight: float = FIRST_SIGHT,
     ) -> bool:
         """Offer a value that took `seconds` to compute; True when `key` is kept now.
 
         `value`: an array, a NumPy or Python scalar, nested tuples, lists and dicts of such, or an
         object whose `buffers()` gives its arrays. On admission its arrays become read-only. A view
         is refused unless `owned` says that nobody else writes to the memory it sees (then all of
-        that memory is charged). A key that is there keeps its first value.
+        that memory is charged). A key that is there keeps its first value. `first_sight`: seconds a
+        byte from which it is kept although it was never wanted before.
         """
-        return self._offer(key, value, seconds, height, level, owned) is not None
+        kept = self._offer(key, value, seconds, height, level, owned, first_sight)
+        return kept is not None
 
     def _offer(
         self,
@@ -464,6 +472,7 @@ class Cache:
         height: int,
         level: str,
         owned: bool,
+        first_sight: float = FIRST_SIGHT,
         flight: Flight | None = None,
     ) -> Entry | None:
         """Keep a value if it is worth it; from then on nobody joins the `flight` it comes from."""
@@ -471,16 +480,16 @@ class Cache:
         entry = None if memory is None else Entry(key, value, memory, seconds, height, level)
         with self._lock:
             try:  # as in _change, whose extra call would cost a tenth of a put
-                kept, _victims = self._admit(key, entry, memory)  # freed on return, unlocked
+                kept, _victims = self._admit(key, entry, memory, first_sight)
                 if flight is not None:
                     flight.close()
             except BaseException:
                 self._rebuild()
                 raise
-        return kept
+        return kept  # and the victims are freed, now that the lock is open
 
     def _admit(
-        self, key: bytes, entry: Entry | None, memory: Memory | None
+        self, key: bytes, entry: Entry | None, memory: Memory | None, first_sight: float
     ) -> tuple[Entry | None, Sequence[Entry]]:
         entries = self._entries
         if key in entries:
@@ -497,7 +506,7 @@ class Cache:
                 fresh += owner.nbytes
         victims: list[Entry] = []
         if entry.nbytes + ENTRY_BYTES <= self.budget:
-            if worth_keeping(entry.seconds, fresh, ghost is not None, self.worth):
+            if worth_keeping(entry.seconds, fresh, ghost is not None, self.worth, first_sight):
                 self._account(entry, 1)
                 if self.stats.bytes <= self.budget or self._make_room(victims, entry):
                     _freeze(memory[1])  # before anyone else can see it
@@ -682,18 +691,23 @@ class Flight:
     def __enter__(self) -> Flight:
         try:
             self._board()
-            call = self._waited
-            if call is not None and call.done is not None:
-                while not call.done.wait(WAIT_SLICE):
-                    pass
-                self._take(call)
+            if self._waited is not None:
+                self._wait(self._waited)
+            return self
         except BaseException:  # an interrupt: __exit__ will not be called
             self._abandon()
             raise
+
+    def _wait(self, call: _Call) -> None:
+        try:
+            while call.done is not None and not call.done.wait(WAIT_SLICE):
+                pass
+            self._take(call)
         finally:
-            if self._waited is not None:
-                self._stop_waiting()
-        return self
+            with self._cache._lock:
+                call.waiters -= 1
+                self._cache._waiting.pop(get_ident(), None)
+            self._waited = None
 
     def _board(self) -> None:
         """Be served, join the thread that computes, or become the one."""
@@ -741,14 +755,6 @@ class Flight:
         if not self._probed:
             self._cache.stats.misses[self._level] += 1
 
-    def _stop_waiting(self) -> None:
-        call = self._waited
-        if call is not None:
-            with self._cache._lock:
-                call.waiters -= 1
-                self._cache._waiting.pop(get_ident(), None)
-            self._waited = None
-
     def deliver(
         self,
         value: Any,
@@ -757,6 +763,7 @@ class Flight:
         height: int = 1,
         level: str | None = None,
         owned: bool = False,
+        first_sight: float = FIRST_SIGHT,
     ) -> bool:
         """Put the value into the cache and hand it to the waiters; True when it is kept.
 
@@ -764,7 +771,9 @@ class Flight:
         not be shared (an unknown kind, foreign memory) is not handed over, and they compute.
         """
         cache, call, level = self._cache, self._owned, level or self._level
-        kept = entry = cache._offer(self._key, value, seconds, height, level, owned, self)
+        kept = entry = cache._offer(
+            self._key, value, seconds, height, level, owned, first_sight, self
+        )
         if kept is None and call is not None and call.waiters:
             memory = memory_of(value, owned)
             if memory is not None:

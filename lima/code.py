@@ -12,6 +12,7 @@ import builtins
 import dis
 import functools
 import types
+from collections import namedtuple
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,7 +26,7 @@ PURE_BUILTINS = frozenset(
     "abs all any bin bool bytes callable chr complex dict divmod enumerate filter float format "
     "frozenset getattr hasattr hex int isinstance issubclass iter len list map max min next "
     "oct ord pow property range repr reversed round set setattr slice sorted staticmethod str sum super "
-    "classmethod tuple type zip object NotImplemented Ellipsis __build_class__ __name__".split()
+    "classmethod tuple type zip object NotImplemented Ellipsis __build_class__ __new__ __name__".split()
 )
 """Builtins that neither read nor change anything outside of their arguments."""
 
@@ -220,7 +221,7 @@ class _Walk:
             elif _is_code(value):
                 self.watched.append((functools.partial(vars(c).get, name), value))
                 self.callable(name, value)
-            elif not isinstance(value, (types.GetSetDescriptorType, types.MemberDescriptorType)):
+            elif not isinstance(value, _FIELD_ACCESS):
                 self.value(name, value)
 
     def value(self, name: str, value: Any) -> None:
@@ -236,6 +237,14 @@ _CLASS_BOOKKEEPING = frozenset(
     "__dataclass_fields__ __dataclass_params__ __match_args__ __abstractmethods__ _abc_impl "
     "__parameters__".split()
 )
+
+
+_FIELD_ACCESS = (
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+    type(namedtuple("_OneField", "x").x),
+)
+"""Descriptors that only read a field; its name is in `__slots__` or `_fields`."""
 
 
 def _is_code(x: Any) -> bool:

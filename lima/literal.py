@@ -154,7 +154,9 @@ def _short_scalar(x: Any, kind: str) -> str | None:
     if type(x) is np.bool:
         return f"bool_({bool(x)})"
     if type(x) is np.str_:
-        return f"str_({quoted(str(x))})" if np.str_(str(x)).tobytes() == x.tobytes() else None
+        return f"str_({quoted(str.__str__(x))})"  # NumPy's own `str` drops zeros at the end
+    if type(x) is np.bytes_:
+        return f"bytes_({_spell_bytes(bytes(x))})"
     name = NUMBERS.get(kind)
     if name is None:
         return None

@@ -62,6 +62,7 @@ class Op:
     infix       Python operator with this meaning, for readable source
     weight      work for one element, an addition being 1
     growth      work grows as this power of the number of operand elements
+    elides      the kernel can write into the buffer of an operand (derived)
     small       elements up to which a light operation runs at once (derived)
     version     enters the digest: a changed kernel forgets old values
     """
@@ -87,11 +88,14 @@ class Op:
     spec: Spec = field(init=False)
     names: tuple[str, ...] = field(init=False)
     small: int = field(init=False)
+    elides: bool = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "spec", Spec(self.name, version=self.version))
         object.__setattr__(self, "names", self.operands + tuple(self.params))
         object.__setattr__(self, "small", int(SMALL / self.weight))
+        simple = isinstance(self.kernel, np.ufunc) and self.kernel.signature is None
+        object.__setattr__(self, "elides", simple and self.infer is not None)
 
     def __repr__(self) -> str:
         return f"<Op {self.name}>"
@@ -328,7 +332,9 @@ def owner(a: Any) -> Any:
 def clone(a: np.ndarray[Any, Any], fill: bool = True) -> np.ndarray[Any, Any]:
     """A private array with the dtype, shape and strides of `a` (and its elements, if `fill`)."""
     if a.flags.c_contiguous or a.flags.f_contiguous or a.size == 0:
-        return a.copy(order="K") if fill else np.empty_like(a, order="K", subok=False)
+        made = a.copy(order="K") if fill else np.empty_like(a, order="K", subok=False)
+        if made.strides == a.strides:  # they may differ along axes of length 1
+            return made
     span = sum(abs(s) * (n - 1) for s, n in zip(a.strides, a.shape, strict=True)) + a.itemsize
     start = sum(-s * (n - 1) for s, n in zip(a.strides, a.shape, strict=True) if s < 0)
     memory = np.empty(span, dtype=np.uint8)

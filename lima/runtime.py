@@ -8,16 +8,18 @@ operands it will be computed from. When to wait is decided by `waits`, in one pl
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from lima.cache import MIN_SECONDS, Cache
+from lima.cache import FIRST_SIGHT, MIN_SECONDS, SURELY, TINY_BYTES, Cache
 from lima.config import Config
 from lima.errors import InternalError
 from lima.node import Node, Spec
@@ -32,6 +34,12 @@ MIN_EFFORT = 8192
 
 FLIGHT_BYTES = 1 << 16
 """Operand bytes from which equal work in several threads is worth coordinating."""
+
+CREDIT = 8_000_000
+"""Bytes of results of one operation that are kept on trust (see `Session.keep`)."""
+
+POOL_SHARE = 32
+"""The part of the memory budget, one in so many, that dead buffers may take."""
 
 CALL_SECONDS = 1e-4
 """Seconds from which a whole call is worth keeping."""
@@ -87,16 +95,24 @@ class Pending(Value):
         self.args: Sequence[Any] | None = args
         self._meta = meta
         self.handle: weakref.ref[Any] | None = None
-        self.depth, self.held = 1, 0
+        depth = held = 0
+        me = weakref.ref(self)
         for arg in args:
             if not isinstance(arg, Value):
                 continue
-            if isinstance(arg, Pending) and arg.data is None:
-                self.depth = max(self.depth, arg.depth + 1)
-                self.held += arg.held
-            elif not arg.shared and arg.root is None:
-                self.held += arg.data.nbytes
-            watch(arg, self)
+            root = arg.root or arg
+            if arg.data is not None:
+                if not arg.shared and root is arg:
+                    held += arg.data.nbytes
+            elif isinstance(arg, Pending):
+                held += arg.held
+                if arg.depth > depth:
+                    depth = arg.depth
+            if root.users is None:
+                root.users = [me]
+            else:
+                _add_user(root.users, me)
+        self.depth, self.held = depth + 1, held
 
     @property
     def meta(self) -> Meta:
@@ -106,13 +122,16 @@ class Pending(Value):
 def watch(value: Value, user: Value) -> None:
     """Remember that `user` reads the buffer of `value`."""
     root = value.root or value
-    users = root.users
-    if users is None:
+    if root.users is None:
         root.users = [weakref.ref(user)]
-        return
+    else:
+        _add_user(root.users, weakref.ref(user))
+
+
+def _add_user(users: list[weakref.ref[Value]], user: weakref.ref[Value]) -> None:
     if len(users) >= 32 and len(users) & (len(users) - 1) == 0:
         users[:] = [ref for ref in users if ref() is not None]
-    users.append(weakref.ref(user))
+    users.append(user)
 
 
 def live_users(value: Value) -> Iterator[Value]:
@@ -121,6 +140,34 @@ def live_users(value: Value) -> Iterator[Value]:
         user = ref()
         if user is not None:
             yield user
+
+
+class Pool:
+    """Dead buffers of temporaries, for results of the same shape and dtype.
+
+    A buffer that is used again has its pages and is in the processor's cache; one from the
+    allocator may have neither. Bounded in bytes; one per session and thread.
+    """
+
+    __slots__ = ("buffers", "bytes", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.bytes = 0
+        self.buffers: dict[Meta, list[Any]] = {}
+
+    def give(self, buffer: Any) -> None:
+        if self.bytes + buffer.nbytes <= self.limit and buffer.flags.c_contiguous:
+            self.bytes += buffer.nbytes
+            self.buffers.setdefault((buffer.shape, buffer.dtype), []).append(buffer)
+
+    def take(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+        kept = self.buffers.get((shape, dtype))
+        if not kept:
+            return None
+        buffer = kept.pop()
+        self.bytes -= buffer.nbytes
+        return buffer
 
 
 # --------------------------------------------------------------------------- sessions
@@ -139,6 +186,42 @@ class Session:
         self.reuses = config.reuse != "none"
         self.functions = config.reuse in ("hybrid", "full")
         self.call_seconds = CALL_SECONDS
+        self.credit: dict[str, int] = {}
+        self._pools = threading.local()
+
+    @property
+    def pool(self) -> Pool:
+        """The dead buffers of this thread."""
+        found = getattr(self._pools, "pool", None)
+        if found is None:
+            found = self._pools.pool = Pool(self.config.memory // POOL_SHARE)
+        return found  # type: ignore[no-any-return]
+
+    def keep(self, row: Op, node: Node, result: Any, seconds: float, flight: Any = None) -> bool:
+        """Offer a result to the cache.
+
+        Keeping what is never asked for again costs the fresh pages that the next result takes.
+        So each operation has a credit of bytes for results that are kept at first sight although
+        they took little time for their size; hits fill it up again.
+        """
+        nbytes = result.nbytes if type(result) is np.ndarray else 0
+        first_sight = FIRST_SIGHT
+        if nbytes > TINY_BYTES and seconds < SURELY * nbytes:
+            left = self.credit.get(row.name, CREDIT) - nbytes
+            if left < 0:
+                first_sight = SURELY
+            elif seconds >= FIRST_SIGHT * nbytes:
+                self.credit[row.name] = left
+        put = flight.deliver if flight is not None else partial(self.cache.put, node.digest)
+        return bool(
+            put(result, seconds=seconds, height=node.height, owned=True, first_sight=first_sight)
+        )
+
+    def repaid(self, row: Op, value: Any) -> None:
+        """A result of `row` was asked for again."""
+        if row.name in self.credit:
+            more = value.nbytes if type(value) is np.ndarray else 0
+            self.credit[row.name] = min(CREDIT, self.credit[row.name] + 2 * more)
 
     @property
     def stats(self) -> Stats:
@@ -269,19 +352,41 @@ def waits(here: Session, row: Op, spec: Spec, inputs: Sequence[Any]) -> Meta | N
     small results are cheaper to compute than to keep waiting; `np.errstate(...="raise")` wants
     errors where they happen; chains and the memory they hold are bounded.
     """
-    if not here.reuses or row.infer is None or "raise" in np.geterr().values():
-        return None
-    if any(isinstance(i, Foreign) for i in inputs):
+    if not here.reuses or row.infer is None or _raising():
         return None
     meta = row.infer(inputs, spec)
     if meta is None or _size(meta[0]) <= row.small:
         return None
-    depth = held = 0
+    held = 0
     for i in inputs:
-        if isinstance(i, Pending) and i.data is None:
-            depth = max(depth, i.depth)
-            held += i.held
-    return meta if depth < MAX_DEPTH and held < MAX_HELD else None
+        if isinstance(i, Pending):
+            if i.data is None:
+                held += i.held
+                if i.depth >= MAX_DEPTH:
+                    return None
+        elif isinstance(i, Foreign):
+            return None
+    return meta if held < MAX_HELD else None
+
+
+_calm: Any = object()
+_errstate: ContextVar[Any] = getattr(np._core.umath, "_extobj_contextvar", ContextVar("none"))
+
+
+def _raising() -> bool:
+    """Whether floating point errors raise here (`np.errstate(all="raise")`).
+
+    NumPy keeps the error state in a context variable; while that holds the object that was looked
+    at last, nothing changed.
+    """
+    global _calm
+    state = _errstate.get(None)
+    if state is _calm:
+        return False
+    if "raise" in np.geterr().values():
+        return True
+    _calm = state
+    return False
 
 
 def _size(shape: tuple[int, ...]) -> int:
@@ -351,13 +456,12 @@ def probe(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any])
     digest = node.digest
     entry = here.cache.get(digest)
     if entry is not None:
+        here.repaid(row, entry.value)
         return _hit(node, entry.value, entry.seconds)
     data = [force(i) if isinstance(i, Value) else i for i in inputs]
     if sum([d.nbytes for d in data if type(d) is np.ndarray]) < FLIGHT_BYTES:
         result, seconds = _timed(here, row, spec, node, data)
-        if seconds > MIN_SECONDS and here.cache.put(
-            digest, result, seconds=seconds, height=node.height, owned=True
-        ):
+        if seconds > MIN_SECONDS and here.keep(row, node, result, seconds):
             return _kept(node, result)
         return Value(node, result)
     with here.cache.flight(digest, probed=True) as flight:
@@ -366,7 +470,7 @@ def probe(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any])
         if flight.delivered:
             return _hit(node, flight.value, 0.0)
         result, seconds = _timed(here, row, spec, node, data)
-        kept = flight.deliver(result, seconds=seconds, height=node.height, owned=True)
+        kept = here.keep(row, node, result, seconds, flight)
     return _kept(node, result) if kept else Value(node, result)
 
 
@@ -401,7 +505,7 @@ def force(value: Value) -> Any:
     if not isinstance(value, Pending):
         raise InternalError("a value lost its data although something still refers to it")
     here = current()
-    plan: list[tuple[Pending, Op, Sequence[Any]]] = []
+    plan: list[tuple[Pending, Sequence[Any]]] = []
     seen: set[int] = set()
     stack: list[tuple[Pending, bool]] = [(value, False)]
     while stack:
@@ -410,25 +514,25 @@ def force(value: Value) -> Any:
         if item.data is not None or args is None:
             continue
         if ready:
-            plan.append((item, item.row, args))
+            plan.append((item, args))
             continue
         if id(item) in seen:
             continue
         seen.add(id(item))
-        if item.row.kind is not Kind.VIEW and here.reuses and _found(here, item):
+        if here.reuses and item.row.kind is not Kind.VIEW and _found(here, item):
             continue
         stack.append((item, True))
-        stack.extend((a, False) for a in args if isinstance(a, Pending) and a.data is None)
-    for item, row, args in plan:
-        if item.data is None:
-            _compute(here, item, row, args)
-    return value.data
+        for a in reversed(args):  # the first operand first, as the program would have
+            if isinstance(a, Pending) and a.data is None:
+                stack.append((a, False))
+    return _Pass(here, value, plan).run()
 
 
 def _found(here: Session, item: Pending) -> bool:
     entry = here.cache.get(item.node.digest)
     if entry is None:
         return False
+    here.repaid(item.row, entry.value)
     item.node.outcome = outcome_row(Outcome.HIT, entry.seconds)
     item.shared = True
     item.data = entry.value
@@ -436,25 +540,104 @@ def _found(here: Session, item: Pending) -> bool:
     return True
 
 
-def _compute(here: Session, item: Pending, row: Op, args: Sequence[Any]) -> None:
-    node = item.node
-    data = [a.data if isinstance(a, Value) else a for a in args]
-    start = perf_counter()
-    result = evaluate(row, node.spec, data)
-    seconds = perf_counter() - start
-    if row.kind is not Kind.VIEW:
-        result = own(result, data)
+class _Pass:
+    """One pass over values that wait.
+
+    What nothing but this pass will read (no handle, no other user) is a temporary: it stays in
+    `local`, unknown to other threads, and its buffer takes the result of its last reader where
+    NumPy would have reused it too.
+    """
+
+    __slots__ = ("goal", "here", "local", "plan", "pool", "readers")
+
+    def __init__(
+        self, here: Session, goal: Pending, plan: list[tuple[Pending, Sequence[Any]]]
+    ) -> None:
+        self.here = here
+        self.goal = goal
+        self.plan = plan
+        self.pool = here.pool
+        self.local: dict[int, Any] = {}
+        self.readers: dict[int, int] = {}
+        for _, args in plan:
+            for a in args:
+                if isinstance(a, Pending):
+                    self.readers[id(a)] = self.readers.get(id(a), 0) + 1
+
+    def run(self) -> Any:
+        members = {id(item) for item, _ in self.plan}
+        for item, args in self.plan:
+            if item.data is not None:  # another thread was faster
+                continue
+            result = self.compute(item, args)
+            if item is not self.goal and self.temporary(item, members):
+                self.local[id(item)] = result
+            else:
+                item.data = result
+                item.args = None
+        return self.goal.data
+
+    def temporary(self, item: Pending, members: set[int]) -> bool:
+        """Whether nobody outside of this pass can ask for `item`."""
+        if item.shared or item.root is not None:
+            return False
+        if item.handle is not None and item.handle() is not None:
+            return False
+        return all(id(u) in members and u.root is None for u in live_users(item))
+
+    def compute(self, item: Pending, args: Sequence[Any]) -> Any:
+        here, node, row = self.here, item.node, item.row
+        data = [self.read(a) if isinstance(a, Value) else a for a in args]
+        start = perf_counter()
+        buffer = self.spare(item, args, data)
+        if row.elides and not node.spec.params:
+            result = row.kernel(*data, out=buffer)
+        else:
+            result = evaluate(row, node.spec, data)
+        seconds = perf_counter() - start
+        shape, dtype = item._meta
+        if result.shape != shape or result.dtype != dtype:
+            raise InternalError(
+                f"{row.name}: inferred {shape} {dtype}, computed {result.shape} {result.dtype}"
+            )
+        if row.kind is Kind.VIEW:
+            return result
+        result = result if row.elides else own(result, data)
         node.outcome = outcome_row(Outcome.COMPUTED, seconds)
         here.counts.computed += 1
         here.counts.seconds_computed += seconds
-        if seconds > MIN_SECONDS and here.cache.put(
-            node.digest, result, seconds=seconds, height=node.height, owned=True
-        ):
+        if seconds > MIN_SECONDS and here.keep(row, node, result, seconds):
             item.shared = True
-    shape, dtype = item.meta
-    if result.shape != shape or result.dtype != dtype:
-        raise InternalError(
-            f"{row.name}: inferred {shape} {dtype}, computed {result.shape} {result.dtype}"
-        )
-    item.data = result
-    item.args = None
+        return result
+
+    def read(self, a: Value) -> Any:
+        data = a.data
+        return self.local[id(a)] if data is None else data
+
+    def spare(self, item: Pending, args: Sequence[Any], data: Sequence[Any]) -> Any:
+        """A buffer for the result of `item`: that of a temporary it reads last, or a pooled one.
+
+        Only where every operand of full size lies in C order: there the result does so anyway.
+        """
+        shape, dtype = item._meta
+        found = None
+        for a in args:
+            left = self.readers.get(id(a))
+            if left is None:
+                continue
+            self.readers[id(a)] = left - 1
+            if left > 1:
+                continue
+            buffer = self.local.pop(id(a), None)
+            if buffer is None or buffer.base is not None or not buffer.flags.writeable:
+                continue
+            if found is None and buffer.shape == shape and buffer.dtype == dtype:
+                found = buffer
+            else:
+                self.pool.give(buffer)
+        if not item.row.elides:
+            return None
+        for d in data:
+            if type(d) is np.ndarray and d.shape == shape and not d.flags.c_contiguous:
+                return None
+        return found if found is not None else self.pool.take(shape, dtype)

@@ -300,9 +300,9 @@ def _unique(what: str, token: str) -> Unique:
 def _scalar(kind: str, content: str) -> Any:
     _want(str, content)
     dtype, raw = read_dtype(kind), bytes.fromhex(content)
-    if dtype.itemsize != len(raw) or not raw:
+    if dtype.itemsize != len(raw):
         raise LogError(f"expected {dtype.itemsize} bytes, found {len(raw)}")
-    return np.frombuffer(raw, dtype)[0]
+    return np.ndarray((), dtype, raw)[()] if raw else np.zeros((), dtype)[()]
 
 
 def _array(kind: str, shape: tuple[int, ...], layout: Any, content: str) -> np.ndarray[Any, Any]:
@@ -360,6 +360,11 @@ def _bool(x: bool) -> Any:
     return np.bool(x)
 
 
+def _bytes(x: bytes) -> Any:
+    _want(bytes, x)
+    return np.bytes_(x)
+
+
 def _str(x: str) -> Any:
     _want(str, x)
     return np.str_(x)
@@ -368,6 +373,7 @@ def _str(x: str) -> Any:
 _MAKERS: dict[str, Callable[..., Any]] = {
     "array": _array,
     "bool_": _bool,
+    "bytes_": _bytes,
     "complex": _complex,
     "dtype": read_dtype,
     "nan": _nan,

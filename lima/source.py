@@ -42,7 +42,7 @@ def to_python(
     data_dir: Path | None = None,
     checks: Mapping[str, Check] | None = None,
 ) -> str:
-    """The program that computes `outputs` from the leaves.
+    """The program that computes `outputs`: a function `program` of the leaves.
 
     Run as a script, it loads the leaves from `.npy` files named by digest (in `data_dir`, or the
     folder given as first argument) and saves the outputs as `.npz` (second argument). Raises
@@ -59,7 +59,7 @@ class _Names:
         self.taken: set[str] = set(RESERVED) | set(HELPERS)
         self.count = 0
         self.nodes = list(distinct(outputs.values()))
-        self.function = self.fresh("compute")
+        self.function = self.fresh("program")
         leaves = [node for node in self.nodes if node.is_leaf]
         self.leaves = {
             node.digest: self.fresh(node.name or f"x{k}") for k, node in enumerate(leaves, 1)
@@ -222,9 +222,7 @@ class _Body:
             self.left[call.digest] -= 1
             self.private.add(digest)
         else:
-            fields = getattr(_row(call).wrap, "_fields", ())
-            item = f".{fields[index]}" if index < len(fields) else f"[{index}]"
-            text = Text(f"{self.texts[call.digest]}{item}")
+            text = Text(f"{self.texts[call.digest]}[{index}]")
             self.parts[digest] = [call.digest]
         self.texts[digest] = text
         wanted = self.names.wanted.get(digest)
@@ -247,7 +245,7 @@ class _Body:
             inputs[0] = self.view_text(inputs[0], node)
         call = call_text(row, inputs[: node.spec.npos], params)
         self.private.add(digest)
-        if isinstance(target, Node) and {target.digest} & (self.gappy | set(self.home)):
+        if self.has_gaps(target):
             self.gappy.add(digest)
         if split:
             self.written[digest] = name
@@ -308,8 +306,11 @@ class _Body:
 
     def copy_of(self, item: Any) -> str:
         """A copy in the same memory order, gaps included."""
-        gaps = isinstance(item, Node) and {item.digest} & (self.gappy | self.home.keys())
-        return f"clone({self.text(item)})" if gaps else f"np.copy({self.text(item)})"
+        return f"{'clone' if self.has_gaps(item) else 'np.copy'}({self.text(item)})"
+
+    def has_gaps(self, item: Any) -> bool:
+        """Whether there may be memory between the elements of a value."""
+        return isinstance(item, Node) and (item.digest in self.gappy or item.digest in self.home)
 
     # ----------------------------------------------------------------- what is needed
 
@@ -364,7 +365,7 @@ def _program(body: _Body, names: _Names, data_dir: Path | None, checks: dict[str
     called |= {NEEDS[name] for name in called if name in NEEDS}
     imports = (["import copy"] if "copy.deepcopy(" in text else []) + ["import sys"]
     head = [*imports, "from pathlib import Path", "", "import numpy as np", ""]
-    parts = ["\n".join(head), *(HELPERS[name] for name in HELPERS if name in called), text]
+    parts = ["\n".join(head), *(HELPERS[name] for name in HELPERS if name in called), "", text]
     return "\n".join(parts)
 
 

@@ -19,16 +19,16 @@ from lima.ops.spelling import path
 PRIMARY, UNARY = 9, 7
 
 LEVELS = {
-    **dict.fromkeys(("==", "!=", "<", "<=", ">", ">="), 0),
-    **dict.fromkeys(("|",), 1),
-    **dict.fromkeys(("^",), 2),
-    **dict.fromkeys(("&",), 3),
-    **dict.fromkeys(("<<", ">>"), 4),
-    **dict.fromkeys(("+", "-"), 5),
-    **dict.fromkeys(("*", "/", "//", "%", "@"), 6),
+    **dict.fromkeys(("==", "!=", "<", "<=", ">", ">="), (1, 1, 0)),
+    **dict.fromkeys(("|",), (1, 2, 1)),
+    **dict.fromkeys(("^",), (2, 3, 2)),
+    **dict.fromkeys(("&",), (3, 4, 3)),
+    **dict.fromkeys(("<<", ">>"), (4, 5, 4)),
+    **dict.fromkeys(("+", "-"), (5, 6, 5)),
+    **dict.fromkeys(("*", "/", "//", "%", "@"), (6, 7, 6)),
+    **dict.fromkeys(("**",), (PRIMARY, UNARY, 8)),
 }
-"""How strongly Python's operators bind. `**` is missing: on arrays it takes shortcuts for some
-exponents and rounds otherwise than the function, so a program calls the function."""
+"""Python's operators: how strongly left and right operand must bind, and how the result does."""
 
 MAX_LISTED = 64
 """Elements of the largest array that is written as a list."""
@@ -60,13 +60,12 @@ def operator_text(sign: str, items: Sequence[Any], texts: Sequence[Text]) -> Tex
 
     Python itself would take an operator between two of its own numbers or containers.
     """
-    level = LEVELS.get(sign)
     plain = [not isinstance(item, Node | np.generic) for item in items]
     numbers = [type(item) in (bool, int, float, complex) for item in items]
-    if level is None or all(plain) or any(p and not n for p, n in zip(plain, numbers, strict=True)):
+    if all(plain) or any(p and not n for p, n in zip(plain, numbers, strict=True)):
         return None
-    left, right = texts
-    return Text(f"{wrapped(left, level + (level == 0))} {sign} {wrapped(right, level + 1)}", level)
+    left, right, level = LEVELS[sign]
+    return Text(f"{wrapped(texts[0], left)} {sign} {wrapped(texts[1], right)}", level)
 
 
 # --------------------------------------------------------------------------- literals
@@ -163,7 +162,11 @@ def _scalar(x: Any) -> Text:
     if kind in ("<c16", ">c16"):
         return Text(f"np.complex128({_complex(complex(x))})")
     if type(x) is np.str_:
-        return Text(f"np.str_({str(x)!r})")
+        return Text(f"np.str_({str.__str__(x)!a})")
+    if type(x) is np.bytes_:
+        return Text(f"np.bytes_({bytes(x)!r})")
+    if not x.itemsize:
+        return Text(f"np.zeros((), {dtype_source(x.dtype)})[()]")
     return Text(f"np.frombuffer(bytes.fromhex('{x.tobytes().hex()}'), {dtype_source(x.dtype)})[0]")
 
 
@@ -256,7 +259,7 @@ DRAWS: dict[str, Callable[[list[str], Mapping[str, Text]], str]] = {
 @functools.cache
 def name_of(row: Op) -> str:
     """What the function of `row` is called in NumPy, such as `np.linalg.solve`."""
-    for name in (row.name, *(path(call) for call in row.calls)):
+    for name in (row.name, *map(path, row.calls)):
         found: Any = np
         for part in name.split("."):
             found = getattr(found, part, None)
@@ -269,11 +272,13 @@ def name_of(row: Op) -> str:
 
 HELPERS = {
     "clone": '''
+
 def clone(a):
     """A copy of `a` with the same strides."""
     return strided(a, a.strides)
 ''',
     "strided": '''
+
 def strided(a, strides):
     """The elements of `a` in new memory with these strides (bytes)."""
     reach = [s * (n - 1) for s, n in zip(strides, a.shape)]
@@ -286,6 +291,7 @@ def strided(a, strides):
     return made
 ''',
     "generator": '''
+
 def generator(state):
     """A generator of random numbers in a known state."""
     names = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
@@ -300,6 +306,7 @@ def generator(state):
     return np.random.Generator(bits)
 ''',
     "shuffled": '''
+
 def shuffled(rng, x, **options):
     """A shuffled copy of `x`."""
     found = np.copy(x)

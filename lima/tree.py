@@ -63,8 +63,12 @@ def entering(a: Any, name: str | None) -> Value:
 
 def is_record(x: Any) -> bool:
     """Whether `x` is an instance of a class of the user's, whose attributes may hold arrays."""
-    kind = type(x)
-    if not kind.__flags__ & _HEAP or isinstance(x, (type, types.ModuleType, Handle)):
+    return is_users(type(x)) and not isinstance(x, (type, types.ModuleType, Handle))
+
+
+def is_users(kind: type) -> bool:
+    """Whether a class is written in Python and belongs neither to a known library nor to Python."""
+    if not kind.__flags__ & _HEAP:
         return False
     home = (kind.__module__ or "").partition(".")[0]
     return home not in _FOREIGN_HOMES and home not in sys.stdlib_module_names - {"__main__"}
@@ -256,15 +260,22 @@ class Leaving:
     def finish(self) -> None:
         """Cut the ties between what lima still holds and the memory that the caller owns now."""
         for h, data in self.originals.values():
-            for user in list(live_users(h._value)):
-                if isinstance(user, Pending) and user.data is None and user.root is None:
-                    force(user)
+            detach(h._value)
             release(h, data)
+
+
+def detach(value: Value) -> None:
+    """Compute what waits to read the buffer of `value`, which plain code may write from now on."""
+    for user in list(live_users(value)):
+        if isinstance(user, Pending) and user.data is None and user.root is None:
+            force(user)
 
 
 def settle(h: Handle, original: Any) -> None:
     """Bring the caller's array up to date with what the call wrote into it."""
     data = data_of(h)
     if data is not original:
+        if data.shape != original.shape:
+            original.shape = data.shape
         original[...] = data
 

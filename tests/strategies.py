@@ -20,7 +20,7 @@ floats = st.integers(0, 2**64 - 1).map(lambda n: struct.unpack("<d", struct.pack
 
 dtypes = st.one_of(
     st.sampled_from(KINDS).map(np.dtype),
-    st.just(np.dtype([("a", "<i2"), ("b", ">f4", (2,)), ("c", [("d", "U1")])])),
+    st.just(np.dtype([("a", "<i2"), ("b", ">f4", (2,)), ("c", [("d", "S1")])])),
 )
 """Dtypes with an encoding, not `longdouble`: the padding in it is arbitrary memory."""
 

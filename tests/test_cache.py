@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import linecache
 import mmap
 import os
 import random
@@ -181,15 +182,22 @@ def test_eviction_does_not_look_at_every_entry(policy, monkeypatch):
     cache.check()
 
 
-def interrupted_at(line: int, action: Callable[[], object]) -> bool:
-    """Run `action` with a Ctrl-C at the nth `line` it executes in the cache; False past the end."""
+def interrupted_at(line: int, action: Callable[[], object]) -> KeyboardInterrupt | None:
+    """Run `action` with a Ctrl-C at the nth `line` it executes in the cache; None past the end."""
     count, before = itertools.count(1), sys.gettrace()
     files = (module.__file__, cachetools.__file__)
+    opened: set = set()
 
     def tracer(frame, event, _):
         code = frame.f_code
         if code.co_filename not in files or code.co_name == "__del__":  # there it would be lost
             return None
+        # Python takes signals at calls and jumps: never at a `try:`, never on leaving a `with`.
+        source, place = linecache.getline(code.co_filename, frame.f_lineno), (frame, frame.f_lineno)
+        if source.lstrip().startswith("try:") or place in opened:
+            return tracer
+        if source.lstrip().startswith("with "):
+            opened.add(place)
         if event == "line" and next(count) == line:
             sys.settrace(before)
             raise KeyboardInterrupt
@@ -198,11 +206,11 @@ def interrupted_at(line: int, action: Callable[[], object]) -> bool:
     sys.settrace(tracer)
     try:
         action()
-    except KeyboardInterrupt:
-        return True
+    except KeyboardInterrupt as error:
+        return error
     finally:
         sys.settrace(before)
-    return False
+    return None
 
 
 CHANGES = {
@@ -520,6 +528,15 @@ def test_worth_is_the_least_time_that_is_kept():
     assert cache.worth == module.MIN_SECONDS
     cache.worth = 0.0
     assert cache.put(b"k", 1.0, seconds=1e-7)
+
+
+def test_a_caller_may_ask_more_of_what_it_sees_first():
+    cache = Cache(ROOM)
+    for kept in (False, True):  # 20 ns a byte
+        assert cache.put(b"k", block(500_000), seconds=1e-2, first_sight=100e-9) is kept
+    with cache.flight(b"j") as f:
+        assert not f.deliver(block(400_000), seconds=1e-2, first_sight=100e-9)
+    assert cache.put(b"tiny", block(100), seconds=1e-4, first_sight=1.0)
 
 
 def test_ghosts_remember_and_are_bounded(monkeypatch):
@@ -1016,6 +1033,46 @@ def test_a_chain_of_threads_is_no_cycle(waiting):
 
     assert run(a, b, c) == [1, 1, 1]
     assert calls == ["c"]
+
+
+def test_ctrl_c_on_entering_gives_the_key_back_while_its_traceback_lives():
+    for line in itertools.count(1):
+        cache = Cache(ROOM)
+        error = interrupted_at(line, lambda cache=cache: cache.flight(b"k").__enter__())
+        if error is None:
+            break
+        assert error.__traceback__ is not None  # as a notebook keeps it, with all its frames
+        assert not cache._calls
+    assert line > 10
+
+
+@pytest.mark.parametrize("seconds", [1.0, 1e-6])
+def test_ctrl_c_at_any_line_of_the_owner_releases_its_waiter(waiting, seconds):
+    for line in itertools.count(1):
+        cache, waiters, values = Cache(ROOM), [], []
+
+        def wait(cache=cache, values=values) -> None:
+            values.append(wish(cache, lambda: block(10, 5)))
+
+        def compute(wait=wait, waiters=waiters) -> np.ndarray:
+            waiters.append(threading.Thread(target=wait, daemon=True))
+            waiters[0].start()
+            waiting(1)
+            return block(10, 5)
+
+        def action(cache=cache, compute=compute) -> None:
+            wish(cache, compute, seconds=seconds)
+
+        done = interrupted_at(line, action) is None
+        for waiter in waiters:
+            waiter.join(LONG)
+            assert not waiter.is_alive(), f"a waiter hangs after Ctrl-C at line {line}"
+            assert (values[0] == 5).all()
+        assert not cache._calls
+        cache.check()
+        if done:
+            break
+    assert line > 30
 
 
 @pytest.mark.skipif(

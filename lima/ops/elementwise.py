@@ -25,18 +25,21 @@ def broadcast(inputs: Sequence[Any], spec: Spec) -> Meta | None:
     """
     if spec.params:
         return None
-    shapes: list[tuple[int, ...]] = []
+    shape: tuple[int, ...] = ()
     key: list[Any] = [spec.op]
-    weak = inexact = False
+    weak = inexact = uneven = False
     for item in inputs:
         meta = getattr(item, "meta", None)
         if meta is not None:
-            shapes.append(meta[0])
             key.append(meta[1])
-            inexact |= meta[1].kind in "fc"
+            inexact = inexact or meta[1].kind in "fc"
+            if not shape:
+                shape = meta[0]
+            elif meta[0] and meta[0] != shape:
+                uneven = True
         elif type(item) in (int, float, complex, bool):
             key.append(type(item))
-            weak |= type(item) is int
+            weak = weak or type(item) is int
         else:
             key.append(np.asarray(item).dtype)
     if weak and not inexact:
@@ -44,13 +47,12 @@ def broadcast(inputs: Sequence[Any], spec: Spec) -> Meta | None:
     dtype = _loop_dtype(tuple(key), inputs, spec)
     if dtype is None:
         return None
-    first = shapes[0]
-    if all(s == first for s in shapes):
-        return first, dtype
-    try:
-        return np.broadcast_shapes(*shapes), dtype
-    except ValueError:
-        return None
+    if uneven:
+        try:
+            shape = np.broadcast_shapes(*[i.meta[0] for i in inputs if hasattr(i, "meta")])
+        except ValueError:
+            return None
+    return shape, dtype
 
 
 def inexact_only(inputs: Sequence[Any], spec: Spec) -> Meta | None:

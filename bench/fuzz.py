@@ -1,0 +1,335 @@
+"""Random programs, plain and traced: ``python -m bench.fuzz [--programs N] [--seed S]``.
+
+Every program runs with plain NumPy and then under lima in several ways. Results, arguments, module
+globals and generators must agree to the last bit: elements, dtypes, shapes, strides, flags, which
+results share memory, and which statements raised what.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import random
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+import lima
+import lima.numpy
+from bench.programs import ARGUMENTS, HEAD, PRELUDE, Writer
+from lima import cache, draws, runtime
+from lima.op import OPS
+
+# --------------------------------------------------------------------------- programs
+
+
+def source(lines: list[str]) -> str:
+    """The text of a module with the program; every statement notes what it raises."""
+    targets = [t for line in lines if " = " in line for t in line.split(" = ")[0].split(", ")]
+    names = sorted({t for t in targets if t.isidentifier()} - set(ARGUMENTS))
+    body = [f"{name} = None" for name in names] + ["seen = []"]
+    for k, line in enumerate(lines):
+        body += [
+            "try:",
+            f"    {line}",
+            "except Exception as error:",
+            f"    seen.append({k})",
+            "    seen.append(kind(error))",
+        ]
+    kept = ", ".join(f'"{name}": {name}' for name in ["seen", *ARGUMENTS, *names])
+    return "\n".join([PRELUDE, KIND, HEAD, *[f"    {text}" for text in body], f"    return {{{kept}}}"])
+
+
+KIND = """
+def kind(error):
+    return next(c.__name__ for c in type(error).__mro__ if c.__module__.split('.')[0] != 'lima')
+"""
+
+
+def load(text: str, traced: Any) -> dict[str, Any]:
+    """A module's scope after running its text."""
+    scope: dict[str, Any] = {"__name__": "fuzzed", "traced": traced}
+    exec(compile(text, "<fuzzed>", "exec"), scope)
+    return scope
+
+
+def inputs(seed: int, scope: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a program, the same for the same seed; their layout depends on it."""
+    rng = np.random.default_rng(seed)
+    layout = random.Random(seed)
+    D = rng.normal(size=(5, 4)).astype(layout.choice(["f8", "f4", "f8"]))
+    C = layout.choice([np.asfortranarray, lambda a: np.repeat(a, 2, 1)[:, ::2], lambda a: a[::-1]])(
+        rng.normal(size=(6, 4))
+    )
+    D.setflags(write=layout.random() < 0.5)
+    A = rng.normal(size=(6, 4)).round(layout.choice([1, 17]))
+    A.flat[3] = layout.choice([0.0, -0.0, np.nan, np.inf, 1.0])
+    return {
+        "A": A,
+        "B": rng.normal(size=(4, 4)),
+        "C": C,
+        "D": D,
+        "v": rng.normal(size=4),
+        "w": rng.normal(size=6)[::-1] if layout.random() < 0.5 else rng.normal(size=6),
+        "k": rng.integers(-4, 9, 4),
+        "m": rng.random((6, 4)) < 0.5,
+        "z": rng.normal(size=3) + 1j * rng.normal(size=3),
+        "rng": np.random.default_rng(seed),
+        "box": scope["Box"](A if layout.random() < 0.3 else rng.normal(size=(2, 3))),
+        "pair": [rng.normal(size=(3, 4)), layout.choice([A, rng.normal(size=(3,))])],
+    }
+
+
+def generate(choices: Any, count: int, seed: int) -> list[str]:
+    """A program of `count` statements."""
+    scope = load(PRELUDE, lambda f: f)
+    np.random.seed(seed)
+    return Writer(choices, inputs(seed, scope), scope).write(count)
+
+
+# --------------------------------------------------------------------------- what a run leaves
+
+
+def describe(x: Any, arrays: list[Any], seen: dict[int, int]) -> Any:
+    """`x` as data that can be compared, its arrays collected in `arrays`."""
+    if isinstance(x, lima.Array):
+        x = x.__array__() if x.ndim else x.__array__()[()]
+    if isinstance(x, np.ndarray):
+        place = seen.setdefault(id(x), len(seen))
+        arrays.append(x)
+        strides = x.strides if x.size > 1 else None
+        flags = (x.flags.c_contiguous, x.flags.f_contiguous)
+        bits = repr(x.tolist()) if x.dtype.hasobject else x.tobytes()
+        return type(x).__name__, x.dtype.str, x.shape, strides, flags, x.flags.writeable, bits, place
+    if isinstance(x, np.generic):
+        return type(x).__name__, x.dtype.str, repr(x), x.tobytes()
+    if isinstance(x, (list, tuple)):
+        return type(x).__name__, [describe(v, arrays, seen) for v in x]
+    if isinstance(x, dict):
+        return "dict", [(describe(k, arrays, seen), describe(v, arrays, seen)) for k, v in x.items()]
+    if isinstance(x, np.random.Generator):
+        return "generator", repr(x.bit_generator.state)
+    if type(x).__name__ == "Box":
+        return "Box", describe(x.a, arrays, seen)
+    return type(x).__name__, repr(x)
+
+
+class Outcome:
+    """What a run left: a description of each value, and which arrays share memory."""
+
+    def __init__(self, result: Any, arguments: dict[str, Any], scope: dict[str, Any]) -> None:
+        self.arrays: list[Any] = []
+        values = {f"result {k}": v for k, v in result.items()}
+        values |= {f"argument {k}": v for k, v in arguments.items()}
+        values |= {name: scope[name] for name in ("PLAIN", "COUNTS")}
+        self.values: dict[str, Any] = {}
+        self.names: list[str] = []
+        seen: dict[int, int] = {}
+        for name, value in values.items():
+            self.values[name] = describe(value, self.arrays, seen)
+            self.names += [name] * (len(self.arrays) - len(self.names))
+        self.values["np.random"] = repr(np.random.get_state()[1:3])
+        self.shared = {
+            pair
+            for pair in itertools.combinations(range(len(self.arrays)), 2)
+            if np.may_share_memory(self.arrays[pair[0]], self.arrays[pair[1]])
+            and np.shares_memory(self.arrays[pair[0]], self.arrays[pair[1]])
+        }
+
+    def differences(self, other: Outcome, values_only: bool = False) -> Iterator[str]:
+        for name, value in self.values.items():
+            found = other.values.get(name)
+            if values_only:
+                value, found = bare(value), bare(found)
+            if found != value:
+                yield f"{name}: {shown(value, found)}"
+        if not values_only and self.shared != other.shared and len(self.names) == len(other.names):
+            for i, j in sorted(self.shared ^ other.shared):
+                way = "shares" if (i, j) in self.shared else "does not share"
+                yield f"{self.names[i]} {way} memory with {self.names[j]} in the plain run"
+
+
+def bare(value: Any) -> Any:
+    """A description without what only a plain array has: strides, flags, identity."""
+    if isinstance(value, tuple) and len(value) == 8:
+        return value[1], value[2], value[6]
+    if isinstance(value, (list, tuple)):
+        return [bare(v) for v in value]
+    return value
+
+
+FIELDS = ("class", "dtype", "shape", "strides", "contiguity", "writeable", "bits", "identity")
+
+
+def shown(value: Any, found: Any) -> str:
+    """The part in which two descriptions differ."""
+    if isinstance(value, tuple) and isinstance(found, tuple) and len(value) == len(found) == 8:
+        parts = [
+            f"{field} {elements(v, value)} -> {elements(f, found)}"
+            for field, v, f in zip(FIELDS, value, found)
+            if v != f
+        ]
+        return "; ".join(parts)
+    if isinstance(value, (list, tuple)) and isinstance(found, (list, tuple)):
+        if len(value) == len(found):
+            pairs = [(v, f) for v, f in zip(value, found) if v != f]
+            return "; ".join(f"[{shown(v, f)}]" for v, f in pairs)
+    return f"{str(value)[:200]} -> {str(found)[:200]}"
+
+
+def elements(part: Any, value: Any) -> str:
+    if isinstance(part, bytes):
+        return str(np.frombuffer(part, value[1])[:12].tolist())
+    return str(part)
+
+
+# --------------------------------------------------------------------------- ways to run
+
+
+@contextmanager
+def stress() -> Iterator[None]:
+    """Everything waits, every heavy operation probes, everything is kept."""
+    with ExitStack() as stack:
+        for row in OPS.values():
+            stack.callback(object.__setattr__, row, "small", row.small)
+            object.__setattr__(row, "small", 0)
+        for module, name, value in (
+            (runtime, "MIN_EFFORT", -1),
+            (runtime, "CALL_SECONDS", -1.0),
+            (runtime, "MIN_SECONDS", -1.0),
+            (cache, "MIN_SECONDS", -1.0),
+            (draws, "KEEP_SECONDS", -1.0),
+            (cache, "worth_keeping", lambda *args, **kwargs: True),
+        ):
+            stack.enter_context(mock.patch.object(module, name, value))
+        yield
+
+
+def run(scope: dict[str, Any], function: Any, seed: int, handles: bool = False) -> Outcome:
+    """One run with fresh arguments, and what it leaves; then everything it left is spoiled."""
+    arguments = inputs(seed, scope)
+    np.random.seed(seed)
+    given = dict(arguments)
+    if handles:
+        given |= {k: lima.array(v) for k, v in given.items() if k in ("A", "B", "C", "v", "k", "m")}
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        result = function(**given)
+    if handles:
+        arguments = {}
+    outcome = Outcome(result, arguments, scope)
+    for a in outcome.arrays:
+        if type(a) is np.ndarray and a.flags.writeable and a.dtype.kind in "fiucb":
+            a[...] = 77
+    scope["PLAIN"][...] = np.arange(12.0).reshape(3, 4) / 7
+    scope["COUNTS"][...] = [3, 1, 2]
+    return outcome
+
+
+Mode = Callable[[str, int], Iterator[tuple[str, Outcome]]]
+
+
+def traced_runs(text: str, seed: int) -> Iterator[tuple[str, Outcome]]:
+    """Cold and warm in one session."""
+    scope = load(text, lima.traced)
+    function = lima.traced(scope["program"])
+    with lima.session(memory="200MB"):
+        for which in ("cold", "warm", "warmer"):
+            yield which, run(scope, function, seed)
+
+
+def stressed_runs(text: str, seed: int) -> Iterator[tuple[str, Outcome]]:
+    """As `traced_runs` where everything waits and is kept; then by operations alone."""
+    with stress():
+        for which, outcome in traced_runs(text, seed):
+            yield f"stressed {which}", outcome
+        scope = load(text, lima.traced)
+        function = lima.traced(reuse="operation")(scope["program"])
+        with lima.session(memory="200MB", reuse="operation"):
+            for which in ("cold", "warm"):
+                yield f"stressed operations {which}", run(scope, function, seed)
+
+
+def untouched_runs(text: str, seed: int) -> Iterator[tuple[str, Outcome]]:
+    """Without reuse."""
+    scope = load(text, lima.traced)
+    with lima.session(reuse="none"):
+        yield "reuse none", run(scope, lima.traced(scope["program"]), seed)
+
+
+def small_runs(text: str, seed: int) -> Iterator[tuple[str, Outcome]]:
+    """With a cache of a few entries, so that values go at any time."""
+    scope = load(text, lima.traced)
+    with stress(), lima.session(memory="8KB", policy="lru"):
+        function = lima.traced(scope["program"])
+        for which in ("cold", "warm"):
+            yield f"small cache {which}", run(scope, function, seed)
+
+
+MODES: tuple[Mode, ...] = (traced_runs, stressed_runs, untouched_runs, small_runs)
+
+
+def check(lines: list[str], seed: int, modes: tuple[Mode, ...] = MODES) -> str | None:
+    """What goes wrong when the program runs under lima; None if nothing does."""
+    text = source(lines)
+    scope = load(text, lambda f: f)
+    plain = run(scope, scope["program"], seed)
+    for mode in modes:
+        try:
+            for which, outcome in mode(text, seed):
+                found = list(plain.differences(outcome))
+                if found:
+                    return f"{which}:\n  " + "\n  ".join(found[:8])
+        except Exception as error:
+            return f"{mode.__name__}: {type(error).__name__}: {error}"
+    return None
+
+
+def reduced(lines: list[str], fails: Callable[[list[str]], bool]) -> list[str]:
+    """The program without the statements that the failure does not need."""
+    size = len(lines) // 2
+    while size:
+        k = 0
+        while k < len(lines):
+            shorter = lines[:k] + lines[k + size :]
+            if fails(shorter):
+                lines = shorter
+            else:
+                k += size
+        size //= 2
+    return lines
+
+
+def report(lines: list[str], seed: int) -> str:
+    """A failing program, made as short as it goes, and what goes wrong."""
+    lines = reduced(lines, lambda some: check(some, seed) is not None)
+    return "\n".join([f"inputs({seed})", *lines, str(check(lines, seed))])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run random programs; the exit status is 1 if one went wrong."""
+    parser = argparse.ArgumentParser(prog="python -m bench.fuzz", description=__doc__)
+    parser.add_argument("--programs", type=int, default=1000, metavar="N", help="how many (1000)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the first program")
+    parser.add_argument("--failures", type=int, default=1, metavar="N", help="stop after N (1)")
+    options = parser.parse_args(arguments)
+    failures = 0
+    for seed in range(options.seed, options.seed + options.programs):
+        choices = random.Random(seed)
+        lines = generate(choices, choices.randint(5, 40), seed)
+        if check(lines, seed) is not None:
+            failures += 1
+            print(f"--- program {seed}\n{report(lines, seed)}\n", flush=True)
+            if failures == options.failures:
+                break
+    print(f"{seed + 1 - options.seed} programs, {failures} failed")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
