@@ -280,7 +280,7 @@ def view(g: Writer) -> str:
         *(f"np.array({a}, copy=None)", f"{a}.astype({a}.dtype, copy=False)", f"np.diag({a})"),
         *(f"np.einsum('ij->ji', {a})", f"np.einsum('ii->i', {a})", f"{a}.view('i8')"),
         *(f"np.nan_to_num({a}, copy=False)", f"np.real_if_close({a})", f"np.trim_zeros({a})"),
-        *(f"np.broadcast_arrays({a}, {g.like(a)})[0]", f"np.atleast_1d({a})", f"{a}.conj()"),
+        *(f"np.broadcast_arrays({a}, {g.like(a)})[0] + 0", f"np.atleast_1d({a})", f"{a}.conj()"),
         *(f"np.lib.stride_tricks.sliding_window_view({a}, 1, axis=0)", f"np.asfortranarray({a})"),
     ]
     if g.chance(2):
@@ -480,7 +480,7 @@ def mutate(g: Writer) -> str:
         *(f"{a}.setflags(write=False)", f"np.subtract.at({a}, ..., 2)", f"{a}[1:].sort()"),
         *(f"np.negative.at({a}, [0])", f"{a}.T.sort()", f"np.copyto({a}.T, {a}.T * 2)"),
         *(f"np.fill_diagonal({a}[::2], {a}[0])", f"{a}.itemset(0, 1)", f"{a}.shape = -1"),
-        *(f"np.nan_to_num({a}, copy=False)", f"{a}.byteswap(inplace=True)", f"{a}.resize(2, 3)"),
+        *(f"np.nan_to_num({a}, copy=False)", f"{a}.byteswap(inplace=True)"),
     ]
     return str(g.one(forms))
 

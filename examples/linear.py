@@ -28,13 +28,13 @@ def predict(X: np.ndarray, beta: np.ndarray, icpt: int = 0) -> np.ndarray:
     return intercept.scores(X, beta[:, None], icpt)[:, 0]
 
 
-@lima.traced(modules=(intercept,))
+@lima.traced
 def squared_error(X: np.ndarray, y: np.ndarray, beta: np.ndarray, icpt: int = 0) -> float:
     """Sum of squared residuals."""
     return np.sum((y - predict(X, beta, icpt)) ** 2)
 
 
-@lima.traced(modules=(intercept,))
+@lima.traced
 def accuracy(X: np.ndarray, y: np.ndarray, beta: np.ndarray, icpt: int = 0) -> float:
     """Share of the rows on whose side of one half the fitted value lies; y is 0 or 1."""
     return np.mean((predict(X, beta, icpt) > 0.5) == (y > 0.5))

@@ -143,7 +143,7 @@ def predict(X: np.ndarray, B: np.ndarray, icpt: int = 2) -> np.ndarray:
     return np.argmax(np.hstack([np.zeros((X.shape[0], 1)), others]), axis=1)
 
 
-@lima.traced(modules=(intercept,))
+@lima.traced
 def accuracy(X: np.ndarray, y: np.ndarray, B: np.ndarray, icpt: int = 2) -> float:
     """Share of the rows whose label is predicted."""
     return np.mean(predict(X, B, icpt) == y)

@@ -239,7 +239,7 @@ class _Reader:
                 scanner.expect(",")
 
     def argument(self, scanner: Scanner) -> Any:
-        return self.known(scanner) if scanner.tokens[scanner.at][0] == "node" else scanner.value()
+        return self.known(scanner) if scanner.kind == "node" else scanner.value()
 
     def known(self, scanner: Scanner) -> Node:
         text = scanner.next("node", "a node such as %1")
@@ -250,7 +250,7 @@ class _Reader:
 
     def output(self, line: str) -> None:
         scanner = Scanner(line)
-        kind = scanner.tokens[0][0]
+        kind = scanner.kind
         name = scanner.term() if kind == "string" else scanner.next("name", "a node or an output")
         if kind == "name" and not _NAME.fullmatch(name):
             raise LogError(f"expected the name of an output, found {name!r}")

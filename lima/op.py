@@ -331,10 +331,10 @@ def owner(a: Any) -> Any:
 
 def clone(a: np.ndarray[Any, Any], fill: bool = True) -> np.ndarray[Any, Any]:
     """A private array with the dtype, shape and strides of `a` (and its elements, if `fill`)."""
-    if a.flags.c_contiguous or a.flags.f_contiguous or a.size == 0:
+    if a.flags.c_contiguous or a.flags.f_contiguous or a.size == 0 or a.dtype.hasobject:
         made = a.copy(order="K") if fill else np.empty_like(a, order="K", subok=False)
-        if made.strides == a.strides:  # they may differ along axes of length 1
-            return made
+        if made.strides == a.strides or a.size == 0 or a.dtype.hasobject:
+            return made  # else they differ along axes of length 1
     span = sum(abs(s) * (n - 1) for s, n in zip(a.strides, a.shape, strict=True)) + a.itemsize
     start = sum(-s * (n - 1) for s, n in zip(a.strides, a.shape, strict=True) if s < 0)
     memory = np.empty(span, dtype=np.uint8)

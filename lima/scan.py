@@ -33,19 +33,38 @@ _UNESCAPES = {"\\": "\\", '"': '"', "'": "'", "n": "\n", "r": "\r", "t": "\t"}
 _ESCAPED = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|(.))", re.DOTALL)
 
 TOKEN = re.compile(
-    r"""\s*(?:
-      (?P<node>%[0-9]{1,12}(?![0-9]))
-    | (?P<ref>@[0-9]{1,9}(?![0-9]))
-    | (?P<mark>\.\.\.|[()\[\]{},:=|])
-    | (?P<bytes>b"[^"\\]*(?:\\.[^"\\]*)*")
-    | (?P<name>-?[A-Za-z_][A-Za-z_0-9]*(?:\.[A-Za-z_0-9]+)*(?:\#[0-9]{1,10})?)
-    | (?P<number>-?(?:0x[0-9a-f]+|[0-9]+(?:\.[0-9]*)?(?:e[-+]?[0-9]+)?))
-    | (?P<string>"[^"\\]*(?:\\.[^"\\]*)*" | '[^'\\]*(?:\\.[^'\\]*)*')
-    | (?P<end>$)
-    | (?P<bad>.)
+    r"""\s*(
+      [%][0-9]{1,12}(?![0-9])                                               # node
+    | [@][0-9]{1,9}(?![0-9])                                                # reference
+    | \.\.\. | [()\[\]{},:=|]                                             # mark
+    | b?"[^"\\]*(?:\\.[^"\\]*)*" | '[^'\\]*(?:\\.[^'\\]*)*'                 # bytes, string
+    | -?[A-Za-z_][A-Za-z_0-9]*(?:\.[A-Za-z_0-9]+)*(?:\#[0-9]{1,10})?        # name
+    | -?(?:0x[0-9a-f]+|[0-9]+(?:\.[0-9]*)?(?:e[-+]?[0-9]+)?)                # number
+    | $ | .                                                                 # end, anything else
     )""",
     re.VERBOSE | re.ASCII | re.DOTALL,
 )
+
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_"
+_SINGLE = {
+    "": "end",
+    **dict.fromkeys("()[]{},:=|", "mark"),
+    **dict.fromkeys("0123456789", "number"),
+    **dict.fromkeys(_LETTERS, "name"),
+}
+_FIRST = {**_SINGLE, "%": "node", "@": "ref", ".": "mark", '"': "string", "'": "string"}
+"""Kinds of tokens: of those of at most one character, and of others by their first one."""
+
+
+def kind_of(token: str) -> str | None:
+    """What a token of `TOKEN` is; None for a character that begins nothing."""
+    if len(token) < 2:
+        return _SINGLE.get(token)
+    first = token[0]
+    if first == "-":
+        return "number" if token[1].isdigit() else "name"
+    return "bytes" if token[1] == '"' and first == "b" else _FIRST.get(first)
+
 
 _CONSTANTS = {
     "None": None,
@@ -65,34 +84,42 @@ class Scanner:
     __slots__ = ("at", "depth", "tokens")
 
     def __init__(self, line: str) -> None:
-        self.tokens = [(m.lastgroup, m[m.lastgroup or 0]) for m in TOKEN.finditer(line)]
+        self.tokens = TOKEN.findall(line)
         self.at = 0
         self.depth = 0
 
+    @property
+    def kind(self) -> str | None:
+        """The kind of the next token."""
+        return kind_of(self.tokens[self.at])
+
     def next(self, kind: str, what: str) -> str:
         """The text of the next token, which must be of this kind."""
-        found, text = self.tokens[self.at]
-        if found != kind:
+        token: str = self.tokens[self.at]
+        if kind_of(token) != kind:
             raise LogError(f"expected {what}, found {self.here()}")
         self.at += 1
-        return text
+        return token
 
     def here(self) -> str:
         """The next token, for messages."""
-        kind, text = self.tokens[self.at]
-        if kind == "end":
-            return "the end of the line"
-        return repr(text if len(text) <= 40 else text[:40] + "...")
+        token = self.tokens[self.at]
+        return (
+            repr(token if len(token) <= 40 else token[:40] + "...")
+            if token
+            else "the end of the line"
+        )
 
     def sees(self, mark: str) -> bool:
         """Whether the next token is this mark."""
-        return self.tokens[self.at] == ("mark", mark)
+        return bool(self.tokens[self.at] == mark)
 
     def took(self, mark: str) -> bool:
         """Skip this mark if it is next; says whether it was."""
-        found = self.tokens[self.at] == ("mark", mark)
-        self.at += found
-        return found
+        if self.tokens[self.at] != mark:
+            return False
+        self.at += 1
+        return True
 
     def expect(self, mark: str) -> None:
         if not self.took(mark):
@@ -100,8 +127,8 @@ class Scanner:
 
     def keyword(self) -> str | None:
         """The name before the next "=", both skipped; None where no such name comes next."""
-        kind, text = self.tokens[self.at]
-        if kind != "name" or self.tokens[self.at + 1] != ("mark", "="):
+        text: str = self.tokens[self.at]
+        if not text or self.tokens[self.at + 1] != "=" or kind_of(text) != "name":
             return None
         if not text.isidentifier():
             raise LogError(f"expected the name of a parameter, found {text!r}")
@@ -109,7 +136,7 @@ class Scanner:
         return text
 
     def end(self) -> None:
-        if self.tokens[self.at][0] != "end":
+        if self.tokens[self.at]:
             raise LogError(f"expected the end of the line, found {self.here()}")
 
     def value(self) -> Any:
@@ -119,20 +146,19 @@ class Scanner:
             return first
         ends = [first]
         while len(ends) < 3 and self.took(":"):
-            kind = self.tokens[self.at][0]
-            ends.append(self.term() if kind == "number" else None)
+            ends.append(self.term() if self.kind == "number" else None)
         if any(type(e) not in (int, type(None)) for e in ends):
             raise LogError("expected integers on both sides of ':'")
         return slice(*ends) if len(ends) == 3 else slice(ends[0], ends[1])
 
     def term(self) -> Any:
         """A value that is no slice with colons."""
-        kind, text = self.tokens[self.at]
-        reader = _READERS.get(kind or "")
+        token = self.tokens[self.at]
+        reader = _READERS.get(kind_of(token) or "")
         if reader is None:
             raise LogError(f"expected a value, found {self.here()}")
         self.at += 1
-        return reader(self, text)
+        return reader(self, token)
 
     def items(self, close: str, one: Callable[[], Any]) -> tuple[list[Any], bool]:
         """What `one` reads, separated by commas, up to `close`; and whether a comma came last."""

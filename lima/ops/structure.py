@@ -31,7 +31,16 @@ VIEW, LIGHT = Kind.VIEW, Kind.LIGHT
 # --------------------------------------------------------------------------- views
 
 # `np.permute_dims` is `np.transpose`.
-op("transpose", np.transpose, VIEW, infer=as_view)
+
+
+def _transpose_text(inputs: list[str], params: dict[str, str]) -> str:
+    """`x.T`, as people write it, where it is one and `x` is no number of Python's."""
+    if params or not inputs[0][0].isalpha():
+        return written("np.transpose", "axes")(inputs, params)
+    return f"{inputs[0]}.T"
+
+
+op("transpose", np.transpose, VIEW, infer=as_view, source=_transpose_text)
 op(
     "matrix_transpose",
     np.matrix_transpose,
