@@ -22,7 +22,6 @@ import numpy as np
 import lima
 import lima.numpy
 from bench.programs import ARGUMENTS, HEAD, PRELUDE, Writer
-from lima import cache, draws, runtime
 from lima.op import OPS
 
 # --------------------------------------------------------------------------- programs
@@ -47,7 +46,9 @@ def source(lines: list[str]) -> str:
 
 KIND = """
 def kind(error):
-    return next(c.__name__ for c in type(error).__mro__ if c.__module__.split('.')[0] != 'lima')
+    for c in type(error).__mro__:
+        if c.__module__.split(".")[0] != "lima" and not c.__module__.startswith("numpy._core"):
+            return c.__name__
 """
 
 
@@ -198,16 +199,21 @@ def stress() -> Iterator[None]:
         for row in OPS.values():
             stack.callback(object.__setattr__, row, "small", row.small)
             object.__setattr__(row, "small", 0)
-        for module, name, value in (
-            (runtime, "MIN_EFFORT", -1),
-            (runtime, "CALL_SECONDS", -1.0),
-            (runtime, "MIN_SECONDS", -1.0),
-            (cache, "MIN_SECONDS", -1.0),
-            (draws, "KEEP_SECONDS", -1.0),
-            (cache, "worth_keeping", lambda *args, **kwargs: True),
-        ):
-            stack.enter_context(mock.patch.object(module, name, value))
+        for module in [m for name, m in sys.modules.items() if name.startswith("lima.")]:
+            for name, value in EAGER.items():
+                if name in vars(module):
+                    stack.enter_context(mock.patch.object(module, name, value))
         yield
+
+
+EAGER: dict[str, Any] = {
+    "MIN_EFFORT": -1,
+    "MIN_SECONDS": -1.0,
+    "CALL_SECONDS": -1.0,
+    "KEEP_SECONDS": -1.0,
+    "worth_keeping": lambda *args, **kwargs: True,
+}
+"""Limits of what is worth probing and keeping, for `stress`."""
 
 
 def run(scope: dict[str, Any], function: Any, seed: int, handles: bool = False) -> Outcome:

@@ -498,7 +498,7 @@ def scalar(g: Writer) -> str:
         *(f"any(r is None for r in {a})", f"np.allclose({a}, {a})", f"{a}.dtype", f"{a} is {a}.T.T"),
         *(f"isinstance({a}, np.ndarray)", f"{a}.tobytes()", f"np.array_equal({a}, {g.like(a)})"),
         *(f"{a}.flags.writeable", f"{a}.flags['C_CONTIGUOUS']", f"{a}.ndim", f"str({a})"),
-        *(f"{a}.strides", f"np.isscalar({a}.sum())", f"{a}.base is None", f"repr({a})"),
+        *(f"{a}.strides", f"np.isscalar({a}.sum())", f"{a}.base is None"),
     ]
     return g.new(g.one(forms))
 

@@ -33,7 +33,8 @@ from lima.errors import (
 )
 from lima.record import Lineage
 from lima.replay import ReplayWarning
-from lima.runtime import Session, configure, session
+from lima.script import run_script
+from lima.sessions import Session, configure, session
 from lima.stats import Stats
 
 __version__ = "0.1.0"
@@ -62,6 +63,7 @@ __all__ = [
     "load_log",
     "read",
     "recompute",
+    "run_script",
     "save",
     "session",
     "to_python",

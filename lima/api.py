@@ -159,7 +159,8 @@ def to_python(x: Any) -> str:
     loads them from a folder of `.npy` files.
 
     >>> import lima, numpy as np
-    >>> "X.T @ X" in lima.to_python(lima.array(np.eye(2), name="X").T @ lima.array(np.eye(2), name="X"))
+    >>> X = lima.array(np.eye(2), name="X")
+    >>> "X.T @ X" in lima.to_python(X.T @ X)
     True
     """
     return _lineage_of(x).to_python()

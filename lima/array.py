@@ -19,21 +19,23 @@ from lima.calls import (
     getitem,
     method_of,
     plain,
+    reshape_in_place,
     setitem,
     unary,
     view,
     write,
+    write_untraced,
 )
 from lima.calls import ufunc as ufunc_call
 from lima.errors import UnsupportedError
+from lima.frame import Look, refuse
 from lima.handle import Handle, data_of, handle, locked, value_of
 from lima.leaves import seen
 from lima.node import Node, Ref, Spec, leaf
 from lima.op import CALLS, OPS, Op
 from lima.ops.spelling import SPELLINGS
-from lima.runtime import Value
 from lima.stats import Outcome
-
+from lima.values import Value
 
 _TRANSPOSE = OPS["transpose"]
 
@@ -57,6 +59,12 @@ class Array(Handle):
     __slots__ = ()
     __array_priority__ = 1000.0
 
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        """What `isinstance` sees: as a plain program's variable, an ndarray or a NumPy scalar."""
+        kind = type(self._value.data)
+        return kind if issubclass(kind, np.generic) else np.ndarray
+
     # ---------------------------------------------------------------- shape and type
 
     @property
@@ -66,8 +74,7 @@ class Array(Handle):
 
     @shape.setter
     def shape(self, shape: Any) -> None:
-        moved = self.reshape(shape)
-        self._value, self._base, self._path = moved._value, moved._base, moved._path
+        reshape_in_place(self, shape)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -141,17 +148,18 @@ class Array(Handle):
 
     @imag.setter
     def imag(self, item: Any) -> None:
+        if self.dtype.kind != "c":
+            raise TypeError("array does not have imaginary part to set")
         self.imag[...] = item
 
     @property
     def flat(self) -> Any:
-        """The elements in C order; assigning to it writes the array."""
-        return iter(self.ravel())
+        """The elements in C order, to iterate over, to index and to assign to."""
+        return Flat(self)
 
     @flat.setter
     def flat(self, item: Any) -> None:
-        item = np.ravel(item) if isinstance(item, (np.ndarray, Array)) else item
-        self.reshape(-1)[...] = item if np.ndim(item) == 0 else np.resize(item, self.size)
+        Flat(self)[...] = item
 
     # ---------------------------------------------------------------- NumPy's protocols
 
@@ -170,7 +178,10 @@ class Array(Handle):
                 return NotImplemented
         if method == "__call__":
             return ufunc_call(ufunc, args, kwargs)
-        return function(getattr(ufunc, method), args, kwargs)
+        call_of = getattr(ufunc, method)
+        if method == "at" and call_of not in CALLS and type(args[0]) is Array:
+            return write_untraced(call_of, args[0], args, kwargs, "no row")
+        return function(call_of, args, kwargs)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         return function(func, args, kwargs)
@@ -226,6 +237,8 @@ class Array(Handle):
 
     def __repr__(self) -> str:
         data = data_of(self)
+        if Look.as_numpy:
+            return repr(data)
         if isinstance(data, np.generic):
             body = str(data)
         else:
@@ -289,7 +302,9 @@ class Array(Handle):
         """A view, with the bytes read as `dtype` if it is given."""
         if type is not None:
             return barrier(np.ndarray.view, (self, dtype, type), {}, "view as another class")
-        return self[...] if dtype is None else call(OPS["ndarray.view"], (self, np.dtype(dtype)), {})
+        return (
+            self[...] if dtype is None else call(OPS["ndarray.view"], (self, np.dtype(dtype)), {})
+        )
 
     def reshape(self, *shape: Any, order: Any = "C", copy: Any = None) -> Any:
         """The elements in another shape; a view where NumPy gives one."""
@@ -306,11 +321,15 @@ class Array(Handle):
         """A one-dimensional copy."""
         return function(np.ravel, (self,), {"order": order}).copy()
 
-    def sort(self, axis: int = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> None:
+    def sort(
+        self, axis: int = -1, kind: Any = None, order: Any = None, *, stable: Any = None
+    ) -> None:
         """Sort in place."""
         self[...] = np.sort(self, axis=axis, kind=kind, order=order, stable=stable)  # type: ignore[call-overload]
 
-    def partition(self, kth: Any, axis: int = -1, kind: Any = "introselect", order: Any = None) -> None:
+    def partition(
+        self, kth: Any, axis: int = -1, kind: Any = "introselect", order: Any = None
+    ) -> None:
         """Partition in place."""
         self[...] = np.partition(self, kth, axis=axis, kind=kind, order=order)  # type: ignore[call-overload]
 
@@ -320,8 +339,12 @@ class Array(Handle):
 
     def setflags(self, write: Any = None, align: Any = None, uic: Any = None) -> None:
         """Make the array read-only, or writable again."""
-        if write is not None:
-            self._locked = not write
+        if write is None or bool(write) is not locked(self):
+            return
+        if write and self._base is not None and locked(self._base):
+            raise ValueError("cannot set WRITEABLE flag to True of this array")
+        refuse("it changes the flags of an array")
+        self._locked = not write
 
     def resize(self, *shape: Any, refcheck: bool = True) -> None:
         """Not traced: it would change the buffer under views."""
@@ -365,6 +388,50 @@ class Flags:
         return "\n".join(f"  {name.upper()} : {getattr(self, name)}" for name in shown)
 
 
+class Flat:
+    """The elements of an `Array` in C order, as `ndarray.flat` gives them."""
+
+    def __init__(self, base: Array) -> None:
+        self.base = base
+        self.index = 0
+
+    @property
+    def coords(self) -> tuple[int, ...]:
+        """The index of the next element."""
+        return tuple(int(k) for k in np.unravel_index(self.index, self.base.shape))
+
+    def __len__(self) -> int:
+        return self.base.size
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if self.index >= len(self):
+            raise StopIteration
+        self.index += 1
+        return self[self.index - 1]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        return self.copy().__array__(dtype, copy)  # type: ignore[no-any-return]
+
+    def copy(self) -> Any:
+        """The elements as a one-dimensional array."""
+        return self.base.flatten()
+
+    def __getitem__(self, index: Any) -> Any:
+        found = self.base.ravel()[index]
+        return found.copy() if found.ndim else found
+
+    def __setitem__(self, index: Any, item: Any) -> None:
+        base = self.base
+        places = np.arange(base.size)[np.asarray(index) if isinstance(index, Array) else index]
+        where = np.unravel_index(places, base.shape)
+        if places.ndim:
+            item = np.resize(np.ravel(item), places.shape)
+        base[tuple(int(k) for k in where) if not places.ndim else where] = item
+
+
 # --------------------------------------------------------------------------- operators
 
 OPERATORS = {
@@ -385,15 +452,42 @@ def _python_operator(name: str) -> Any:
 
 
 def _operator(name: str, row: Op) -> tuple[Any, Any]:
-    run = _python_operator(name)
+    """The methods for `a op b` and `b op a`.
+
+    The forward one has the case of present, small operands written out, since it is what most
+    operations of most programs are; `calls.binary` is the whole story.
+    """
+    run, spec, new = _python_operator(name), row.spec, object.__new__
+    direct = not row.aliasing
 
     def forward(self: Any, other: Any) -> Any:
+        if direct and self._base is None:
+            a = self._value
+            x = a.data
+            kind = type(other)
+            if kind is Array:
+                b = other._value
+                y = b.data if other._base is None else None
+                right = b.node
+                fits = y is not None and y.size <= row.small
+            else:
+                y = right = other
+                fits = kind in _NUMBERS
+            if fits and x is not None and x.size <= row.small:
+                made = new(Array)
+                made._value = Value(Node(spec, (a.node, right)), run(x, y))
+                made._base = None
+                made._path = ()
+                return made
         return binary(row, self, other, False, run)
 
     def reflected(self: Any, other: Any) -> Any:
         return binary(row, self, other, True, run)
 
     return forward, reflected
+
+
+_NUMBERS = frozenset({float, int, np.float64, np.int64})
 
 
 def _in_place(name: str, row: Op) -> Any:
@@ -463,4 +557,3 @@ def array(data: Any, name: str | None = None, dtype: Any = None) -> Array:
 def node_of(x: Array) -> Node:
     """The lineage node of a traced array."""
     return value_of(x).node
-

@@ -21,13 +21,16 @@ from xxhash import xxh3_128_digest
 from lima.code import CodeDigest, NotReusable, class_digest
 from lima.draws import TracedGenerator
 from lima.errors import ConfigError, NotCanonical, TracingError
+from lima.forcing import force
 from lima.frame import Frame, _frame
 from lima.handle import Handle, handle, is_outside, root_of, value_of, view_handle
 from lima.helpers import bind_helpers
 from lima.node import Node, encode
 from lima.op import OPS, clone
 from lima.ops.random import set_state, state_of
-from lima.runtime import Session, Value, apply, current, force
+from lima.record import Lineage
+from lima.runtime import apply
+from lima.sessions import Session, current
 from lima.tree import (
     Leaving,
     Walk,
@@ -40,6 +43,7 @@ from lima.tree import (
     write_back,
 )
 from lima.twin import bind_module, plain_module, twin_of
+from lima.values import Value
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -176,10 +180,18 @@ def _refuse_untraceable(function: Any) -> None:
         raise TracingError(f"lima.traced takes a Python function, not {function!r}")
 
 
-def _lineage_of_call(work: TracedFunction, *args: Any, **kwargs: Any) -> Any:
-    from lima.replay import Lineage
+def _lineage_of_call(work: TracedFunction, *args: Any, **kwargs: Any) -> Lineage:
+    """How the results of a call are made; several results are named result, result2, ..."""
+    found: list[Handle] = []
 
-    return Lineage.of(work.trace(args, kwargs))
+    def collect(x: Any) -> Any:
+        if isinstance(x, Handle):
+            found.append(x)
+        return x
+
+    Walk(collect, in_place=False)(work.trace(args, kwargs))
+    names = ("result" if k == 0 else f"result{k + 1}" for k in range(len(found)))
+    return Lineage({name: value_of(h).node for name, h in zip(names, found, strict=True)})
 
 
 # --------------------------------------------------------------------------- one traced function
@@ -327,12 +339,14 @@ class TracedFunction:
         level = self.reuse or here.config.reuse
         if level not in ("full", "hybrid") or not here.functions:
             return self._run(entered, outer)
+        key = None
         try:
             key = self._key(entered)
         except (NotReusable, NotCanonical) as why:
             if outer is not None:
                 outer.refuse(f"{self.function.__qualname__} is not reusable: {why}")
             self.refusal = str(why)
+        if key is None:  # outside of the handler, so that the user's errors are not chained to it
             return self._run(entered, outer)
         with here.cache.flight(key, "function") as flight:
             record = flight.entry.value if flight.entry is not None else flight.value
@@ -586,9 +600,7 @@ class Record:
         return (k.data for k in self.kept if type(k.data) is np.ndarray)
 
     @classmethod
-    def make(
-        cls, entered: Arguments, before: _Before, result: Any, seconds: float
-    ) -> Record | str:
+    def make(cls, entered: Arguments, before: _Before, result: Any, seconds: float) -> Record | str:
         """A record of the call, or the reason why there can be none."""
         written = before.written()
         if written is None:
@@ -683,4 +695,3 @@ def _view(base: Handle, path: tuple[Any, ...]) -> Any:
     for spec in path:
         made = view_handle(apply(OPS[spec.op], spec, (value_of(made),)), made, spec)
     return made
-

@@ -4,36 +4,28 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from lima import leaves
 from lima.errors import NotCanonical, UnsupportedError
+from lima.forcing import force
 from lima.frame import refuse
 from lima.handle import Handle, data_of, handle, is_outside, locked, root_of, value_of, view_handle
-from lima.node import Node, Ref, Spec, leaf
-from lima.op import CALLS, OPS, BindError, Kind, Lift, Op, bind, evaluate, owner
+from lima.node import OUTPUT, Node, Ref, Spec, leaf
+from lima.op import CALLS, OPS, BindError, Kind, Lift, Op, bind, clone, evaluate, owner
 from lima.ops.spelling import METADATA, SPELLINGS
-from lima.runtime import (
-    OUTPUT,
-    Foreign,
-    Pending,
-    Value,
-    apply,
-    current,
-    force,
-    live_users,
-    tied,
-    watch,
-)
+from lima.runtime import apply
 from lima.runtime import binary as _binary
+from lima.sessions import current
 from lima.stats import Outcome, outcome_row
+from lima.values import Foreign, Pending, Value, live_users, tied, watch
 
 PYTHON_SCALARS = (bool, int, float, complex)
 LITERALS = frozenset(
-    {*PYTHON_SCALARS, type(None), str, bytes}
-    | {np.dtype(c).type for c in "?bhilqpBHILQPefdgFDG"}
+    {*PYTHON_SCALARS, type(None), str, bytes} | {np.dtype(c).type for c in "?bhilqpBHILQPefdgFDG"}
 )
 """Types that stand in a node as they are. NumPy scalars keep their dtype (NEP 50)."""
 
@@ -93,7 +85,10 @@ def call(row: Op, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     try:
         inputs, spec = bind(row, args, kwargs, LIFT)
     except (BindError, NotCanonical) as error:
-        return barrier(row.calls[0] if row.calls else row.kernel, args, kwargs, str(error))
+        func = row.calls[0] if row.calls else row.kernel
+        if row.into is not None and args and isinstance(args[0], Handle):
+            return write_untraced(func, args[0], args, kwargs, str(error))
+        return barrier(func, args, kwargs, str(error))
     if spec.out is not None:
         return _call_out(row, args, kwargs, args[row.names.index("out")])
     if row.into is not None:
@@ -115,7 +110,10 @@ def _view_result(value: Value, base: Handle, spec: Spec) -> Any:
         return base
     if value.root is not None:
         return view_handle(value, base, spec)
-    return result(value, OPS[spec.op])
+    made = result(value, OPS[spec.op])
+    if type(value.data) is np.ndarray and not value.data.flags.writeable:
+        made._locked = True  # no view, but NumPy gives it read-only (`imag` of a real array)
+    return made
 
 
 def _with_alias(row: Op, spec: Spec, inputs: Sequence[Any]) -> Spec:
@@ -123,7 +121,14 @@ def _with_alias(row: Op, spec: Spec, inputs: Sequence[Any]) -> Spec:
     roots = [id(i.root or i) for i in inputs if isinstance(i, Value)]
     if len(set(roots)) == len(roots):
         return spec
+    if spec is row.spec:
+        return _alias_spec(row)
     return Spec(row.name, (*spec.params, ("alias", True)), spec.npos, row.version)
+
+
+@lru_cache(maxsize=256)
+def _alias_spec(row: Op) -> Spec:
+    return Spec(row.name, (("alias", True),), None, row.version)
 
 
 def result(value: Value, row: Op) -> Any:
@@ -193,16 +198,21 @@ def ufunc(func: np.ufunc, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     if not kwargs:
         row = CALLS.get(func)
         if row is not None and row.infer is not None:
+            x = args[0]
             if len(args) == 1:
-                return unary(row, args[0])
-            if len(args) == 2:
-                x, y = args
-                if not isinstance(x, Handle):
-                    found = binary(row, y, x, True)
-                else:
-                    found = binary(row, x, y)
+                if isinstance(x, Handle):
+                    return unary(row, x)
+            elif len(args) == 2:
+                found = NotImplemented
+                if isinstance(x, Handle):
+                    found = binary(row, x, args[1])
+                elif isinstance(args[1], Handle):
+                    found = binary(row, args[1], x, True)
                 if found is not NotImplemented:
                     return found
+    if len(args) > func.nin and "out" not in kwargs:
+        kwargs = {**kwargs, "out": tuple(args[func.nin :])}
+        args = args[: func.nin]
     return function(func, args, kwargs)
 
 
@@ -252,6 +262,12 @@ def plain(x: Any) -> Any:
 
 def barrier(func: Any, args: Sequence[Any], kwargs: dict[str, Any], why: str) -> Any:
     """Let NumPy do what lima cannot trace; the result is right and enters without history."""
+    if isinstance(kwargs.get("out"), Handle):
+        return write_untraced(func, kwargs["out"], args, kwargs, why)
+    return adopt(*_untraced(func, args, kwargs, why))
+
+
+def _untraced(func: Any, args: Sequence[Any], kwargs: dict[str, Any], why: str) -> tuple[Any, str]:
     name = f"{getattr(func, '__module__', '') or ''}.{getattr(func, '__name__', func)}"
     here = current()
     here.counts.barriers += 1
@@ -265,7 +281,24 @@ def barrier(func: Any, args: Sequence[Any], kwargs: dict[str, Any], why: str) ->
             f"{name} writes into a traced array, which lima cannot follow; "
             "write a copy (x.copy()) outside of traced code, or use an assignment"
         ) from error
-    return adopt(found, f"{name}: {why}")
+    return found, f"{name}: {why}"
+
+
+def write_untraced(
+    func: Any, target: Handle, args: Sequence[Any], kwargs: dict[str, Any], why: str
+) -> Any:
+    """A barrier that writes `target`, its first argument or `out`, and that NumPy gives a copy."""
+    _refuse_readonly(target)
+    copy = clone(data_of(target))
+    if kwargs.get("out") is target:
+        kwargs = {**kwargs, "out": copy}
+    else:
+        args = (copy, *args[1:])
+    try:
+        found, why = _untraced(func, args, kwargs, why)
+    finally:
+        setitem(target, ..., adopt(copy, why))
+    return target if found is copy else adopt(found, why)
 
 
 def adopt(found: Any, why: str) -> Any:
@@ -286,9 +319,11 @@ def adopt(found: Any, why: str) -> Any:
 
 
 def _call_out(row: Op, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> Any:
-    if type(out) is tuple and len(out) == 1:
+    if type(out) is tuple:
+        if len(out) > 1:
+            return _call_outs(row, args, kwargs, out)
         out = out[0]
-    if isinstance(out, np.ndarray):
+    if type(out) is np.ndarray:
         refuse("it writes into an array that is no argument")
         rest = {k: v for k, v in kwargs.items() if k != "out"}
         named = row.calls[0](*plain(tuple(args)), out=out, **plain(rest))
@@ -299,15 +334,47 @@ def _call_out(row: Op, args: Sequence[Any], kwargs: dict[str, Any], out: Any) ->
             "give one array, or assign the result"
         )
     args = [a for k, a in enumerate(args) if k >= len(row.names) or row.names[k] != "out"]
-    inputs, spec = bind(row, args, {**kwargs, "out": out}, LIFT)
+    kwargs = {**kwargs, "out": out}
+    try:
+        inputs, spec = bind(row, args, kwargs, LIFT)
+    except (BindError, NotCanonical) as error:
+        return write_untraced(row.calls[0], out, args, kwargs, str(error))
     return write(out, row, spec, inputs)
+
+
+def _call_outs(
+    row: Op, args: Sequence[Any], kwargs: dict[str, Any], outs: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    """A call with several results, each written into the array that is given for it, if any."""
+    rest = {k: v for k, v in kwargs.items() if k != "out"}
+    results = function(row.calls[0], args[: len(row.operands)], rest)
+    if len(outs) != len(results):
+        raise ValueError(f"{row.name}: {len(results)} results, {len(outs)} arrays in out=")
+    options = {k: rest[k] for k in ("where", "casting") if k in rest}
+    pairs = [(o, r) for o, r in zip(outs, results, strict=True) if o is not None]
+    for out, found in pairs:
+        _check_out(row, out, found, options.get("casting", "same_kind"))
+    for out, found in pairs:
+        function(np.copyto, (out, found), options)
+    return tuple([r if o is None else o for o, r in zip(outs, results, strict=True)])
+
+
+def _check_out(row: Op, out: Any, found: Any, casting: Any) -> None:
+    if isinstance(out, Handle):
+        _refuse_readonly(out)
+    elif not isinstance(out, np.ndarray):
+        raise TypeError(f"{row.name}: out= holds {type(out).__name__}, no array")
+    if not np.can_cast(found.dtype, out.dtype, casting):
+        raise TypeError(f"{row.name}: {found.dtype} into {out.dtype} with casting={casting!r}")
+    if np.broadcast_shapes(found.shape, out.shape) != out.shape:
+        raise ValueError(f"{row.name}: a result of shape {found.shape} into {out.shape}")
 
 
 def write(target: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     """Run a call that writes into `target` and re-point its handle. Returns `target` for `out=`."""
     if not isinstance(target, Handle):
         return _write_plain(target, row, spec, inputs)
-    refuse_locked(target)
+    _refuse_readonly(target)
     if is_outside(target):
         window = value_of(target).data
         return _write_plain(window, row, spec, inputs, target)
@@ -319,7 +386,7 @@ def write(target: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     buffer = memory if is_private(old) else None
     if target is not base:
         return _write_view(target, row, node, data, buffer)
-    written = _evaluated(target, row, spec, data, buffer)
+    written = _evaluated(base, row, spec, data, buffer, buffer)
     extra = None
     if type(written) is tuple:
         written, extra = written
@@ -329,14 +396,13 @@ def write(target: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
 
 
 def _evaluated(
-    target: Handle, row: Op, spec: Spec, data: Sequence[Any], buffer: Any
+    base: Handle, row: Op, spec: Spec, data: Sequence[Any], window: Any, buffer: Any
 ) -> Any:
-    """The written buffer. A call that fails half-way leaves what NumPy would leave."""
+    """What was written, the `window` of `buffer`. A call that fails leaves what NumPy leaves."""
     try:
-        return evaluate(row, spec, data, buffer)
+        return evaluate(row, spec, data, window)
     except BaseException:
         if buffer is not None:
-            base = root_of(target)
             repoint(base, Value(leaf(buffer), buffer), base._value)
         raise
 
@@ -358,19 +424,41 @@ def _write_view(target: Handle, row: Op, node: Node, data: Sequence[Any], buffer
         window = buffer
         for step in target._path:
             window = evaluate(OPS[step.op], step, (window,))
-        _evaluated(target, row, node.spec, data, window)
+        _evaluated(base, row, node.spec, data, window, buffer)
         repoint(base, Value(whole, buffer), old)
     return target if node.spec.out is not None else None
 
 
-def _write_plain(
-    target: Any, row: Op, spec: Spec, inputs: Sequence[Any], shown: Any = None
-) -> Any:
+def _write_plain(target: Any, row: Op, spec: Spec, inputs: Sequence[Any], shown: Any = None) -> Any:
     """The written array is a plain one: NumPy writes it, its owner sees it."""
     refuse("it writes into an array that is no argument")
     data = [force(i) if isinstance(i, Value) else i for i in inputs]
     evaluate(row, spec, data, target)
     return (target if shown is None else shown) if spec.out is not None else None
+
+
+def reshape_in_place(a: Handle, shape: Any) -> None:
+    """`a.shape = shape`: the handle itself becomes another view, or gets its elements reshaped."""
+    value = value_of(a)
+    data = force(value)
+    row = OPS["reshape"]
+    found = evaluate(row, Spec(row.name, (("shape", shape),), 1), [data])
+    if not np.shares_memory(found, data) and data.size:
+        raise AttributeError(
+            "incompatible shape for in-place modification; use .reshape() to make a copy"
+        )
+    spec = Spec(row.name, (("shape", found.shape),), 1, row.version)
+    refuse("it sets the shape of an array")
+    if a._base is not None:
+        a._path = (*a._path, spec)
+        a._value = apply(row, spec, (value,))
+        return
+    if any(user.root is value for user in live_users(value)):
+        raise UnsupportedError(
+            "the shape of a traced array that has views cannot be set; use a = a.reshape(shape)"
+        )
+    a._value = Value(Node(spec, (value.node,)), found)
+    a._value.shared = value.shared
 
 
 def repoint(target: Handle, value: Value, spent: Value | None) -> None:
@@ -395,9 +483,12 @@ def is_private(value: Value) -> bool:
     )
 
 
-def refuse_locked(target: Handle) -> None:
+def _refuse_readonly(target: Handle) -> None:
     if locked(target):
         raise ValueError("assignment destination is read-only")
+    kind = type(target._value.data)
+    if kind is not np.ndarray and issubclass(kind, np.generic):
+        raise TypeError(f"a {kind.__name__} is a scalar, not an array that can be written")
 
 
 # --------------------------------------------------------------------------- indexing
@@ -492,9 +583,10 @@ def getitem(a: Handle, index: Any) -> Any:
 
 def _get_present(a: Handle, value: Value, spec: Spec, param: Any) -> Any:
     """A view or an element of data that is there: what `apply` would do, in one step."""
-    item = value.data[param]
+    data = value.data
+    item = data[param]
     node = Node(spec, (value.node,))
-    if type(item) is not np.ndarray:
+    if type(item) is not np.ndarray or type(data) is not np.ndarray:
         return handle(Value(node, item))
     found = Value(node, item, value.root or value)
     watch(value, found)
@@ -503,7 +595,7 @@ def _get_present(a: Handle, value: Value, spec: Spec, param: Any) -> Any:
 
 def setitem(a: Handle, index: Any, item: Any) -> None:
     """`a[index] = item`."""
-    refuse_locked(a)
+    _refuse_readonly(a)
     base = root_of(a)
     assign = OPS["assign"]
     try:

@@ -23,23 +23,121 @@ from lima.errors import NotCanonical
 from lima.node import encode
 
 PURE_BUILTINS = frozenset(
-    "abs all any bin bool bytes callable chr complex dict divmod enumerate filter float format "
-    "frozenset getattr hasattr hex int isinstance issubclass iter len list map max min next "
-    "oct ord pow property range repr reversed round set setattr slice sorted staticmethod str sum super "
-    "classmethod tuple type zip object NotImplemented Ellipsis __build_class__ __new__ __name__".split()
+    [
+        "abs",
+        "all",
+        "any",
+        "bin",
+        "bool",
+        "bytes",
+        "callable",
+        "chr",
+        "complex",
+        "dict",
+        "divmod",
+        "enumerate",
+        "filter",
+        "float",
+        "format",
+        "frozenset",
+        "getattr",
+        "hasattr",
+        "hex",
+        "int",
+        "isinstance",
+        "issubclass",
+        "iter",
+        "len",
+        "list",
+        "map",
+        "max",
+        "min",
+        "next",
+        "oct",
+        "ord",
+        "pow",
+        "property",
+        "range",
+        "repr",
+        "reversed",
+        "round",
+        "set",
+        "setattr",
+        "slice",
+        "sorted",
+        "staticmethod",
+        "str",
+        "sum",
+        "super",
+        "classmethod",
+        "tuple",
+        "type",
+        "zip",
+        "object",
+        "NotImplemented",
+        "Ellipsis",
+        "__build_class__",
+        "__new__",
+        "__name__",
+    ]
 )
 """Builtins that neither read nor change anything outside of their arguments."""
 
 PURE_MODULES = frozenset(
-    "numpy scipy lima math cmath itertools functools operator collections dataclasses typing "
-    "statistics enum abc fractions decimal string re copy".split()
+    [
+        "numpy",
+        "scipy",
+        "lima",
+        "math",
+        "cmath",
+        "itertools",
+        "functools",
+        "operator",
+        "collections",
+        "dataclasses",
+        "typing",
+        "statistics",
+        "enum",
+        "abc",
+        "fractions",
+        "decimal",
+        "string",
+        "re",
+        "copy",
+    ]
 )
 """Top-level modules whose functions a reusable call may use."""
 
 EFFECTS = frozenset(
-    "load save savez savez_compressed savetxt loadtxt genfromtxt fromfile fromregex memmap "
-    "open_memmap tofile dump seterr seterrcall setbufsize set_printoptions printoptions "
-    "DataSource test read save_log configure loadmat savemat mmread mmwrite".split()
+    [
+        "load",
+        "save",
+        "savez",
+        "savez_compressed",
+        "savetxt",
+        "loadtxt",
+        "genfromtxt",
+        "fromfile",
+        "fromregex",
+        "memmap",
+        "open_memmap",
+        "tofile",
+        "dump",
+        "seterr",
+        "seterrcall",
+        "setbufsize",
+        "set_printoptions",
+        "printoptions",
+        "DataSource",
+        "test",
+        "read",
+        "save_log",
+        "configure",
+        "loadmat",
+        "savemat",
+        "mmread",
+        "mmwrite",
+    ]
 )
 """Names of NumPy, SciPy and lima functions with effects, or that read files."""
 
@@ -232,10 +330,26 @@ class _Walk:
 
 
 _CLASS_BOOKKEEPING = frozenset(
-    "__module__ __dict__ __weakref__ __doc__ __firstlineno__ __static_attributes__ __qualname__ "
-    "__annotations__ __annotate__ __annotate_func__ __annotations_cache__ __orig_bases__ "
-    "__dataclass_fields__ __dataclass_params__ __match_args__ __abstractmethods__ _abc_impl "
-    "__parameters__".split()
+    [
+        "__module__",
+        "__dict__",
+        "__weakref__",
+        "__doc__",
+        "__firstlineno__",
+        "__static_attributes__",
+        "__qualname__",
+        "__annotations__",
+        "__annotate__",
+        "__annotate_func__",
+        "__annotations_cache__",
+        "__orig_bases__",
+        "__dataclass_fields__",
+        "__dataclass_params__",
+        "__match_args__",
+        "__abstractmethods__",
+        "_abc_impl",
+        "__parameters__",
+    ]
 )
 
 

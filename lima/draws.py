@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from lima.calls import LIFT, barrier, plain, result
+from lima.calls import LIFT, barrier, plain, result, write_untraced
 from lima.errors import NotCanonical
+from lima.forcing import force
 from lima.frame import active
-from lima.handle import Handle
-from lima.node import Node, Ref, Spec, resolve
-from lima.op import OPS, BindError, bind
+from lima.handle import Handle, locked
+from lima.node import OUTPUT, Node, Ref, Spec, resolve
+from lima.op import OPS, BindError, Op, bind, own
 from lima.ops.random import METHODS, draw, set_state, state_of
-from lima.runtime import OUTPUT, Value, current, force, own
+from lima.sessions import current
 from lima.stats import Outcome, outcome_row
+from lima.values import Value
 
 _FIRST, _SECOND = (Spec(OUTPUT, (("index", k),)) for k in (0, 1))
 
@@ -132,8 +134,10 @@ class _Method:
         owner, row = self.owner, OPS[f"{self.owner._interface}.{self.name}"]
         state = Value(owner.state_node(), owner._generator)
         out = kwargs.pop("out", None)
+        if out is not None:
+            return self._fill(row, out, args, kwargs)
         if self.name == "shuffle" and args and not isinstance(args[0], Handle):
-            return _Untraced(owner, getattr(owner._generator, "shuffle"))(*args, **kwargs)
+            return _Untraced(owner, owner._generator.shuffle)(*args, **kwargs)
         if row.operands == ("state",) and "size" in row.params and self.name in ("rand", "randn"):
             args = (tuple(int(n) for n in args),)
         try:
@@ -144,10 +148,20 @@ class _Method:
         if self.name == "shuffle":
             args[0][...] = found
             return None
-        if out is not None:
-            out[...] = found
-            return out
         return found
+
+    def _fill(self, row: Op, out: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A draw into an array; what NumPy would refuse, it refuses."""
+        if isinstance(out, Handle) and not locked(out) and out.flags.c_contiguous:
+            fits = kwargs.get("size") in (None, out.shape) and len(args) < len(row.operands)
+            if fits and out.dtype == np.dtype(kwargs.get("dtype", float)) and out.ndim:
+                out[...] = self(*args, **{**kwargs, "size": out.shape})
+                return out
+        method = getattr(self.owner._generator, self.name)
+        self.owner._node = None
+        if isinstance(out, Handle):
+            return write_untraced(method, out, args, {**kwargs, "out": out}, "out=")
+        return barrier(method, args, {**kwargs, "out": out}, "out=")
 
 
 class _StateLift(type(LIFT)):  # type: ignore[misc]

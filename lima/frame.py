@@ -40,6 +40,12 @@ class Frame:
             frame = frame.outer
 
 
+class Look:
+    """How traced arrays print themselves: with lima's facts, or exactly as NumPy's (`lima run`)."""
+
+    as_numpy = False
+
+
 _frame: ContextVar[Frame | None] = ContextVar("lima_frame", default=None)
 
 

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from lima.errors import InternalError
+from lima.forcing import force
 from lima.node import Spec, leaf
 from lima.op import OPS, evaluate
-from lima.runtime import Foreign, Pending, Value, apply, force
+from lima.runtime import apply
+from lima.values import Foreign, Pending, Value
 
 
 class Handle:

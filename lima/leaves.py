@@ -12,7 +12,6 @@ from threading import Lock
 from typing import Any
 
 import cachetools
-import numpy as np
 
 from lima.errors import NotCanonical
 from lima.node import leaf
@@ -23,7 +22,9 @@ HELD_BYTES = 64_000_000
 SEEN_LIMIT = 1 << 14
 """Arrays of the user's that are remembered (weakly)."""
 
-_held: cachetools.LRUCache[bytes, Any] = cachetools.LRUCache(HELD_BYTES, getsizeof=lambda a: int(a.nbytes))
+_held: cachetools.LRUCache[bytes, Any] = cachetools.LRUCache(
+    HELD_BYTES, getsizeof=lambda a: int(a.nbytes)
+)
 _seen: OrderedDict[bytes, weakref.ref[Any]] = OrderedDict()
 _lock = Lock()
 

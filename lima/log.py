@@ -17,15 +17,12 @@ from xxhash import xxh3_128
 
 from lima.errors import LogError
 from lima.literal import quoted, spell
-from lima.node import LEAF, Node, Param, Ref, Spec, leaf_with, refs_in, topological
+from lima.node import LEAF, OUTPUT, Node, Param, Ref, Spec, leaf_with, refs_in, topological
 from lima.op import OPS
 from lima.scan import Scanner, check_layout, check_shape
 
 VERSION = 1
 """Version of the grammar, in the first line of every log."""
-
-OUTPUT = "output"
-"""Opcode of the projection of a tuple result on one of its items."""
 
 MAX_LINE = 1 << 26
 """Characters in the longest line."""

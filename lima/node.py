@@ -24,6 +24,9 @@ ENCODING_VERSION = 1
 LEAF = "leaf"
 """Name of the operation of a node whose bytes came from outside."""
 
+OUTPUT = "output"
+"""Name of the operation that picks one item (`index`) of a call with several results."""
+
 Param = Any
 """A canonical parameter: see `encode` for the types that have an encoding."""
 
@@ -97,7 +100,7 @@ def dtype_text(dtype: np.dtype[Any]) -> str:
         raise NotCanonical(f"dtype {dtype} carries metadata, which has no canonical encoding")
     try:
         if dtype.subdtype is not None:
-            return str((dtype.base.str, dtype.shape))
+            return str((dtype_text(dtype.base), dtype.shape))
         text = dtype.str if dtype.names is None else str(dtype.descr)
         same = np.dtype(text if dtype.names is None else dtype.descr) == dtype
     except (TypeError, ValueError):
@@ -126,8 +129,19 @@ def layout_of(a: np.ndarray[Any, Any]) -> str | tuple[int, ...]:
     return "F" if flags.f_contiguous else a.strides
 
 
+_LONG = np.dtype(np.longdouble).itemsize
+_LONG_USED = 10 if np.finfo(np.longdouble).nmant == 63 else _LONG
+
+
 def content_bytes(a: np.ndarray[Any, Any]) -> Any:
-    """A C-contiguous buffer of the elements of `a`: its own memory where that is possible."""
+    """A C-contiguous buffer of the elements of `a`: its own memory where that is possible.
+
+    Extended-precision numbers have bytes that mean nothing; they are left out.
+    """
+    if _LONG_USED < _LONG and a.dtype.kind in "fc" and a.dtype.char in "gG" and a.size:
+        order = "F" if a.flags.f_contiguous and not a.flags.c_contiguous else "C"
+        words = a.ravel(order=order).view(np.uint8).reshape(-1, _LONG)
+        return np.ascontiguousarray(words[:, :_LONG_USED]).reshape(-1)
     if a.flags.c_contiguous:
         flat = a
     else:
@@ -172,7 +186,7 @@ def encode(x: Param) -> bytes:
     encoder = ENCODERS.get(type(x))
     if encoder is not None:
         return encoder(x)
-    if isinstance(x, np.generic):
+    if issubclass(type(x), np.generic):
         return _encode_scalar(x)
     if isinstance(x, np.dtype):
         return b"d" + encode(dtype_text(x))
@@ -207,7 +221,7 @@ class Spec:
         self.version = version
         self.out: Ref | None = self.get("out") if params else None
         self._prefix: bytes | None = None
-        self._fixed: dict[str, Param] | None | bool = False
+        self._fixed: dict[str, Param] | bool | None = False
 
     def kwargs(self, inputs: Any) -> dict[str, Param]:
         """The parameters as keyword arguments, every `Ref` replaced by the input that it names."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import inspect
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,7 +144,9 @@ def _parameters(kernel: Any, operands: tuple[str, ...], text: str | None) -> dic
 # --------------------------------------------------------------------------- binding
 
 
-def bind(row: Op, args: Sequence[Any], kwargs: dict[str, Any], lift: Lift) -> tuple[list[Any], Spec]:
+def bind(
+    row: Op, args: Sequence[Any], kwargs: dict[str, Any], lift: Lift
+) -> tuple[list[Any], Spec]:
     """The inputs (lifted) and the spec of a call of `row`.
 
     `lift.operand(x)` turns an array-like into a traced value or a literal; `lift.is_array(x)` says
@@ -369,6 +371,15 @@ def _apart(spec: Spec, data: Sequence[Any]) -> Sequence[Any]:
     return apart
 
 
-def names_of(rows: Iterable[Op]) -> list[str]:
-    """Sorted names of `rows`, for messages and tables."""
-    return sorted(row.name for row in rows)
+def own(result: Any, data: Sequence[Any]) -> Any:
+    """`result`, or a private copy of it where it is an operand or a view of one."""
+    if type(result) is np.ndarray:
+        memory = result if result.base is None else owner(result)
+        for d in data:
+            if d is memory or (type(d) is np.ndarray and d.base is not None and owner(d) is memory):
+                return clone(result)
+    elif type(result) is tuple:
+        return tuple(own(item, data) for item in result)
+    elif isinstance(result, tuple):
+        return type(result)(*[own(item, data) for item in result])
+    return result

@@ -13,11 +13,10 @@ import numpy as np
 from lima.environment import differences, environment
 from lima.errors import LogError, NotCanonical, ReplayError
 from lima.literal import arrange
-from lima.log import OUTPUT, node_text
-from lima.node import LEAF, Node, Unique, dtype_text, layout_of, leaf
-from lima.op import OPS, Kind, evaluate, owner
+from lima.log import node_text
+from lima.node import LEAF, OUTPUT, Node, Unique, dtype_text, layout_of, leaf
+from lima.op import OPS, Kind, evaluate, own, owner
 from lima.record import Lineage, check_of, loads, read, write
-from lima.runtime import own
 from lima.source import to_python
 
 __all__ = [

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from lima.errors import ReplayError
-from lima.log import OUTPUT, Check, distinct
-from lima.node import Node, Ref
+from lima.log import Check, distinct
+from lima.node import OUTPUT, Node, Ref
 from lima.op import OPS, Kind, Op
 from lima.spelled import HELPERS, NEEDS, Text, call_text, literal, operator_text
 

@@ -81,6 +81,8 @@ class Stats:
         rows = {name: getattr(self, name) for name in self.__slots__}
         width = max(map(len, rows))
         return "\n".join(
-            f"{name:<{width}}  {value:,.4f}" if isinstance(value, float) else f"{name:<{width}}  {value:,}"
+            f"{name:<{width}}  {value:,.4f}"
+            if isinstance(value, float)
+            else f"{name:<{width}}  {value:,}"
             for name, value in rows.items()
         )

@@ -13,11 +13,12 @@ import numpy as np
 
 from lima.calls import is_private
 from lima.errors import InternalError
+from lima.forcing import force
 from lima.handle import Handle, data_of, is_outside, locked, release, value_of
 from lima.leaves import seen
 from lima.node import Node, leaf
 from lima.op import OPS, clone, evaluate
-from lima.runtime import Pending, Value, force, live_users
+from lima.values import Pending, Value, live_users
 
 Convert = Callable[[Any], Any]
 """Replaces one plain object by its traced twin (or back); returns its argument where it has none."""
@@ -278,4 +279,5 @@ def settle(h: Handle, original: Any) -> None:
         if data.shape != original.shape:
             original.shape = data.shape
         original[...] = data
-
+    if locked(h) and original.flags.writeable:
+        original.setflags(write=False)

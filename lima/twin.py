@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lima.calls import adopt, call, function, ufunc
+from lima.calls import adopt, barrier, call, function, plain, ufunc
 from lima.draws import GlobalGenerator, TracedGenerator, default_rng, random_state
 from lima.frame import Frame, _frame, active
 from lima.handle import Handle
@@ -121,6 +121,56 @@ OWN: dict[Any, Callable[[tuple[Any, ...], dict[str, Any]], Any]] = {
     for plain in (np.array, np.asarray, np.asanyarray, np.ascontiguousarray, np.asfortranarray)
 }
 """Functions with a meaning for traced arrays that no row expresses."""
+
+
+class Joined:
+    """`np.r_` and `np.c_`: what they make of traced arrays is a concatenation."""
+
+    def __init__(self, plain: Any, columns: bool) -> None:
+        self._plain = plain
+        self._columns = columns
+        self.__doc__ = plain.__doc__
+
+    def __getitem__(self, key: Any) -> Any:
+        items = key if type(key) is tuple else (key,)
+        ends = [e for i in items if type(i) is slice for e in (i.start, i.stop, i.step)]
+        if not _carries_array((items, *ends), {}):
+            return self._plain[key]
+        if any(isinstance(item, str) for item in items):
+            return barrier(self._plain.__getitem__, (key,), {}, "a directive as text")
+        parts = [self._part(item) for item in items]
+        dtype = np.result_type(*[getattr(p, "dtype", p) for p in parts])
+        return function(
+            np.concatenate,
+            (tuple([self._shaped(p, dtype) for p in parts]),),
+            {"axis": self._plain.axis},
+        )
+
+    def _part(self, item: Any) -> Any:
+        if type(item) is slice:
+            return self._plain[slice(*plain((item.start, item.stop, item.step)))]
+        if isinstance(item, (Handle, np.ndarray, bool, int, float, complex, np.generic)):
+            return item
+        return function(np.array, (item,), {})
+
+    def _shaped(self, part: Any, dtype: Any) -> Any:
+        if not isinstance(part, (Handle, np.ndarray)):
+            return function(np.array, ([[part]] if self._columns else [part],), {"dtype": dtype})
+        if part.dtype != dtype:
+            part = part.astype(dtype)
+        if self._columns and part.ndim == 1:
+            return part[:, None]
+        missing = self._plain.ndmin - part.ndim
+        return part.reshape((1,) * missing + part.shape) if missing > 0 else part
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._plain, name)
+
+    def __len__(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        return f"<traced {self._plain!r}>"
 
 
 class TwinModule(types.ModuleType):
@@ -236,7 +286,9 @@ def bind_module(scope: dict[str, Any]) -> None:
 
 
 def _is_numpy(x: Any) -> bool:
-    if not callable(x) or isinstance(x, type) and id(x) not in SPECIAL:
+    if id(x) in SPECIAL:
+        return True
+    if not callable(x) or isinstance(x, type):
         return False
     home = getattr(x, "__module__", None) or type(x).__module__
     return str(home).partition(".")[0] == "numpy"
@@ -275,7 +327,9 @@ def _traced_maker(plain: Any, made: Callable[..., Any]) -> Any:
 
 
 def _rng_twin(*args: Any, **kwargs: Any) -> Any:
-    return np.random.default_rng(*args, **kwargs) if active() is None else default_rng(*args, **kwargs)
+    return (
+        np.random.default_rng(*args, **kwargs) if active() is None else default_rng(*args, **kwargs)
+    )
 
 
 def _wrap_generator(bits: Any) -> TracedGenerator:
@@ -290,10 +344,12 @@ SPECIAL: dict[int, Any] = {
     id(np.random.default_rng): _rng_twin,
     id(np.random.RandomState): _traced_maker(np.random.RandomState, random_state),
     id(np.random.Generator): _traced_maker(np.random.Generator, _wrap_generator),
+    id(np.r_): Joined(np.r_, False),
+    id(np.c_): Joined(np.c_, True),
     **{
         id(getattr(np.random, name)): _legacy(name)
         for name in dir(np.random.RandomState)
         if not name.startswith("_") and hasattr(np.random, name)
     },
 }
-"""Twins of what makes generators and of the legacy functions."""
+"""Twins of what makes generators, of the legacy functions, and of `np.r_` and `np.c_`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -452,3 +453,12 @@ def test_unique_objects_are_written_and_keep_their_identity():
 
 def test_the_table_is_filled():
     assert lima.__version__ and "matmul" in OPS
+
+
+def test_the_example_of_the_specification():
+    page = (Path(__file__).parents[1] / "docs" / "log-format.md").read_text("utf-8")
+    example = page.partition("```text\n")[2].partition("```")[0]
+    lineage = loads(example)
+    assert lineage.log() == example
+    assert list(lineage.checks) == ["beta"]
+    assert [n.name for n in lineage.leaves] == ["X", "y"]

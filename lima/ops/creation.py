@@ -151,9 +151,29 @@ def _respell_array(args: Args, kwargs: Kwargs) -> Respelled:
     return OPS["array.view"], args, named
 
 
+@spelling(np.require)
+def _respell_require(args: Args, kwargs: Kwargs) -> Respelled:
+    """Whether an array may be written is not for its buffer to say, which may be shared."""
+    named = by_name(("a", "dtype", "requirements", "like"), args, kwargs)
+    wanted = named.pop("requirements", None)
+    wanted = [wanted] if isinstance(wanted, str) else list(wanted or ())
+    rest = [w for w in wanted if str(w).upper() not in ("W", "WRITEABLE")]
+    if len(rest) == len(wanted) or getattr(named["a"], "flags", None) is None:
+        return OPS["require"], args, {k: v for k, v in kwargs.items() if k != "like"}
+    if named["a"].flags.writeable:
+        return (
+            OPS["require"],
+            (),
+            {k: v for k, v in named.items() if k != "like"}
+            | ({"requirements": rest} if rest else {}),
+        )
+    orders = [o for o in "FC" if any(str(w).upper().startswith(o) for w in rest)]
+    return OPS["array"], (named["a"], named.get("dtype"), *orders[:1]), {}
+
+
 # `like` chooses who answers, `device` has one value in NumPy.
 permitting(
     np.zeros, np.ones, np.full, np.empty, np.zeros_like, np.ones_like, np.full_like,
     np.empty_like, np.eye, np.identity, np.tri, np.linspace, np.asarray, np.asanyarray,
-    np.ascontiguousarray, np.asfortranarray, np.require, np.fft.fftfreq, np.fft.rfftfreq,
+    np.ascontiguousarray, np.asfortranarray, np.fft.fftfreq, np.fft.rfftfreq,
 )  # fmt: skip

@@ -1,0 +1,161 @@
+"""Computing what waits: one iterative pass, temporaries in dead buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from lima.cache import MIN_SECONDS
+from lima.errors import InternalError
+from lima.op import Kind, evaluate, own
+from lima.sessions import Session, current
+from lima.stats import Outcome, outcome_row
+from lima.values import Pending, Value, live_users
+
+
+def force(value: Value) -> Any:
+    """The data of `value`; what waits below it is computed first, in one iterative pass."""
+    if value.data is not None:
+        return value.data
+    if not isinstance(value, Pending):
+        raise InternalError("a value lost its data although something still refers to it")
+    here = current()
+    plan: list[tuple[Pending, Sequence[Any]]] = []
+    seen: set[int] = set()
+    stack: list[tuple[Pending, bool]] = [(value, False)]
+    while stack:
+        item, ready = stack.pop()
+        args = item.args
+        if item.data is not None or args is None:
+            continue
+        if ready:
+            plan.append((item, args))
+            continue
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if here.reuses and item.row.kind is not Kind.VIEW and _found(here, item):
+            continue
+        stack.append((item, True))
+        for a in reversed(args):  # the first operand first, as the program would have
+            if isinstance(a, Pending) and a.data is None:
+                stack.append((a, False))
+    return _Pass(here, value, plan).run()
+
+
+def _found(here: Session, item: Pending) -> bool:
+    entry = here.cache.get(item.node.digest)
+    if entry is None:
+        return False
+    here.repaid(item.row, entry.value)
+    item.node.outcome = outcome_row(Outcome.HIT, entry.seconds)
+    item.shared = True
+    item.data = entry.value
+    item.args = None
+    return True
+
+
+class _Pass:
+    """One pass over values that wait.
+
+    What nothing but this pass will read (no handle, no other user) is a temporary: it stays in
+    `local`, unknown to other threads, and its buffer takes the result of its last reader where
+    NumPy would have reused it too.
+    """
+
+    __slots__ = ("goal", "here", "local", "plan", "pool", "readers")
+
+    def __init__(
+        self, here: Session, goal: Pending, plan: list[tuple[Pending, Sequence[Any]]]
+    ) -> None:
+        self.here = here
+        self.goal = goal
+        self.plan = plan
+        self.pool = here.pool
+        self.local: dict[int, Any] = {}
+        self.readers: dict[int, int] = {}
+        for _, args in plan:
+            for a in args:
+                if isinstance(a, Pending):
+                    self.readers[id(a)] = self.readers.get(id(a), 0) + 1
+
+    def run(self) -> Any:
+        members = {id(item) for item, _ in self.plan}
+        for item, args in self.plan:
+            if item.data is not None:  # another thread was faster
+                continue
+            result = self.compute(item, args)
+            if item is not self.goal and self.temporary(item, members):
+                self.local[id(item)] = result
+            else:
+                item.data = result
+                item.args = None
+        return self.goal.data
+
+    def temporary(self, item: Pending, members: set[int]) -> bool:
+        """Whether nobody outside of this pass can ask for `item`."""
+        if item.shared or item.root is not None:
+            return False
+        if item.handle is not None and item.handle() is not None:
+            return False
+        return all(id(u) in members and u.root is None for u in live_users(item))
+
+    def compute(self, item: Pending, args: Sequence[Any]) -> Any:
+        here, node, row = self.here, item.node, item.row
+        data = [self.read(a) if isinstance(a, Value) else a for a in args]
+        start = perf_counter()
+        buffer = self.spare(item, args, data)
+        if row.elides and not node.spec.params:
+            result = row.kernel(*data, out=buffer)
+        else:
+            result = evaluate(row, node.spec, data)
+        seconds = perf_counter() - start
+        shape, dtype = item._meta
+        if result.shape != shape or result.dtype != dtype:
+            raise InternalError(
+                f"{row.name}: inferred {shape} {dtype}, computed {result.shape} {result.dtype}"
+            )
+        if row.kind is Kind.VIEW:
+            return result
+        result = result if row.elides else own(result, data)
+        node.outcome = outcome_row(Outcome.COMPUTED, seconds)
+        here.counts.computed += 1
+        here.counts.seconds_computed += seconds
+        if seconds > MIN_SECONDS and here.keep(row, node, result, seconds):
+            item.shared = True
+        return result
+
+    def read(self, a: Value) -> Any:
+        data = a.data
+        return self.local[id(a)] if data is None else data
+
+    def spare(self, item: Pending, args: Sequence[Any], data: Sequence[Any]) -> Any:
+        """A buffer for the result of `item`: that of a temporary it reads last, or a pooled one.
+
+        Only where every operand of full size lies in C order: there the result does so anyway.
+        """
+        shape, dtype = item._meta
+        found = None
+        for a in args:
+            left = self.readers.get(id(a))
+            if left is None:
+                continue
+            self.readers[id(a)] = left - 1
+            if left > 1:
+                continue
+            buffer = self.local.pop(id(a), None)
+            if buffer is None or buffer.base is not None or not buffer.flags.writeable:
+                continue
+            if found is None and buffer.shape == shape and buffer.dtype == dtype:
+                found = buffer
+            else:
+                self.pool.give(buffer)
+        if not item.row.elides:
+            return None
+        for d in data:
+            if type(d) is np.ndarray and d.shape == shape and not d.flags.c_contiguous:
+                return None
+        return found if found is not None else self.pool.take(shape, dtype)

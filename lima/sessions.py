@@ -1,0 +1,173 @@
+"""Sessions: a cache with its options and statistics, and which one is in force."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from lima.cache import FIRST_SIGHT, SURELY, TINY_BYTES, Cache
+from lima.config import Config
+from lima.node import Node
+from lima.op import Meta, Op
+from lima.stats import Stats
+
+CREDIT = 8_000_000
+"""Bytes of results of one operation that are kept on trust (see `Session.keep`)."""
+
+POOL_SHARE = 32
+"""The part of the memory budget, one in so many, that dead buffers may take."""
+
+CALL_SECONDS = 1e-4
+"""Seconds from which a whole call is worth keeping."""
+
+
+class Pool:
+    """Dead buffers of temporaries, for results of the same shape and dtype.
+
+    A buffer that is used again has its pages and is in the processor's cache; one from the
+    allocator may have neither. Bounded in bytes; one per session and thread.
+    """
+
+    __slots__ = ("buffers", "bytes", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.bytes = 0
+        self.buffers: dict[Meta, list[Any]] = {}
+
+    def give(self, buffer: Any) -> None:
+        if self.bytes + buffer.nbytes <= self.limit and buffer.flags.c_contiguous:
+            self.bytes += buffer.nbytes
+            self.buffers.setdefault((buffer.shape, buffer.dtype), []).append(buffer)
+
+    def take(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+        kept = self.buffers.get((shape, dtype))
+        if not kept:
+            return None
+        buffer = kept.pop()
+        self.bytes -= buffer.nbytes
+        return buffer
+
+
+class Session:
+    """A cache with its options and statistics; made by `lima.session`.
+
+    Attributes: `config` (the options in force), `cache`, `stats` (a record, see `lima.Stats`).
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.cache = Cache(config.memory, config.policy)
+        self.counts = Stats()
+        self.reuses = config.reuse != "none"
+        self.functions = config.reuse in ("hybrid", "full")
+        self.call_seconds = CALL_SECONDS
+        self.credit: dict[str, int] = {}
+        self._pools = threading.local()
+
+    @property
+    def pool(self) -> Pool:
+        """The dead buffers of this thread."""
+        found = getattr(self._pools, "pool", None)
+        if found is None:
+            found = self._pools.pool = Pool(self.config.memory // POOL_SHARE)
+        return found  # type: ignore[no-any-return]
+
+    def keep(self, row: Op, node: Node, result: Any, seconds: float, flight: Any = None) -> bool:
+        """Offer a result to the cache.
+
+        Keeping what is never asked for again costs the fresh pages that the next result takes.
+        So each operation has a credit of bytes for results that are kept at first sight although
+        they took little time for their size; hits fill it up again.
+        """
+        nbytes = result.nbytes if type(result) is np.ndarray else 0
+        first_sight = FIRST_SIGHT
+        if nbytes > TINY_BYTES and seconds < SURELY * nbytes:
+            left = self.credit.get(row.name, CREDIT) - nbytes
+            if left < 0:
+                first_sight = SURELY
+            elif seconds >= FIRST_SIGHT * nbytes:
+                self.credit[row.name] = left
+        put = flight.deliver if flight is not None else partial(self.cache.put, node.digest)
+        return bool(
+            put(result, seconds=seconds, height=node.height, owned=True, first_sight=first_sight)
+        )
+
+    def repaid(self, row: Op, value: Any) -> None:
+        """A result of `row` was asked for again."""
+        if row.name in self.credit:
+            more = value.nbytes if type(value) is np.ndarray else 0
+            self.credit[row.name] = min(CREDIT, self.credit[row.name] + 2 * more)
+
+    @property
+    def stats(self) -> Stats:
+        """Counts and seconds so far, by level: hits, misses, seconds saved, bytes held."""
+        return self.counts.with_cache(self.cache)
+
+    def report(self) -> str:
+        """The statistics as a table for reading."""
+        return self.stats.table()
+
+    def clear(self) -> None:
+        """Forget every cached value."""
+        self.cache.clear()
+
+    def __repr__(self) -> str:
+        return f"<lima.Session {self.config.summary()}; {self.stats.summary()}>"
+
+
+_session: ContextVar[Session | None] = ContextVar("lima_session", default=None)
+_default: Session | None = None
+
+
+def current() -> Session:
+    """The session in force here: the innermost `with lima.session(...)`, else the process-wide one."""
+    global _default
+    session = _session.get()
+    if session is not None:
+        return session
+    if _default is None:
+        _default = Session(Config.load())
+    return _default
+
+
+def configure(**options: Any) -> Session:
+    """Replace the process-wide default session by one with these options; returns it.
+
+    Takes the options of `lima.session`. What the old default session had cached is dropped.
+
+    >>> configure(memory="64MB").config.memory
+    64000000
+    """
+    global _default
+    _default = Session(Config.load(**options))
+    return _default
+
+
+@contextmanager
+def session(**options: Any) -> Iterator[Session]:
+    """A session of its own for the `with` block: an empty cache, options, statistics.
+
+    memory     byte budget of the cache, a number of bytes or text such as "2GB"
+    policy     row of the eviction table: "cost-size", "lru", "dag-height"
+    reuse      "none" (trace only), "operation", "full" (operations and calls), "hybrid"
+    exactness  "bitwise" or "rounding"; every reuse of this version is bitwise
+
+    Raises ConfigError for an unknown option or value.
+
+    >>> with session(memory="100MB") as s:
+    ...     s.stats.hits
+    0
+    """
+    made = Session(Config.load(**options))
+    token = _session.set(made)
+    try:
+        yield made
+    finally:
+        _session.reset(token)

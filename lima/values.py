@@ -1,0 +1,111 @@
+"""Values: data with its lineage, present or waiting to be computed (D4, D5)."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from lima.node import Node
+from lima.op import Meta, Op
+
+
+class Value:
+    """Data with its lineage.
+
+    data     ndarray, NumPy scalar, tuple of these (multi-output call), or None while it waits
+    root     the value whose buffer this is a view of; None if the buffer is its own
+    shared   others may see the buffer (cache, caller, exported view): it is never written again
+    users    weak references to values that read this buffer (views, waiting operations)
+    """
+
+    __slots__ = ("__weakref__", "data", "node", "root", "shared", "users")
+
+    def __init__(self, node: Node, data: Any, root: Value | None = None) -> None:
+        self.node = node
+        self.data = data
+        self.root = root
+        self.shared = False
+        self.users: list[weakref.ref[Value]] | None = None
+
+    @property
+    def meta(self) -> Meta:
+        """Shape and dtype, whether or not the data has been computed."""
+        return self.data.shape, self.data.dtype
+
+
+class Foreign(Value):
+    """A plain array met inside traced code: a leaf by its content now, which its owner may change.
+
+    What uses it runs at once.
+    """
+
+    __slots__ = ()
+
+
+class Pending(Value):
+    """A value that waits: `row` applied to `args` (values and literals) when first needed."""
+
+    __slots__ = ("_meta", "args", "depth", "handle", "held", "row")
+
+    def __init__(self, node: Node, row: Op, args: Sequence[Any], meta: Meta) -> None:
+        super().__init__(node, None)
+        self.row = row
+        self.args: Sequence[Any] | None = args
+        self._meta = meta
+        self.handle: weakref.ref[Any] | None = None
+        depth = held = 0
+        me = weakref.ref(self)
+        for arg in args:
+            if not isinstance(arg, Value):
+                continue
+            root = arg.root or arg
+            if arg.data is not None:
+                if not arg.shared and root is arg:
+                    held += arg.data.nbytes
+            elif isinstance(arg, Pending):
+                held += arg.held
+                if arg.depth > depth:
+                    depth = arg.depth
+            if root.users is None:
+                root.users = [me]
+            else:
+                _add_user(root.users, me)
+        self.depth, self.held = depth + 1, held
+
+    @property
+    def meta(self) -> Meta:
+        return self._meta if self.data is None else (self.data.shape, self.data.dtype)
+
+
+def watch(value: Value, user: Value) -> None:
+    """Remember that `user` reads the buffer of `value`."""
+    root = value.root or value
+    if root.users is None:
+        root.users = [weakref.ref(user)]
+    else:
+        _add_user(root.users, weakref.ref(user))
+
+
+def _add_user(users: list[weakref.ref[Value]], user: weakref.ref[Value]) -> None:
+    if len(users) >= 32 and len(users) & (len(users) - 1) == 0:
+        users[:] = [ref for ref in users if ref() is not None]
+    users.append(user)
+
+
+def live_users(value: Value) -> Iterator[Value]:
+    """The values still alive that read the buffer of `value`."""
+    for ref in value.users or ():
+        user = ref()
+        if user is not None:
+            yield user
+
+
+def tied(data: Any) -> Any:
+    """A read-only view of `data` for code that must not write it; scalars as they are."""
+    if type(data) is np.ndarray:
+        data = data.view()
+        data.setflags(write=False)
+    return data
