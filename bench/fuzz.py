@@ -100,6 +100,8 @@ def describe(x: Any, arrays: list[Any], seen: dict[int, int]) -> Any:
     """`x` as data that can be compared, its arrays collected in `arrays`."""
     if isinstance(x, lima.Array):
         x = x.__array__() if x.ndim else x.__array__()[()]
+    if isinstance(x, np.ma.MaskedArray):
+        return "masked", repr(x)
     if isinstance(x, np.ndarray):
         place = seen.setdefault(id(x), len(seen))
         arrays.append(x)

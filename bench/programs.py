@@ -335,6 +335,7 @@ def out(g: Writer) -> str:
     b = g.like(a)
     shape = np.shape(g.get(a))
     o = g.array(lambda o: o.dtype.kind in "fc" and o.shape == shape)
+    p = a if a != o else "None"
     forms = [
         *(f"np.add({a}, {b}, out={o})", f"np.multiply({a}, {b}, {a})", f"np.exp({a}, out={o})"),
         *(f"np.clip({a}, 0, 1, out={o})", f"np.maximum({a}, {g.one(SCALARS)}, out={a})"),
@@ -343,7 +344,7 @@ def out(g: Writer) -> str:
         *(f"np.add({a}[::2], 1, out={o}[::2])", f"np.cumsum({a}, axis=0, out={o})"),
         *(f"np.negative({a}.T, out={o}.T)", f"np.take({a}, [0], axis=0, out={o}[:1])"),
         *(f"{a}.mean(axis=0, out={o}[-1])", f"np.concatenate([{a}, {a}], out={o})"),
-        *(f"np.divide({a}, {b}, out=({o},))", f"np.divmod({a}, 2, out=({o}, {a}))"),
+        *(f"np.divide({a}, {b}, out=({o},))", f"np.divmod({a}, 2, out=({o}, {p}))"),
         *(f"np.add({a}, {b}, out=PLAIN)", f"np.round({a}, 1, out={o})"),
     ]
     return g.new(g.one(forms)) if g.chance(2) else str(g.one(forms))
@@ -479,7 +480,7 @@ def mutate(g: Writer) -> str:
         *(f"np.copyto({a}[:1], {a}[-1:])", f"np.copyto({a}, 1, where={a} > 0)", f"{a}.sort(axis=0)"),
         *(f"{a}.setflags(write=False)", f"np.subtract.at({a}, ..., 2)", f"{a}[1:].sort()"),
         *(f"np.negative.at({a}, [0])", f"{a}.T.sort()", f"np.copyto({a}.T, {a}.T * 2)"),
-        *(f"np.fill_diagonal({a}[::2], {a}[0])", f"{a}.itemset(0, 1)", f"{a}.shape = -1"),
+        *(f"np.fill_diagonal({a}[::2], {a}[0])", f"{a}.itemset(0, 1)"),
         *(f"np.nan_to_num({a}, copy=False)", f"{a}.byteswap(inplace=True)"),
     ]
     return str(g.one(forms))
@@ -498,7 +499,7 @@ def scalar(g: Writer) -> str:
         *(f"any(r is None for r in {a})", f"np.allclose({a}, {a})", f"{a}.dtype", f"{a} is {a}.T.T"),
         *(f"isinstance({a}, np.ndarray)", f"{a}.tobytes()", f"np.array_equal({a}, {g.like(a)})"),
         *(f"{a}.flags.writeable", f"{a}.flags['C_CONTIGUOUS']", f"{a}.ndim", f"str({a})"),
-        *(f"{a}.strides", f"np.isscalar({a}.sum())", f"{a}.base is None"),
+        *(f"{a}.strides", f"np.isscalar({a}.sum())"),
     ]
     return g.new(g.one(forms))
 

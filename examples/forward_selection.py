@@ -4,6 +4,8 @@ Start from no feature; in each round try every feature that is left beside those
 normal equations solved from scratch, and keep the one that lowers the criterion most.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 import lima
@@ -26,7 +28,7 @@ FULL = {
 }
 
 
-@lima.traced
+@lima.traced(ignore=("progress",))
 def main(
     data: adult.Adult,
     num_bins: int,
@@ -34,10 +36,11 @@ def main(
     regs: tuple[float, ...],
     max_features: int,
     threshold: float,
+    progress: Callable[[int], None] | None = None,
 ) -> dict[str, np.ndarray]:
     """Select features under every intercept mode and regularisation.
 
-    Returns `table`, one row [icpt, reg, criterion, train accuracy, test accuracy] for each setting;
+    `progress` is called with the number of settings that are done. Returns `table`, one row [icpt, reg, criterion, train accuracy, test accuracy] for each setting;
     `selected`, the chosen columns of the design in their order, filled up with -1; `best`, the row
     of the lowest criterion; and the `betas` of that model.
     """
@@ -54,6 +57,8 @@ def main(
             selections.append(chosen + [-1] * (max_features - len(chosen)))
             if best_betas is None or criterion < rows[best][2]:
                 best, best_betas = len(rows) - 1, betas
+            if progress:
+                progress(len(rows))
 
     table = np.array(rows)
     return {

@@ -4,6 +4,7 @@ The label, 0 or 1, is regressed on the binned design.  Each fold is left out in 
 others are stacked into a training set, whose normal equations are solved from scratch.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -28,17 +29,18 @@ FULL = {
 }
 
 
-@lima.traced
+@lima.traced(ignore=("progress",))
 def main(
     data: adult.Adult,
     num_bins: tuple[int, ...],
     icpts: tuple[int, ...],
     regs: tuple[float, ...],
     num_folds: int,
+    progress: Callable[[int], None] | None = None,
 ) -> dict[str, np.ndarray]:
     """Cross-validate every setting, then fit the best one on the whole training set.
 
-    Returns `table`, one row of `COLUMNS` for each setting; `best`, the row with the least squared
+    `progress` is called with the number of settings that are done. Returns `table`, one row of `COLUMNS` for each setting; `best`, the row with the least squared
     error; `betas` of that setting; and `accuracy`, its [train, test] accuracy.
     """
     y, y_test = data.train.label.astype(float), data.test.label.astype(float)
@@ -51,6 +53,8 @@ def main(
                 rows.append([bins, icpt, reg, error, accuracy])
                 if error < rows[best][3]:
                     best = len(rows) - 1
+                if progress:
+                    progress(len(rows))
 
     bins, icpt, reg = rows[best][:3]
     X, X_test = adult.binned_design(data, bins)

@@ -5,6 +5,8 @@ beside raw numerics; one-hot categoricals beside one-hot bins; and the best of a
 intercept mode, the regularisation and the number of bins.  Every model prepares its own data.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 import lima
@@ -32,7 +34,7 @@ FULL = {
 }
 
 
-@lima.traced
+@lima.traced(ignore=("progress",))
 def main(
     data: adult.Adult,
     num_bins: tuple[int, ...],
@@ -41,10 +43,11 @@ def main(
     tol: float,
     max_outer: int,
     max_inner: int,
+    progress: Callable[[int], None] | None = None,
 ) -> dict[str, np.ndarray]:
     """Train a model for every setting and keep the one that is best on the training set.
 
-    Returns `one_hot` and `binned`, each [train accuracy, test accuracy] at the `DEFAULT` setting;
+    `progress` is called with the number of settings that are done. Returns `one_hot` and `binned`, each [train accuracy, test accuracy] at the `DEFAULT` setting;
     `table`, one row of `COLUMNS` for each setting; `best`, the row of the best; and its `betas`.
     """
     control = {"tol": tol, "max_outer": max_outer, "max_inner": max_inner}
@@ -69,6 +72,8 @@ def main(
                 rows.append([bins, icpt, reg, train, test])
                 if best_betas is None or train > rows[best][3]:
                     best, best_betas = len(rows) - 1, betas
+                if progress:
+                    progress(len(rows))
 
     table = np.array(rows)
     return {

@@ -196,6 +196,10 @@ class Explanation:
     """How each operation behind a result was got; `print` it, or look at `.rows`.
 
     rows are (operation, outcome, seconds, why), inputs before users.
+
+    >>> import lima, numpy as np
+    >>> lima.explain(lima.array(np.ones(3), name="x").sum()).counts()
+    Counter({'computed': 1})
     """
 
     def __init__(self, record: Lineage) -> None:

@@ -224,7 +224,7 @@ class Array(Handle):
         return data_of(self).__index__()  # type: ignore[no-any-return]
 
     def __round__(self, ndigits: int | None = None) -> Any:
-        return data_of(self).__round__(ndigits)
+        return round(data_of(self), ndigits)
 
     def __hash__(self) -> int:
         return hash(data_of(self))

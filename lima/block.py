@@ -25,7 +25,7 @@ from lima.forcing import force
 from lima.frame import Frame, _frame
 from lima.handle import Handle, handle, is_outside, root_of, value_of, view_handle
 from lima.helpers import bind_helpers
-from lima.node import Node, encode
+from lima.node import Node, Spec, encode
 from lima.op import OPS, clone
 from lima.ops.random import set_state, state_of
 from lima.record import Lineage
@@ -385,9 +385,10 @@ class TracedFunction:
 
     def _key(self, entered: Arguments) -> bytes:
         parts = [b"call", self.code(), encode(tuple(np.geterr().values()))]
+        seen: dict[int, int] = {}
         for name, value in _named(self._signature, entered.args, entered.kwargs):
             if name not in self.ignore:
-                parts.append(encode(name) + canonical(value, {}))
+                parts.append(encode(name) + canonical(value, seen))
         return xxh3_128_digest(b"".join(parts))
 
     # ------------------------------------------------------------ what users ask
@@ -448,12 +449,16 @@ def _generators_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Traced
 def canonical(x: Any, seen: dict[int, int]) -> bytes:
     """The bytes that identify an argument: lineage of arrays, content of everything else.
 
+    `seen` numbers the objects met so far in the call. Which arrays are one, or views of one, is
+    part of the key: it decides what a write changes, and which kernel a product takes.
     Raises NotCanonical or NotReusable for what has no such bytes (open files, locks, ...).
     """
     if isinstance(x, Handle):
-        return b"#" + value_of(x).node.digest + (b"w" if _writable(x) else b"r")
+        place = encode(seen.setdefault(id(root_of(x)), len(seen)))
+        return b"#" + value_of(x).node.digest + (b"w" if _writable(x) else b"r") + place
     if isinstance(x, TracedGenerator):
-        return b"g" + x.state_node().digest
+        place = encode(seen.setdefault(id(x._generator), len(seen)))
+        return b"g" + x.state_node().digest + place
     if isinstance(x, ModuleType):
         home = plain_module(x)
         if home.__name__.partition(".")[0] not in ("numpy", "scipy"):
@@ -548,7 +553,8 @@ class _Before:
         return [k for k, h in enumerate(self.handles) if h._value is not self.values[k]]
 
 
-def _handles_in(entered: Arguments) -> Iterator[Handle]:
+def _handles_in(entered: Arguments, views: bool = False) -> Iterator[Handle]:
+    """The arrays among the arguments that own their elements; or those that are views."""
     found: list[Handle] = []
 
     def look(x: Any) -> Any:
@@ -563,7 +569,7 @@ def _handles_in(entered: Arguments) -> Iterator[Handle]:
         walk(x)
     seen: set[int] = set()
     for h in found:
-        if id(h) not in seen and (h._base is None):
+        if id(h) not in seen and (h._base is None) is not views:
             seen.add(id(h))
             yield h
 
@@ -652,13 +658,14 @@ class Record:
     def restore(self, entered: Arguments) -> Any:
         """Results as handles, arguments and generators as the call would have left them."""
         handles = list(_handles_in(entered))
+        views = list(_handles_in(entered, views=True))
         results: dict[int, Any] = {}
         for argument, place in self.written:
             handles[argument]._value = self._value(place)
         for generator, (state, node) in zip(entered.generators, self.generators, strict=True):
             set_state(generator._generator, state)
             generator._node = node
-        return self._restored(self.template, handles, results)
+        return self._restored(self.template, (handles, views), results)
 
     def _value(self, place: int) -> Value:
         kept = self.kept[place]
@@ -666,10 +673,15 @@ class Record:
         value.shared = True
         return value
 
-    def _restored(self, x: Any, arguments: list[Handle], results: dict[int, Any]) -> Any:
+    def _restored(
+        self, x: Any, arguments: tuple[list[Handle], list[Handle]], results: dict[int, Any]
+    ) -> Any:
         if type(x) is ViewOf:
             if x.argument:
-                base = arguments[x.place]
+                base = arguments[0][x.place]
+                for h in arguments[1]:
+                    if h._base is base and _steps(h._path) == _steps(x.path):
+                        return h
             else:
                 if x.place not in results:
                     results[x.place] = handle(self._value(x.place))
@@ -688,6 +700,10 @@ class Record:
 def _keepable(data: np.ndarray[Any, Any]) -> bool:
     """Cached arrays own their memory and are read-only; such a buffer can be shared."""
     return data.base is None and not data.flags.writeable
+
+
+def _steps(path: tuple[Spec, ...]) -> list[tuple[Any, ...]]:
+    return [(spec.op, spec.params) for spec in path]
 
 
 def _view(base: Handle, path: tuple[Any, ...]) -> Any:

@@ -432,6 +432,17 @@ class Cache:
         ghost = self._ghosts.get(key)
         return None if ghost is None else Ghost(*ghost)
 
+    def sighted(self, key: bytes) -> bool:
+        """Whether `key` was wanted before; from now on it was. Cheaper than a refused `put`."""
+        ghosts = self._ghosts
+        if key in ghosts:
+            return True
+        ghosts[key] = (1, 0, 0.0)
+        if len(ghosts) > GHOSTS:
+            with self._lock:
+                ghosts.popitem(last=False)
+        return False
+
     def __len__(self) -> int:
         return len(self._entries)
 

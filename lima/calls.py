@@ -384,15 +384,47 @@ def write(target: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     old = base._value
     memory = force(old)
     buffer = memory if is_private(old) else None
+    spent = None if buffer is None else old
+    if buffer is None and (target is not base or _overlaps(data, memory)):
+        # What NumPy's kernels do depends on overlaps: the copy is written as the original would be.
+        buffer = clone(memory)
+        data = [_moved(d, memory, buffer) for d in data]
     if target is not base:
-        return _write_view(target, row, node, data, buffer)
-    written = _evaluated(base, row, spec, data, buffer, buffer)
+        return _write_view(target, row, node, data, buffer, spent)
+    written = _evaluated(base, row, spec, data, buffer, buffer if spent is not None else None)
     extra = None
     if type(written) is tuple:
         written, extra = written
         node = Node(Spec(OUTPUT, (("index", 0),)), (node,))
-    repoint(target, Value(node, written), old if buffer is not None else None)
+    repoint(target, Value(node, written), spent)
     return extra if extra is not None else (target if spec.out is not None else None)
+
+
+def _overlaps(data: Sequence[Any], memory: Any) -> bool:
+    """Whether an operand is another view of `memory`."""
+    whole = owner(memory)
+    return any(type(d) is np.ndarray and d is not memory and owner(d) is whole for d in data)
+
+
+def _moved(d: Any, memory: Any, copy: Any) -> Any:
+    """The view of `copy`, a clone of `memory`, that lies in it as `d` lies in `memory`."""
+    if type(d) is not np.ndarray or owner(d) is not owner(memory) or not d.size:
+        return d
+    if d is memory:
+        return copy
+    if memory.dtype.hasobject:
+        return d
+    offset = _address(d) - _address(memory)
+    if copy.flags.c_contiguous or copy.flags.f_contiguous:
+        room = copy if copy.flags.c_contiguous else copy.T
+    else:
+        room = owner(copy)
+        offset += _address(copy) - _address(room)
+    return np.ndarray(d.shape, d.dtype, room, offset, d.strides)
+
+
+def _address(a: Any) -> int:
+    return int(a.__array_interface__["data"][0])
 
 
 def _evaluated(
@@ -407,25 +439,20 @@ def _evaluated(
         raise
 
 
-def _write_view(target: Handle, row: Op, node: Node, data: Sequence[Any], buffer: Any) -> Any:
+def _write_view(
+    target: Handle, row: Op, node: Node, data: Sequence[Any], buffer: Any, spent: Value | None
+) -> Any:
     """Write through a view: the call on the view's elements, then an assignment to the base."""
     assign = OPS["assign"]
-    base = target._base
-    assert base is not None
-    old = base._value
+    base = root_of(target)
     path = tuple((s.op, s.params) for s in target._path)
     spec = Spec(assign.name, (("path", path),), 2, assign.version)
-    whole = Node(spec, (old.node, node))
-    if buffer is None:
-        content = evaluate(row, node.spec, data)
-        buffer = evaluate(assign, spec, (old.data, content))
-        repoint(base, Value(whole, buffer), None)
-    else:
-        window = buffer
-        for step in target._path:
-            window = evaluate(OPS[step.op], step, (window,))
-        _evaluated(base, row, node.spec, data, window, buffer)
-        repoint(base, Value(whole, buffer), old)
+    whole = Node(spec, (base._value.node, node))
+    window = buffer
+    for step in target._path:
+        window = evaluate(OPS[step.op], step, (window,))
+    _evaluated(base, row, node.spec, data, window, buffer if spent is not None else None)
+    repoint(base, Value(whole, buffer), spent)
     return target if node.spec.out is not None else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -236,8 +237,7 @@ def _recompute(
     for name, value in results.items():
         typer.echo(f"{name}: {_shown(value)}")
     if out is not None:
-        with open(out, "wb") as stream:
-            np.savez(stream, **{name: np.asarray(value) for name, value in results.items()})
+        _write_npz(out, results)
 
 
 def _input(text: str) -> tuple[str, Any]:
@@ -248,6 +248,14 @@ def _input(text: str) -> tuple[str, Any]:
         return name, np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise Failure(f"{path}: no array that NumPy can load: {error}") from error
+
+
+def _write_npz(path: Path, results: dict[str, Any]) -> None:
+    """As `np.savez`, which cannot write arrays named `file` or `allow_pickle`."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, value in results.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, np.asarray(value), allow_pickle=False)
 
 
 def _shown(value: Any) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from lima.calls import LIFT, barrier, plain, result, write_untraced
 from lima.errors import NotCanonical
 from lima.forcing import force
-from lima.frame import active
+from lima.frame import Look, active
 from lima.handle import Handle, locked
 from lima.node import OUTPUT, Node, Ref, Spec, resolve
 from lima.op import OPS, BindError, Op, bind, own
@@ -82,7 +82,10 @@ class TracedGenerator:
         return _Untraced(self, found)
 
     def __repr__(self) -> str:
-        return f"<traced {self._generator!r}>"
+        return repr(self._generator) if Look.as_numpy else f"<traced {self._generator!r}>"
+
+    def __str__(self) -> str:
+        return str(self._generator)
 
 
 class GlobalGenerator(TracedGenerator):

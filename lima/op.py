@@ -26,7 +26,10 @@ Meta = tuple[tuple[int, ...], np.dtype[Any]]
 
 
 SMALL = 32768
-"""Additions up to which a light operation runs at once: computing it costs less than waiting."""
+"""Additions up to which a light operation runs at once.
+
+On a megabyte, which stays in the processor's cache, computing costs less than waiting, probing
+and keeping do together."""
 
 
 class Kind(enum.Enum):

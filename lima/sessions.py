@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lima.cache import FIRST_SIGHT, SURELY, TINY_BYTES, Cache
+from lima.cache import FIRST_SIGHT, SECOND_SIGHT, SURELY, TINY_BYTES, Cache
 from lima.config import Config
 from lima.node import Node
 from lima.op import Meta, Op
@@ -59,6 +59,10 @@ class Session:
     """A cache with its options and statistics; made by `lima.session`.
 
     Attributes: `config` (the options in force), `cache`, `stats` (a record, see `lima.Stats`).
+
+    >>> with session(memory="1MB") as s:
+    ...     s.config.memory, s.stats.computed
+    (1000000, 0)
     """
 
     def __init__(self, config: Config) -> None:
@@ -94,9 +98,12 @@ class Session:
                 first_sight = SURELY
             elif seconds >= FIRST_SIGHT * nbytes:
                 self.credit[row.name] = left
-        put = flight.deliver if flight is not None else partial(self.cache.put, node.digest)
+            if flight is None and seconds < first_sight * nbytes:
+                if seconds < SECOND_SIGHT * nbytes or not self.cache.sighted(node.digest):
+                    return False
+        offer = flight.deliver if flight is not None else partial(self.cache.put, node.digest)
         return bool(
-            put(result, seconds=seconds, height=node.height, owned=True, first_sight=first_sight)
+            offer(result, seconds=seconds, height=node.height, owned=True, first_sight=first_sight)
         )
 
     def repaid(self, row: Op, value: Any) -> None:

@@ -37,7 +37,10 @@ class Stats:
     seconds_computed           compute seconds of everything that was not
     bytes, entries             held by the cache now
     admitted, refused, evicted decisions of the cache
-    barriers                   calls that ran without lineage, by NumPy name
+    barriers                   calls that ran without lineage
+
+    >>> print(Stats(hits=2, seconds_saved=0.5).summary())
+    2 operation hits, 0 call hits, 0 computed, 0.5 s saved, 0 bytes held
     """
 
     hits: int = 0

@@ -17,7 +17,7 @@ from lima.forcing import force
 from lima.handle import Handle, data_of, is_outside, locked, release, value_of
 from lima.leaves import seen
 from lima.node import Node, leaf
-from lima.op import OPS, clone, evaluate
+from lima.op import OPS, clone, evaluate, owner
 from lima.values import Pending, Value, live_users
 
 Convert = Callable[[Any], Any]
@@ -245,7 +245,7 @@ class Leaving:
             raise InternalError(f"a handle on {type(data)}")
         if not is_private(value):
             data = clone(data)
-        data.setflags(write=not locked(h))
+        data.setflags(write=True)
         remember(data, value.node)
         self.originals[id(h)] = (h, data)
         return data
@@ -255,6 +255,8 @@ class Leaving:
             data = evaluate(OPS[spec.op], spec, (data,))
         if locked(h):
             data.setflags(write=False)
+        elif not data.flags.writeable and h._path:
+            data.setflags(write=True)  # made before its base was locked
         remember(data, value_of(h).node)
         return data
 
@@ -262,6 +264,8 @@ class Leaving:
         """Cut the ties between what lima still holds and the memory that the caller owns now."""
         for h, data in self.originals.values():
             detach(h._value)
+            if locked(h) and data.flags.writeable:
+                data.setflags(write=False)
             release(h, data)
 
 
@@ -278,6 +282,5 @@ def settle(h: Handle, original: Any) -> None:
     if data is not original:
         if data.shape != original.shape:
             original.shape = data.shape
-        original[...] = data
-    if locked(h) and original.flags.writeable:
-        original.setflags(write=False)
+        if owner(data) is not owner(original):
+            original[...] = data

@@ -1,0 +1,76 @@
+"""The closed world: what the code of a call may use if the call is to be reused as a whole (D7).
+
+Everything here neither reads nor changes anything outside of its arguments. What is not listed is
+refused, which costs reuse of whole calls, never a result.
+"""
+
+from __future__ import annotations
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+BUILTINS = _words("""
+    abs all any ascii bin bool bytearray bytes callable chr classmethod complex delattr dict divmod
+    enumerate filter float format frozenset getattr hasattr hash hex int isinstance issubclass iter
+    len list map max min next object oct ord pow property range repr reversed round set setattr
+    slice sorted staticmethod str sum super tuple type zip NotImplemented Ellipsis
+    __build_class__ __debug__ __name__ __qualname__ __module__
+""")
+"""Builtins. What they change is an argument, which is looked at; `vars`, `dir`, `id`, `globals`,
+`eval`, `exec`, `open`, `print`, `input` and the rest are not among them."""
+
+MODULES = _words("""
+    numpy scipy lima math cmath itertools functools operator collections dataclasses typing
+    statistics enum abc fractions string copy numbers types bisect heapq __future__
+""")
+"""Top-level modules. Not `decimal`, `locale`, `re`, ...: they read settings of the process or keep
+something between calls."""
+
+LIMA = _words("Array array traced numpy")
+"""Names of lima: the others read or change the session."""
+
+NUMPY_PARTS = _words("""
+    linalg fft random polynomial ma emath char strings rec exceptions dtypes typing lib testing
+    stride_tricks scimath array_utils mixins core _core umath multiarray
+""")
+"""Submodules of NumPy."""
+
+SCIPY_PARTS = _words("""
+    linalg special fft ndimage signal constants interpolate integrate optimize sparse spatial
+    distance stats blas lapack csgraph
+""")
+"""Submodules of SciPy. Not `io`, `datasets`, `cluster`, `interpolative`, `qmc`, ...: they read
+files or draw random numbers that cannot be seen."""
+
+FILES_AND_SETTINGS = _words("""
+    savez savez_compressed savetxt loadtxt genfromtxt fromfile fromregex memmap open_memmap tofile
+    DataSource seterr seterrcall geterrcall setbufsize getbufsize set_printoptions get_printoptions
+    printoptions set_string_function array2string array_repr array_str set_default_printstyle
+    read_array write_array show_config show_runtime load_library temppath tempdir
+""")
+"""Names that mean files or settings of the process wherever they are met."""
+
+HIDDEN_RANDOMNESS = _words("""
+    rvs random_state samples kde_random random_array rand_array bootstrap permutation_test
+    monte_carlo_test differential_evolution dual_annealing basinhopping shgo resample eigs eigsh
+    svds lobpcg onenormest expm_multiply qmc_quad kmeans kmeans2 quadratic_assignment clarkson_woodruff_transform
+    cluster_vq check_grad interpolative
+""")
+"""Names of SciPy and Python that draw random numbers which lima cannot see."""
+
+REFLECTION = _words("""
+    __globals__ __code__ __closure__ __builtins__ __subclasses__ __getattribute__ __traceback__
+    __import__ gi_frame cr_frame tb_frame f_globals f_locals f_back f_builtins __loader__ __spec__
+""")
+"""Attributes that lead out of what the code says it uses."""
+
+EFFECTS = FILES_AND_SETTINGS | HIDDEN_RANDOMNESS | REFLECTION
+"""Names that are refused wherever the code mentions them."""
+
+MODULE_EFFECTS = EFFECTS | _words("load save test info dump read source disp run")
+"""Names that are refused as attributes of a module; elsewhere they are everyday words."""
+
+GETTERS = _words("getattr attrgetter methodcaller vars __dict__")
+"""What can reach an attribute that the code does not name."""

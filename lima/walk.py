@@ -1,0 +1,323 @@
+"""Containers and objects: what they hold, and replacing it (D3).
+
+`layout_of` says how the content of a list, dict, object, ... is read and set; `Walk` replaces
+arrays anywhere inside such a structure, whatever its depth, sharing and cycles.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+import types
+import typing
+from abc import ABC
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, Generic, NamedTuple
+
+import numpy as np
+
+Convert = Callable[[Any], Any]
+"""Replaces one plain object by its traced twin (or back); returns its argument where it has none."""
+
+ATOMS = frozenset(
+    {type(None), bool, int, float, complex, str, bytes, slice, range, type(Ellipsis)}
+    | {np.dtype(c).type for c in "?bhilqpBHILQPefdgFDG"}
+)
+"""Types of values that hold nothing else and never change."""
+
+
+class Layout(NamedTuple):
+    """How to read and set what an object of one type holds.
+
+    items    its content, as a list
+    refill   puts content of the same form (other values, or more of them) in its place
+    fresh    a new empty object like a given one; None where objects are changed in place instead
+    fields   names of the attributes of an object, in the order of the last items; None if it has none
+    known    whether items and fields are all of its state
+    """
+
+    items: Callable[[Any], list[Any]]
+    refill: Callable[[Any, list[Any]], None]
+    fresh: Callable[[Any], Any] | None
+    fields: Callable[[Any], list[str]] | None = None
+    known: bool = True
+
+
+# --------------------------------------------------------------------------- builtin containers
+
+
+def _pairs(x: Any) -> list[Any]:
+    return [part for pair in dict.items(x) for part in pair]
+
+
+def _set_pairs(x: Any, items: list[Any]) -> None:
+    dict.clear(x)
+    for key, value in zip(items[::2], items[1::2], strict=True):
+        dict.__setitem__(x, key, value)
+
+
+def _set_ordered(x: Any, items: list[Any]) -> None:
+    OrderedDict.clear(x)
+    for key, value in zip(items[::2], items[1::2], strict=True):
+        OrderedDict.__setitem__(x, key, value)
+
+
+def _set_list(x: Any, items: list[Any]) -> None:
+    list.__setitem__(x, slice(None), items)
+
+
+def _set_set(x: Any, items: list[Any]) -> None:
+    set.clear(x)
+    set.update(x, items)
+
+
+def _set_deque(x: Any, items: list[Any]) -> None:
+    deque.clear(x)
+    deque.extend(x, items)
+
+
+_list_items: Callable[[Any], list[Any]] = lambda x: list(list.__iter__(x))  # noqa: E731
+_set_items: Callable[[Any], list[Any]] = lambda x: list(set.__iter__(x))  # noqa: E731
+_deque_items: Callable[[Any], list[Any]] = lambda x: list(deque.__iter__(x))  # noqa: E731
+
+CONTAINERS: dict[type, Layout] = {
+    list: Layout(_list_items, _set_list, lambda x: []),
+    dict: Layout(_pairs, _set_pairs, lambda x: {}),
+    OrderedDict: Layout(_pairs, _set_ordered, lambda x: OrderedDict()),
+    defaultdict: Layout(_pairs, _set_pairs, lambda x: defaultdict(x.default_factory)),
+    Counter: Layout(_pairs, _set_pairs, lambda x: Counter()),
+    deque: Layout(_deque_items, _set_deque, lambda x: deque(maxlen=x.maxlen)),
+    # What a set holds is hashed, so it is no array; objects in it are changed in place.
+    set: Layout(_set_items, _set_set, None),
+}
+"""The containers that are copied on the way in, so that the caller's never hold traced arrays."""
+
+SCALARS = (int, float, complex, str, bytes)
+STATELESS = frozenset({object, ABC, Generic, typing.Protocol, Enum})
+"""Classes of Python's that add nothing to what an object holds."""
+
+RECORDS = frozenset({("types", "SimpleNamespace"), ("argparse", "Namespace")})
+"""Classes of Python's whose objects are nothing but their attributes."""
+
+
+# --------------------------------------------------------------------------- objects of users
+
+_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made at run time, as by a class statement
+_MANAGED_WEAKREF, _MANAGED_DICT = 1 << 3, 1 << 4
+_POINTER = struct.calcsize("P")
+_FOREIGN_HOMES = frozenset({"numpy", "scipy", "pandas", "lima", "builtins", "sklearn", "numba"})
+
+
+def is_users(kind: type) -> bool:
+    """Whether a class belongs neither to a known library nor to Python."""
+    if not kind.__flags__ & _HEAP:
+        return False
+    home = (kind.__module__ or "").partition(".")[0]
+    return home not in _FOREIGN_HOMES and home not in sys.stdlib_module_names - {"__main__"}
+
+
+def is_record(x: Any) -> bool:
+    """Whether `x` is an object with attributes that may hold arrays."""
+    layout = layout_of(x)
+    return layout is not None and layout.fields is not None
+
+
+def _written_in_python(kind: type) -> bool:
+    """Whether attributes and slots explain the size of the objects of a class.
+
+    A class of an extension module keeps its state in memory that Python does not see.
+    """
+    base = kind.__base__
+    if base is None:
+        return False
+    slots = sum(type(d) is types.MemberDescriptorType for d in vars(kind).values())
+    expected = base.__basicsize__ + slots * _POINTER
+    if kind.__dictoffset__ and not base.__dictoffset__ and not kind.__flags__ & _MANAGED_DICT:
+        expected += _POINTER
+    if (
+        kind.__weakrefoffset__
+        and not base.__weakrefoffset__
+        and not kind.__flags__ & _MANAGED_WEAKREF
+    ):
+        expected += _POINTER
+    return kind.__basicsize__ == expected
+
+
+def _is_open(kind: type) -> bool:
+    """Whether all the state of the objects of a class can be seen."""
+    return all(
+        base in CONTAINERS
+        or base in STATELESS
+        or base in SCALARS
+        or base is tuple
+        or (base.__module__, base.__qualname__) in RECORDS
+        or (is_users(base) and _written_in_python(base))
+        for base in kind.__mro__
+    )
+
+
+def slots_of(kind: type) -> list[tuple[str, types.MemberDescriptorType]]:
+    """Names and descriptors of the slots of a class and its bases, mangled names included."""
+    return [
+        (name, member)
+        for base in kind.__mro__
+        if is_users(base)
+        for name, member in vars(base).items()
+        if type(member) is types.MemberDescriptorType
+    ]
+
+
+def _object_layout(kind: type) -> Layout:
+    """The layout of the objects of a class: content of its builtin base, slots, attributes."""
+    content = next((CONTAINERS[base] for base in kind.__mro__ if base in CONTAINERS), None)
+    slots = slots_of(kind)
+    missing = object()
+
+    def fields(x: Any) -> list[tuple[str, Any]]:
+        held = [(name, _slot(x, member, missing)) for name, member in slots]
+        found = [(name, value) for name, value in held if value is not missing]
+        return [*found, *_attributes(x).items()]
+
+    def items(x: Any) -> list[Any]:
+        inner = [] if content is None else content.items(x)
+        return [*inner, *[value for _, value in fields(x)]]
+
+    def refill(x: Any, new: list[Any]) -> None:
+        names = [name for name, _ in fields(x)]
+        cut = len(new) - len(names)
+        if content is not None:
+            content.refill(x, new[:cut])
+        by_slot = dict(slots)
+        for name, value in zip(names, new[cut:], strict=True):
+            if name in by_slot:
+                by_slot[name].__set__(x, value)
+            else:
+                x.__dict__[name] = value
+
+    return Layout(items, refill, None, lambda x: [n for n, _ in fields(x)], _is_open(kind))
+
+
+def _attributes(x: Any) -> dict[str, Any]:
+    return x.__dict__ if type(x).__dictoffset__ else {}
+
+
+def _slot(x: Any, member: types.MemberDescriptorType, missing: object) -> Any:
+    try:
+        return member.__get__(x)
+    except AttributeError:
+        return missing
+
+
+def set_fields(x: Any, fields: dict[str, Any]) -> None:
+    """Let `fields` be all the attributes of an object, frozen dataclasses included."""
+    for name, member in slots_of(type(x)):
+        if name in fields:
+            member.__set__(x, fields[name])
+        elif hasattr(x, name):
+            member.__delete__(x)
+    if type(x).__dictoffset__:
+        slots = dict(slots_of(type(x)))
+        x.__dict__.clear()
+        x.__dict__.update((k, v) for k, v in fields.items() if k not in slots)
+
+
+_layouts: dict[type, Layout | None] = dict(CONTAINERS)
+
+
+def layout_of(x: Any) -> Layout | None:
+    """How to look into `x`; None for what holds nothing or cannot be looked into."""
+    kind = type(x)
+    try:
+        return _layouts[kind]
+    except KeyError:
+        pass
+    if len(_layouts) > 4096:  # classes made over and over
+        _layouts.clear()
+        _layouts.update(CONTAINERS)
+    named = (kind.__module__, kind.__qualname__) in RECORDS
+    users = named or (is_users(kind) and not issubclass(kind, (type, types.ModuleType)))
+    found = _object_layout(kind) if users and not issubclass(kind, tuple) else None
+    _layouts[kind] = found
+    return found
+
+
+# --------------------------------------------------------------------------- walking
+
+
+class Walk:
+    """Applies a conversion to everything inside containers and objects; nothing is visited twice.
+
+    With `copying`, containers of Python's own types are copied (on the way in); objects are
+    changed themselves, since they must stay the objects that they are.
+
+    copied   (original, its copy, the content that the copy got)
+    objects  what was visited and not copied
+    """
+
+    def __init__(self, convert: Convert, copying: bool = False) -> None:
+        self.convert = convert
+        self.copying = copying
+        self.copied: list[tuple[Any, Any, list[Any]]] = []
+        self.objects: list[Any] = []
+        self._memo: dict[int, Any] = {}
+        self._alive: list[Any] = []
+        self._queue: list[tuple[Any, Any, Layout]] = []
+
+    def __call__(self, x: Any) -> Any:
+        """`x` with everything in it converted; `x` itself where nothing had to be."""
+        made = self._visit(x)
+        if self._queue:
+            self._fill()
+        return made
+
+    def stands_for(self, x: Any, made: Any) -> None:
+        """Let `x` be converted to `made` wherever it is met."""
+        self._memo[id(x)] = made
+        self._alive.append(x)
+
+    def _visit(self, x: Any) -> Any:
+        kind = type(x)
+        if kind in ATOMS:
+            return x
+        if id(x) in self._memo:
+            return self._memo[id(x)]
+        made = self.convert(x)
+        if made is x:
+            layout = layout_of(x)
+            if layout is not None:
+                made = layout.fresh(x) if self.copying and layout.fresh else x
+                self._queue.append((x, made, layout))
+            elif isinstance(x, tuple):
+                made = self._tuple(x)
+        self.stands_for(x, made)
+        return made
+
+    def _tuple(self, x: tuple[Any, ...]) -> Any:
+        items = [self._visit(v) for v in x]
+        if all(a is b for a, b in zip(items, x, strict=True)):
+            return x
+        made = tuple.__new__(type(x), items)
+        if _attributes(x):
+            made.__dict__.update(x.__dict__)
+        return made
+
+    def _fill(self) -> None:
+        """Visit the content of what is queued, then set it: cycles meet what was made before."""
+        filled = []
+        k = 0
+        while k < len(self._queue):
+            x, made, layout = self._queue[k]
+            old = layout.items(x)
+            filled.append((old, [self._visit(v) for v in old]))
+            k += 1
+        for (x, made, layout), (old, new) in zip(self._queue, filled, strict=True):
+            if made is not x:
+                layout.refill(made, new)
+                self.copied.append((x, made, new))
+                continue
+            self.objects.append(x)
+            if any(a is not b for a, b in zip(old, new, strict=True)):
+                layout.refill(x, new)
+        self._queue.clear()
