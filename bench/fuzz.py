@@ -21,7 +21,7 @@ import numpy as np
 
 import lima
 import lima.numpy
-from bench.programs import ARGUMENTS, HEAD, PRELUDE, Writer
+from bench.programs import ARGUMENTS, HEAD, PRELUDE, Writer, targets_of
 from lima.op import OPS
 
 # --------------------------------------------------------------------------- programs
@@ -29,8 +29,7 @@ from lima.op import OPS
 
 def source(lines: list[str]) -> str:
     """The text of a module with the program; every statement notes what it raises."""
-    targets = [t for line in lines if " = " in line for t in line.split(" = ")[0].split(", ")]
-    names = sorted({t for t in targets if t.isidentifier()} - set(ARGUMENTS))
+    names = sorted({t for line in lines for t in targets_of(line)} - set(ARGUMENTS))
     body = [f"{name} = None" for name in names] + ["seen = []"]
     for k, line in enumerate(lines):
         body += [

@@ -8,6 +8,7 @@ Choices come from an object with the interface of `random.Random`, which Hypothe
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -213,7 +214,7 @@ class Writer:
 
     def run(self, line: str) -> bool:
         """Run the statement; False if what it makes is too large to go on with."""
-        targets = line.split(" = ")[0].split(", ") if " = " in line else []
+        targets = targets_of(line)
         before = {name: self.scope.get(name) for name in targets}
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
@@ -226,9 +227,15 @@ class Writer:
             if isinstance(made, np.ndarray) and (made.size > LARGEST or made.ndim > 5):
                 self.scope.update(before)
                 return False
-            if name.isidentifier() and name not in self.names:
+            if name not in self.names:
                 self.names.append(name)
         return True
+
+
+def targets_of(line: str) -> list[str]:
+    """The variables that a statement assigns."""
+    left, equals, _ = line.partition(" = ")
+    return left.split(", ") if equals and re.fullmatch(r"\w+(, \w+)*", left) else []
 
 
 # --------------------------------------------------------------------------- kinds of statements

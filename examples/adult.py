@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-import lima
-
 DATA = Path(__file__).parent / "data"
 
 NUMERIC = {  # name of the attribute: its field in a line
@@ -128,7 +126,6 @@ def binned_one_hot(
     return np.hstack(blocks), np.hstack(test_blocks)
 
 
-@lima.traced
 def one_hot_design(data: Adult) -> tuple[np.ndarray, np.ndarray]:
     """Variant 1, train and test: one-hot categoricals beside the raw numerics (108 columns)."""
     X = np.hstack([one_hot(data.train.codes, data.sizes), data.train.numeric])
@@ -136,7 +133,6 @@ def one_hot_design(data: Adult) -> tuple[np.ndarray, np.ndarray]:
     return X, X_test
 
 
-@lima.traced
 def binned_design(data: Adult, num_bins: int) -> tuple[np.ndarray, np.ndarray]:
     """Variant 2, train and test: one-hot categoricals beside one-hot bins of the numerics."""
     bins, test_bins = binned_one_hot(data.train.numeric, data.test.numeric, num_bins)

@@ -10,7 +10,7 @@ import numpy as np
 
 import lima
 
-from . import adult, linear
+from . import adult, intercept, linear
 
 SUBSET = {
     "num_bins": 10,
@@ -28,7 +28,7 @@ FULL = {
 }
 
 
-@lima.traced(ignore=("progress",))
+@lima.traced(modules=(adult, intercept, linear), ignore=("progress",))
 def main(
     data: adult.Adult,
     num_bins: int,

@@ -2,12 +2,9 @@
 
 import numpy as np
 
-import lima
-
 from . import intercept
 
 
-@lima.traced(modules=(intercept,))
 def fit(X: np.ndarray, y: np.ndarray, icpt: int = 0, reg: float = 1e-6) -> np.ndarray:
     """Betas (d,), with an intercept (d + 1,), of y (n,) on X (n, d); `icpt` as in `intercept`.
 
@@ -22,19 +19,16 @@ def fit(X: np.ndarray, y: np.ndarray, icpt: int = 0, reg: float = 1e-6) -> np.nd
     return intercept.restore(B, shift, scale, icpt)[:, 0]
 
 
-@lima.traced(modules=(intercept,))
 def predict(X: np.ndarray, beta: np.ndarray, icpt: int = 0) -> np.ndarray:
     """Fitted values (n,) of the rows of X under betas from `fit`."""
     return intercept.scores(X, beta[:, None], icpt)[:, 0]
 
 
-@lima.traced
 def squared_error(X: np.ndarray, y: np.ndarray, beta: np.ndarray, icpt: int = 0) -> float:
     """Sum of squared residuals."""
     return np.sum((y - predict(X, beta, icpt)) ** 2)
 
 
-@lima.traced
 def accuracy(X: np.ndarray, y: np.ndarray, beta: np.ndarray, icpt: int = 0) -> float:
     """Share of the rows on whose side of one half the fitted value lies; y is 0 or 1."""
     return np.mean((predict(X, beta, icpt) > 0.5) == (y > 0.5))

@@ -11,7 +11,7 @@ import numpy as np
 
 import lima
 
-from . import adult, linear
+from . import adult, intercept, linear
 
 COLUMNS = ("num_bins", "icpt", "reg", "cv_mean_squared_error", "cv_accuracy")
 
@@ -29,7 +29,7 @@ FULL = {
 }
 
 
-@lima.traced(ignore=("progress",))
+@lima.traced(modules=(adult, intercept, linear), ignore=("progress",))
 def main(
     data: adult.Adult,
     num_bins: tuple[int, ...],

@@ -11,7 +11,7 @@ import numpy as np
 
 import lima
 
-from . import adult, multilogreg
+from . import adult, intercept, multilogreg
 
 COLUMNS = ("num_bins", "icpt", "reg", "train_accuracy", "test_accuracy")
 DEFAULT = (10, 2, 1.0)  # bins, intercept mode, regularisation outside the grid
@@ -34,7 +34,7 @@ FULL = {
 }
 
 
-@lima.traced(ignore=("progress",))
+@lima.traced(modules=(adult, intercept, multilogreg), ignore=("progress",))
 def main(
     data: adult.Adult,
     num_bins: tuple[int, ...],

@@ -7,8 +7,6 @@ K classes have K - 1 columns of betas.
 
 import numpy as np
 
-import lima
-
 from . import intercept
 
 ACCEPT, POOR, GOOD = 1e-4, 0.25, 0.75  # eta 0, 1, 2 of the paper: actual over predicted reduction
@@ -17,7 +15,6 @@ CG_TOLERANCE = 0.1  # xi: conjugate gradients end at this share of the gradient'
 STALLED = 1e-14  # a change of the objective below this share of it is rounding
 
 
-@lima.traced(modules=(intercept,))
 def fit(
     X: np.ndarray,
     y: np.ndarray,
@@ -136,14 +133,12 @@ def next_radius(radius: float, length: float, ratio: float, slope: float, actual
     return max(radius, min(wanted, GROW * radius))
 
 
-@lima.traced(modules=(intercept,))
 def predict(X: np.ndarray, B: np.ndarray, icpt: int = 2) -> np.ndarray:
     """The likeliest label, int64 (n,), of every row of X under betas from `fit`."""
     others = intercept.scores(X, B, icpt)
     return np.argmax(np.hstack([np.zeros((X.shape[0], 1)), others]), axis=1)
 
 
-@lima.traced
 def accuracy(X: np.ndarray, y: np.ndarray, B: np.ndarray, icpt: int = 2) -> float:
     """Share of the rows whose label is predicted."""
     return np.mean(predict(X, B, icpt) == y)

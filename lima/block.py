@@ -626,6 +626,8 @@ class Record:
     def _keep(self, h: Handle) -> int:
         if id(h) not in self._places:
             value = value_of(h)
+            if value.data is None:
+                raise NotCanonical("it still waits, and what it will be made of is kept")
             data = force(value)
             if type(data) is np.ndarray and not (value.shared and _keepable(data)):
                 data = clone(data)

@@ -10,356 +10,34 @@ belongs to someone else stay out. Containers are kept as they are, so whoever ha
 
 from __future__ import annotations
 
-import heapq
-import math
 import operator
 import os
 import weakref
-from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from threading import Event, RLock, get_ident
-from typing import Any, NamedTuple, TypeVar
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
+from threading import RLock, get_ident
+from typing import Any, TypeVar
 
-import cachetools
-import numpy as np
-from numpy.typing import NDArray
+from lima.entries import (
+    ENTRY_BYTES,
+    FIRST_SIGHT,
+    GHOSTS,
+    MIN_SECONDS,
+    SECOND_SIGHT,
+    CacheInfo,
+    CacheStats,
+    Entry,
+    Ghost,
+    Memory,
+    freeze,
+    memory_of,
+    worth_keeping,
+)
+from lima.errors import ConfigError
+from lima.flight import Flight, _Call
+from lima.policies import POLICIES, look, require
 
-from lima.errors import ConfigError, InternalError
-
-Array = NDArray[Any]
-Memory = tuple[tuple[Array, ...], Sequence[Array], int, int]
-Score = tuple[float, float]
 R = TypeVar("R")
-
-# What it takes to be kept. Keeping a large and cheap intermediate is a loss even when memory is
-# free: its pages cannot be used again, so the next result of that size needs fresh ones. An
-# addition of float64 arrays of 64 KB to 8 MB was measured to take 0.04 to 0.14 ns for each byte of
-# its result when the last result was dropped, and 0.4 to 0.8 ns when it was kept.
-MIN_SECONDS = 20e-6  # cheaper than this, computing again costs no more than to probe and to keep
-TINY_BYTES = 4096  # so small that only the time matters
-FIRST_SIGHT = 1e-9  # seconds a byte, more than its fresh pages cost: kept at once
-SURELY = 20e-9  # seconds a byte, beside which fresh pages are nothing: kept even without credit
-SECOND_SIGHT = 0.05e-9  # seconds a byte, half of what a copy takes: kept if wanted before
-
-GHOSTS = 65_536  # keys remembered after a refusal or an eviction; 14 MB when full
-ENTRY_BYTES = 760  # what an entry takes beside its value (objects, map, queue, buffer table)
-WAIT_SLICE = 0.1  # seconds a waiter sleeps at a time, so that Ctrl-C reaches it on every platform
-
-
-class Entry:
-    """A cached value and what is known of it; it stays usable after its eviction.
-
-    `nbytes` is all memory the value holds on to, in bytes; `seconds` what computing it took;
-    `height` that of its lineage; `hits` how often it was reused since it came in.
-    """
-
-    __slots__ = (
-        *("key", "value", "nbytes", "seconds", "height", "level", "hits"),
-        "age",  # the policy's clock at the last use
-        "density",  # seconds that a use saves for each byte held
-        "evicted",  # how often it was evicted before
-        "loose",  # bytes that are not in `owners`: scalars, text, containers
-        "owners",  # the distinct arrays that own the memory
-        "sights",  # how often it was wanted until it came in, computed or hit
-        "tick",  # its place among equals in the policy's queue
-    )
-    age: float
-    tick: int
-
-    def __init__(
-        self, key: bytes, value: Any, memory: Memory, seconds: float, height: int, level: str
-    ) -> None:
-        self.key = key
-        self.value = value
-        self.owners, _, self.loose, self.nbytes = memory
-        self.seconds = seconds
-        self.height = height
-        self.level = level
-        self.hits = 0
-        self.sights = 1
-        self.evicted = 0
-        self.density = seconds / (self.nbytes + ENTRY_BYTES)
-
-    def __repr__(self) -> str:
-        kind = type(self.value).__name__
-        return f"<Entry {kind}, {self.nbytes} bytes, {self.seconds:.3g} s, {self.hits} hits>"
-
-
-class Ghost(NamedTuple):
-    """What is remembered of a key whose value is not kept: never a value, never lineage."""
-
-    sights: int  # how often it was wanted: computed or hit
-    evicted: int
-    density: float  # seconds that a use would have saved for each byte held
-
-
-class CacheInfo(NamedTuple):
-    """As `functools.lru_cache` reports, sizes in bytes, with the seconds that hits saved."""
-
-    hits: int
-    misses: int
-    maxsize: int
-    currsize: int
-    seconds_saved: float
-
-
-def _by_level() -> defaultdict[str, int]:
-    return defaultdict(int, operation=0, function=0)
-
-
-@dataclass(slots=True)
-class CacheStats:
-    """Counters since the cache was made; `bytes` is what is held now."""
-
-    hits: defaultdict[str, int] = field(default_factory=_by_level)
-    misses: defaultdict[str, int] = field(default_factory=_by_level)
-    admitted: int = 0
-    refused: int = 0
-    evicted: int = 0
-    seconds_saved: float = 0.0  # sum over hits of the seconds that computing took
-    bytes_saved: int = 0  # sum over hits of the bytes not made again
-    bytes: int = 0
-    waits: int = 0  # how often a thread waited for another's computation
-
-
-def worth_keeping(
-    seconds: float,
-    nbytes: int,
-    seen: bool,
-    least_seconds: float = MIN_SECONDS,
-    first_sight: float = FIRST_SIGHT,
-) -> bool:
-    """Whether a value that took `seconds` and would add `nbytes` to the cache is kept.
-
-    `seen`: the key was wanted before.
-
-    >>> worth_keeping(1e-3, 100_000, seen=False), worth_keeping(1e-6, 8, seen=True)
-    (True, False)
-    >>> worth_keeping(1e-3, 10_000_000, seen=False), worth_keeping(1e-3, 10_000_000, seen=True)
-    (False, True)
-    """
-    if not seconds >= least_seconds:  # nor NaN
-        return False
-    if nbytes <= TINY_BYTES or seconds >= first_sight * nbytes:
-        return True
-    return seen and seconds >= SECOND_SIGHT * nbytes
-
-
-def _require(holds: bool, message: str) -> None:
-    if not holds:
-        raise InternalError(f"the cache is inconsistent: {message}")
-
-
-# Reads an item of a policy; None when it has gone since a reader without a lock saw it.
-_look: Callable[[cachetools.Cache[bytes, Entry], bytes], Any] = cachetools.Cache.__getitem__
-
-
-# -- policies: a map from key to Entry whose `popitem` chooses the victim -------------------------
-
-
-class Scored(cachetools.Cache[bytes, Entry]):
-    """The lowest score goes first, the oldest of equals; uses may raise a score, nothing lowers it.
-
-    It holds any number of entries (`maxsize` infinite): the cache counts the bytes, since a buffer
-    that several entries share has no size of its own in each. From the first eviction on, a heap
-    holds one record for each entry with the score it had when it was pushed: a lower bound.
-    `least` corrects the top record until it is exact, so a use costs no heap operation and an
-    eviction O(log n) amortised.
-    """
-
-    step = 0.0  # how far a use moves the clock
-
-    def __init__(self) -> None:
-        super().__init__(math.inf)
-        self.clock = 0.0  # a use writes it into the entry's `age`
-        self._heap: list[tuple[Score, int, bytes]] | None = None  # none before an eviction
-        self._ticks = 0
-
-    def score(self, entry: Entry) -> Score:
-        raise NotImplementedError
-
-    def yields(self, newcomer: Entry) -> bool:
-        """Whether the next victim makes room for `newcomer`; else the newcomer is refused."""
-        return len(self) > 0
-
-    def peek(self, key: bytes) -> Entry | None:
-        return _look(self, key) if key in self else None
-
-    def __missing__(self, key: bytes) -> Any:
-        return None
-
-    def __setitem__(self, key: bytes, entry: Entry) -> None:
-        self.clock = entry.age = self.clock + self.step
-        self._ticks = entry.tick = self._ticks + 1
-        cachetools.Cache.__setitem__(self, key, entry)
-        if self._heap is not None:
-            heapq.heappush(self._heap, (self.score(entry), entry.tick, key))
-
-    def __delitem__(self, key: bytes) -> None:
-        cachetools.Cache.__delitem__(self, key)
-        if self._heap is not None and len(self._heap) > 64 + 2 * len(self):
-            self._heap = None  # mostly records of what was deleted: made anew when needed
-
-    def _recorded(self, record: tuple[Score, int, bytes]) -> Entry | None:
-        """The entry that a record stands for, or None when it has gone."""
-        entry = self.peek(record[2])
-        return entry if entry is not None and entry.tick == record[1] else None
-
-    def least(self) -> Entry | None:
-        """The next victim, at the top of the heap under its exact score."""
-        heap = self._heap
-        if heap is None:
-            every = [_look(self, key) for key in self]
-            heap = self._heap = [(self.score(entry), entry.tick, entry.key) for entry in every]
-            heapq.heapify(heap)
-        while heap:
-            entry = self._recorded(heap[0])
-            if entry is None:
-                heapq.heappop(heap)
-                continue
-            score = self.score(entry)
-            if score <= heap[0][0]:
-                return entry
-            heapq.heapreplace(heap, (score, entry.tick, entry.key))
-        return None
-
-    def popitem(self) -> tuple[bytes, Entry]:
-        entry = self.least()
-        if entry is None or self._heap is None:
-            raise KeyError(f"{type(self).__name__} is empty")
-        heapq.heappop(self._heap)
-        cachetools.Cache.__delitem__(self, entry.key)
-        return entry.key, entry
-
-    def check(self) -> None:
-        _require(self.currsize == len(self), f"{len(self)} entries, {self.currsize} counted")
-        if self._heap is None:
-            return
-        found = [(record[0], self._recorded(record)) for record in self._heap]
-        live = [(recorded, entry) for recorded, entry in found if entry is not None]
-        _require(len(live) == len(self), f"{len(self)} entries, {len(live)} of them queued")
-        low = [entry for recorded, entry in live if self.score(entry) < recorded]
-        _require(not low, f"scores fell below their records: {low}")
-
-
-class Recency(Scored):
-    """The least recently used goes first."""
-
-    step = 1.0
-
-    def score(self, entry: Entry) -> Score:
-        return entry.age, 0.0
-
-
-class DagHeight(Scored):
-    """The highest lineage goes first; calls of functions count as low as leaves.
-
-    Score 1/height, ties by seconds per byte (LIMA's DAG-Height).
-    """
-
-    def score(self, entry: Entry) -> Score:
-        height = 1 if entry.level == "function" else max(entry.height, 1)
-        return 1 / height, entry.density
-
-
-class CostSize(Scored):
-    """What saves the fewest seconds for each byte it holds goes first, with ageing.
-
-    Score L + (hits + misses) · seconds / bytes (LIMA's Cost&Size), where misses count the earlier
-    computations that ghosts remember, and L, the clock, is the highest score of a victim until the
-    entry's last use: what is no longer used falls behind (GreedyDual-Size-Frequency).
-    A newcomer below all who are there is its own victim: otherwise a single large and cheap value
-    pushes out all others.
-    """
-
-    def score(self, entry: Entry) -> Score:
-        return entry.age + (entry.sights + entry.hits) * entry.density, 0.0
-
-    def yields(self, newcomer: Entry) -> bool:
-        victim = self.least()
-        if victim is None:
-            return False
-        newcomer.age = self.clock
-        own, theirs = self.score(newcomer), self.score(victim)
-        self.clock = max(self.clock, min(own, theirs)[0])
-        return theirs <= own
-
-
-POLICIES: dict[str, type[Scored]] = {
-    "lru": Recency,
-    "dag-height": DagHeight,
-    "cost-size": CostSize,
-}
-
-
-# -- what a value holds ---------------------------------------------------------------------------
-
-_PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic)
-
-
-def memory_of(value: Any, owned: bool = False) -> Memory | None:
-    """What `value` holds on to, or None when it cannot be kept.
-
-    The result: the distinct arrays that own its memory, the arrays that it is made of, the bytes of
-    the rest (scalars, text, containers), and the bytes of all. It cannot be kept when a part is of
-    an unknown kind, can still be changed (object elements, `np.void`), or sees memory of someone
-    else: of no array, or a view's base unless it is `owned`.
-
-    >>> memory_of(np.zeros(4))[3], memory_of((np.zeros(4)[1:], 2))
-    (32, None)
-    """
-    if type(value) is np.ndarray and value.base is None:  # the common case, without the walk
-        free = value.flags.owndata and not value.dtype.hasobject
-        return ((value,), (value,), 0, value.nbytes) if free else None
-    owners: dict[int, Array] = {}
-    arrays: list[Array] = []
-    loose = 0
-    seen: dict[int, Any] = {}  # each part counts once, and a cycle ends
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        if id(item) in seen:
-            continue
-        seen[id(item)] = item
-        if isinstance(item, np.ndarray):
-            owner = _owner(item, owned)
-            if owner is None:
-                return None
-            owners[id(owner)] = owner
-            arrays.append(item)
-            continue
-        loose += item.__sizeof__()
-        if isinstance(item, (tuple, list)):
-            stack.extend(item)
-        elif isinstance(item, dict):
-            stack.extend((*item.keys(), *item.values()))
-        elif item is value and hasattr(item, "buffers"):
-            stack.extend(item.buffers())
-        elif not isinstance(item, _PLAIN) or isinstance(item, np.void):
-            return None
-    nbytes = loose + sum(owner.nbytes for owner in owners.values())
-    return tuple(owners.values()), arrays, loose, nbytes
-
-
-def _owner(array: Any, owned: bool) -> Array | None:
-    """The array that owns the memory of `array`, or None where it may not be kept."""
-    while type(array) is np.ndarray:
-        base = array.base
-        if base is None:
-            return array if array.flags.owndata and not array.dtype.hasobject else None
-        if not owned:
-            return None
-        array = base
-    return None
-
-
-def _freeze(arrays: Iterable[Array]) -> None:
-    """Make arrays, and those whose memory they see, read-only."""
-    for array in arrays:
-        array.setflags(False)  # type: ignore[call-arg]  # by name it takes twice as long
-        if array.base is not None:
-            _freeze((array.base,))
 
 
 def _whole(budget: int) -> int:
@@ -408,7 +86,7 @@ class Cache:
         # count that free-threaded Python may lose is only a count.
         entries = self._entries
         if key in entries:
-            entry: Entry | None = _look(entries, key)
+            entry: Entry | None = look(entries, key)
             if entry is not None:
                 self._hit(entry)
                 return entry
@@ -435,7 +113,7 @@ class Cache:
     def sighted(self, key: bytes) -> bool:
         """Whether `key` was wanted before; from now on it was. Cheaper than a refused `put`."""
         ghosts = self._ghosts
-        if key in ghosts:
+        if key in ghosts or key in self._entries:
             return True
         ghosts[key] = (1, 0, 0.0)
         if len(ghosts) > GHOSTS:
@@ -520,7 +198,7 @@ class Cache:
             if worth_keeping(entry.seconds, fresh, ghost is not None, self.worth, first_sight):
                 self._account(entry, 1)
                 if self.stats.bytes <= self.budget or self._make_room(victims, entry):
-                    _freeze(memory[1])  # before anyone else can see it
+                    freeze(memory[1])  # before anyone else can see it
                     entries[key] = entry
                     if ghost is not None:
                         del self._ghosts[key]
@@ -621,7 +299,7 @@ class Cache:
         self._make_room([])
 
     def _held(self) -> list[Entry]:
-        return [_look(self._entries, key) for key in self._entries]
+        return [look(self._entries, key) for key in self._entries]
 
     def check(self) -> None:
         """Reconcile the books with what is held; `InternalError`, an AssertionError, on a fault."""
@@ -635,12 +313,12 @@ class Cache:
             both = [key for key in self._entries if key in self._ghosts]
             open_ = [owner.shape for owner in owners.values() if owner.flags.writeable]
             self._entries.check()
-            _require(self._buffers == table, f"buffers {self._buffers} counted, {table} held")
-            _require(self.stats.bytes == total, f"{self.stats.bytes} bytes counted, {total} held")
-            _require(total <= self.budget, f"{total} bytes held, the budget is {self.budget}")
-            _require(len(self._ghosts) <= GHOSTS, f"{len(self._ghosts)} ghosts, at most {GHOSTS}")
-            _require(not both, f"kept and remembered as gone: {both}")
-            _require(not open_, f"cached buffers are writable, of shapes {open_}")
+            require(self._buffers == table, f"buffers {self._buffers} counted, {table} held")
+            require(self.stats.bytes == total, f"{self.stats.bytes} bytes counted, {total} held")
+            require(total <= self.budget, f"{total} bytes held, the budget is {self.budget}")
+            require(len(self._ghosts) <= GHOSTS, f"{len(self._ghosts)} ghosts, at most {GHOSTS}")
+            require(not both, f"kept and remembered as gone: {both}")
+            require(not open_, f"cached buffers are writable, of shapes {open_}")
 
     def flight(self, key: bytes, level: str = "operation", *, probed: bool = False) -> Flight:
         """Get a value or compute it, once for all threads that want it; see `Flight`.
@@ -648,178 +326,6 @@ class Cache:
         `probed`: the caller's `get` has just counted the miss, so it is not counted again.
         """
         return Flight(self, key, level, probed)
-
-
-# -- single flight --------------------------------------------------------------------------------
-
-
-class _Call:
-    """A computation under way; the owner is a thread."""
-
-    waiters = 0
-    done: Event | None = None  # made by the first waiter
-    entry: Entry | None = None  # what was delivered
-    kept = False  # whether the cache keeps it
-
-    def __init__(self, owner: int) -> None:
-        self.owner = owner
-
-
-class Flight:
-    """One thread's wish for a value: it is served, or computes the value and delivers it.
-
-    While the owner of a key computes, other threads that enter wait. They get what it delivers even
-    if the cache refuses to keep it. If it leaves without delivering, they all compute for
-    themselves, as without a cache: its failure is most likely theirs, and taking turns would add
-    up their times. Who would wait for itself, directly or around a cycle of threads, computes as
-    well. No lock is held while anything computes, and Ctrl-C ends a wait.
-
-    >>> cache = Cache(1 << 20)
-    >>> with cache.flight(b"key") as f:
-    ...     if f.entry is not None:
-    ...         value = f.entry.value
-    ...     elif f.delivered:
-    ...         value = f.value
-    ...     else:
-    ...         value = 6 * 7
-    ...         kept = f.deliver(value, seconds=1.0)
-    >>> value, cache.get(b"key").value
-    (42, 42)
-    """
-
-    entry: Entry | None = None
-    delivered = False
-    value: Any = None
-    _owned: _Call | None = None  # the computation that this thread owes to others
-    _waited: _Call | None = None  # the one that it waits for
-
-    def __init__(self, cache: Cache, key: bytes, level: str, probed: bool) -> None:
-        self._cache = cache
-        self._key = key
-        self._level = level
-        self._probed = probed
-
-    def __enter__(self) -> Flight:
-        try:
-            self._board()
-            if self._waited is not None:
-                self._wait(self._waited)
-            return self
-        except BaseException:  # an interrupt: __exit__ will not be called
-            self._abandon()
-            raise
-
-    def _wait(self, call: _Call) -> None:
-        try:
-            while call.done is not None and not call.done.wait(WAIT_SLICE):
-                pass
-            self._take(call)
-        finally:
-            with self._cache._lock:
-                call.waiters -= 1
-                self._cache._waiting.pop(get_ident(), None)
-            self._waited = None
-
-    def _board(self) -> None:
-        """Be served, join the thread that computes, or become the one."""
-        cache, key, me = self._cache, self._key, get_ident()
-        with cache._lock:
-            if key in cache._entries:
-                self._served(_look(cache._entries, key))
-                return
-            call = cache._calls.get(key)
-            if call is None:
-                self._owned = cache._calls[key] = _Call(me)
-            elif not self._circular(call, me):
-                call.done = call.done or Event()
-                call.waiters += 1
-                cache._waiting[me] = self._waited = call
-                cache.stats.waits += 1
-                return
-        self._unserved()
-
-    def _circular(self, call: _Call | None, me: int) -> bool:
-        """Whether waiting for `call` would, owner by owner, come back to thread `me`."""
-        waiting = self._cache._waiting
-        for _ in range(len(waiting) + 1):  # bounded: an interrupt may have left an edge behind
-            if call is None or call.owner == me:
-                break
-            call = waiting.get(call.owner)
-        return call is not None
-
-    def _take(self, call: _Call) -> None:
-        with self._cache._lock:
-            if call.entry is None:
-                self._unserved()
-            else:
-                self._served(call.entry)
-                if not call.kept:
-                    self.entry, self.delivered, self.value = None, True, call.entry.value
-
-    def _served(self, entry: Entry) -> None:
-        self.entry = entry
-        self._cache._hit(entry)
-        if self._probed:
-            self._cache.stats.misses[self._level] -= 1
-
-    def _unserved(self) -> None:
-        if not self._probed:
-            self._cache.stats.misses[self._level] += 1
-
-    def deliver(
-        self,
-        value: Any,
-        *,
-        seconds: float,
-        height: int = 1,
-        level: str | None = None,
-        owned: bool = False,
-        first_sight: float = FIRST_SIGHT,
-    ) -> bool:
-        """Put the value into the cache and hand it to the waiters; True when it is kept.
-
-        Parameters as for `Cache.put`. What waiters get is read-only, kept or not; a value that must
-        not be shared (an unknown kind, foreign memory) is not handed over, and they compute.
-        """
-        cache, call, level = self._cache, self._owned, level or self._level
-        kept = entry = cache._offer(
-            self._key, value, seconds, height, level, owned, first_sight, self
-        )
-        if kept is None and call is not None and call.waiters:
-            memory = memory_of(value, owned)
-            if memory is not None:
-                _freeze(memory[1])
-                entry = Entry(self._key, value, memory, seconds, height, level)
-        self._land(entry, kept is not None)
-        return kept is not None
-
-    def close(self) -> None:
-        """Let nobody join any more (under the lock of the cache)."""
-        if self._owned is not None and self._cache._calls.get(self._key) is self._owned:
-            del self._cache._calls[self._key]
-
-    def _land(self, entry: Entry | None, kept: bool) -> None:
-        """Let the waiters go with what there is."""
-        call = self._owned
-        if call is not None:
-            call.entry, call.kept = entry, kept
-            if call.done is not None:
-                call.done.set()
-            self._owned = None  # last: after an interrupt, __exit__ or __del__ does it again
-
-    def _abandon(self) -> None:
-        if self._owned is not None:
-            with self._cache._lock:
-                self.close()
-            self._land(None, False)
-
-    def __exit__(self, *exc: object) -> None:
-        if self._owned is not None:
-            self._abandon()
-
-    def __del__(self) -> None:  # a frame that was dropped between entering and leaving
-        if self._owned is not None:
-            self._abandon()
 
 
 # -- fork: a child has the memory of all threads, but only the one that forked --------------------

@@ -21,7 +21,7 @@ from lima.runtime import apply
 from lima.runtime import binary as _binary
 from lima.sessions import current
 from lima.stats import Outcome, outcome_row
-from lima.values import Foreign, Pending, Value, live_users, tied, watch
+from lima.values import Borrowed, Foreign, Pending, Value, live_users, tied, watch
 
 PYTHON_SCALARS = (bool, int, float, complex)
 LITERALS = frozenset(
@@ -288,7 +288,7 @@ def write_untraced(
     func: Any, target: Handle, args: Sequence[Any], kwargs: dict[str, Any], why: str
 ) -> Any:
     """A barrier that writes `target`, its first argument or `out`, and that NumPy gives a copy."""
-    _refuse_readonly(target)
+    refuse_readonly(target)
     copy = clone(data_of(target))
     if kwargs.get("out") is target:
         kwargs = {**kwargs, "out": copy}
@@ -361,7 +361,7 @@ def _call_outs(
 
 def _check_out(row: Op, out: Any, found: Any, casting: Any) -> None:
     if isinstance(out, Handle):
-        _refuse_readonly(out)
+        refuse_readonly(out)
     elif not isinstance(out, np.ndarray):
         raise TypeError(f"{row.name}: out= holds {type(out).__name__}, no array")
     if not np.can_cast(found.dtype, out.dtype, casting):
@@ -374,7 +374,7 @@ def write(target: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     """Run a call that writes into `target` and re-point its handle. Returns `target` for `out=`."""
     if not isinstance(target, Handle):
         return _write_plain(target, row, spec, inputs)
-    _refuse_readonly(target)
+    refuse_readonly(target)
     if is_outside(target):
         window = value_of(target).data
         return _write_plain(window, row, spec, inputs, target)
@@ -383,15 +383,16 @@ def write(target: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     base = root_of(target)
     old = base._value
     memory = force(old)
-    buffer = memory if is_private(old) else None
+    buffer = memory if is_private(old) or _is_lent(old) else None
     spent = None if buffer is None else old
-    if buffer is None and (target is not base or _overlaps(data, memory)):
-        # What NumPy's kernels do depends on overlaps: the copy is written as the original would be.
+    if buffer is None and (row.into or target is not base or _overlaps(data, memory)):
+        # What NumPy's kernels do depends on overlaps, and they may fail half-way: the copy is
+        # written as the original would be.
         buffer = clone(memory)
         data = [_moved(d, memory, buffer) for d in data]
     if target is not base:
         return _write_view(target, row, node, data, buffer, spent)
-    written = _evaluated(base, row, spec, data, buffer, buffer if spent is not None else None)
+    written = _evaluated(base, row, spec, data, buffer, buffer, spent)
     extra = None
     if type(written) is tuple:
         written, extra = written
@@ -428,14 +429,20 @@ def _address(a: Any) -> int:
 
 
 def _evaluated(
-    base: Handle, row: Op, spec: Spec, data: Sequence[Any], window: Any, buffer: Any
+    base: Handle,
+    row: Op,
+    spec: Spec,
+    data: Sequence[Any],
+    window: Any,
+    buffer: Any,
+    spent: Value | None,
 ) -> Any:
     """What was written, the `window` of `buffer`. A call that fails leaves what NumPy leaves."""
     try:
         return evaluate(row, spec, data, window)
     except BaseException:
         if buffer is not None:
-            repoint(base, Value(leaf(buffer), buffer), base._value)
+            repoint(base, Value(leaf(buffer), buffer), spent)
         raise
 
 
@@ -451,7 +458,7 @@ def _write_view(
     window = buffer
     for step in target._path:
         window = evaluate(OPS[step.op], step, (window,))
-    _evaluated(base, row, node.spec, data, window, buffer if spent is not None else None)
+    _evaluated(base, row, node.spec, data, window, buffer, spent)
     repoint(base, Value(whole, buffer), spent)
     return target if node.spec.out is not None else None
 
@@ -495,7 +502,24 @@ def repoint(target: Handle, value: Value, spent: Value | None) -> None:
             if user.root is spent:
                 user.data = None  # a view of the old state; its handle derives it again
         spent.data = None
+        if type(spent) is Borrowed:
+            value = Borrowed(value.node, value.data)
     target._value = value
+
+
+def detach(value: Value) -> None:
+    """Compute what waits to read the buffer of `value`, which is about to be written."""
+    for user in list(live_users(value)):
+        if isinstance(user, Pending) and user.data is None and user.root is None:
+            force(user)
+
+
+def _is_lent(value: Value) -> bool:
+    """Whether the buffer is an argument's own, which is written after all that waits for it."""
+    if type(value) is not Borrowed or not value.data.flags.writeable:
+        return False
+    detach(value)
+    return True
 
 
 def is_private(value: Value) -> bool:
@@ -510,9 +534,13 @@ def is_private(value: Value) -> bool:
     )
 
 
-def _refuse_readonly(target: Handle) -> None:
+def refuse_readonly(target: Handle) -> None:
+    """Raise what NumPy raises for a write into a read-only array or a scalar."""
     if locked(target):
         raise ValueError("assignment destination is read-only")
+    part = getattr(root_of(target), "_rivals", None)
+    if part is not None:
+        part()
     kind = type(target._value.data)
     if kind is not np.ndarray and issubclass(kind, np.generic):
         raise TypeError(f"a {kind.__name__} is a scalar, not an array that can be written")
@@ -622,9 +650,12 @@ def _get_present(a: Handle, value: Value, spec: Spec, param: Any) -> Any:
 
 def setitem(a: Handle, index: Any, item: Any) -> None:
     """`a[index] = item`."""
-    _refuse_readonly(a)
+    refuse_readonly(a)
     base = root_of(a)
     assign = OPS["assign"]
+    if type(item) in (list, tuple) and not _lifts_to_array(a, index):
+        write_untraced(np.ndarray.__setitem__, a, (a, index, item), {}, "a sequence as an element")
+        return
     try:
         value = LIFT.operand(item)
     except NotCanonical:
@@ -634,6 +665,14 @@ def setitem(a: Handle, index: Any, item: Any) -> None:
     path = tuple((s.op, s.params) for s in a._path)
     params = (("index", param),) if not path else (("path", path), ("index", param))
     write(base, assign, Spec(assign.name, params, 2, assign.version), inputs)
+
+
+def _lifts_to_array(a: Handle, index: Any) -> bool:
+    """Whether `a[index] = sequence` sets several elements, each a number."""
+    shape, dtype = value_of(a).meta
+    parts = index if type(index) is tuple else (index,)
+    one = len(parts) == len(shape) and all(isinstance(p, (int, np.integer)) for p in parts)
+    return not one and dtype.kind not in "VO"
 
 
 def method_of(function_: Callable[..., Any]) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lima.calls import LIFT, barrier, plain, result, write_untraced
+from lima.calls import LIFT, barrier, plain, refuse_readonly, result, write_untraced
 from lima.errors import NotCanonical
 from lima.forcing import force
 from lima.frame import Look, active
@@ -141,6 +141,8 @@ class _Method:
             return self._fill(row, out, args, kwargs)
         if self.name == "shuffle" and args and not isinstance(args[0], Handle):
             return _Untraced(owner, owner._generator.shuffle)(*args, **kwargs)
+        if self.name == "shuffle" and args:
+            refuse_readonly(args[0])
         if row.operands == ("state",) and "size" in row.params and self.name in ("rand", "randn"):
             args = (tuple(int(n) for n in args),)
         try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lima.cache import MIN_SECONDS
+from lima.entries import MIN_SECONDS
 from lima.errors import InternalError
 from lima.op import Kind, evaluate, own
 from lima.sessions import Session, current

@@ -7,6 +7,7 @@ derived anew when its base has moved on, which is how a write through one is see
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,12 @@ from lima.values import Foreign, Pending, Value
 class Handle:
     """The fields of `lima.Array`; see there."""
 
-    __slots__ = ("__weakref__", "_base", "_locked", "_path", "_value")
+    __slots__ = ("__weakref__", "_base", "_locked", "_path", "_rivals", "_value")
 
     _value: Value
     _base: Handle | None
     _path: tuple[Spec, ...]
+    _rivals: Callable[[], None] | None  # unset, or what to do before it is written
 
     def __init_subclass__(cls) -> None:
         global _class

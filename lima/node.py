@@ -139,8 +139,8 @@ def content_bytes(a: np.ndarray[Any, Any]) -> Any:
     Extended-precision numbers have bytes that mean nothing; they are left out.
     """
     if _LONG_USED < _LONG and a.dtype.kind in "fc" and a.dtype.char in "gG" and a.size:
-        order = "F" if a.flags.f_contiguous and not a.flags.c_contiguous else "C"
-        words = a.ravel(order=order).view(np.uint8).reshape(-1, _LONG)
+        turned = a.flags.f_contiguous and not a.flags.c_contiguous
+        words = (a.T if turned else a).ravel().view(np.uint8).reshape(-1, _LONG)
         return np.ascontiguousarray(words[:, :_LONG_USED]).reshape(-1)
     if a.flags.c_contiguous:
         flat = a

@@ -317,6 +317,7 @@ def _run(row: Op, spec: Spec, data: Sequence[Any], extra: dict[str, Any]) -> Any
 
 
 def _run_out(row: Op, spec: Spec, data: Sequence[Any], buffer: Any) -> Any:
+    assert spec.out is not None
     if buffer is None:
         # where= leaves some elements as they are, so the copy must hold them
         buffer = clone(data[spec.out.index], fill=spec.get("where") is not None)

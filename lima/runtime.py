@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextvars import ContextVar
+from importlib import import_module
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from lima.cache import MIN_SECONDS
+from lima.entries import MIN_SECONDS
 from lima.forcing import force
 from lima.node import Node, Spec
 from lima.op import Kind, Meta, Op, evaluate, own, owner
@@ -116,7 +117,8 @@ def waits(here: Session, row: Op, spec: Spec, inputs: Sequence[Any]) -> Meta | N
 
 
 _calm: Any = object()
-_errstate: ContextVar[Any] = getattr(np._core.umath, "_extobj_contextvar", ContextVar("none"))
+_umath: Any = import_module("numpy._core.umath")
+_errstate: ContextVar[Any] = getattr(_umath, "_extobj_contextvar", ContextVar("none"))
 
 
 def _raising() -> bool:
@@ -177,7 +179,12 @@ def run(row: Op, spec: Spec, node: Node, inputs: Sequence[Any], buffer: Any = No
 
 
 def probe(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any]) -> Value:
-    """Look the result up; on a miss compute it and offer it to the cache."""
+    """Look the result up; on a miss compute it and offer it to the cache.
+
+    Under `np.errstate(...="raise")` it is computed: a hit would swallow the error.
+    """
+    if _raising():
+        return run(row, spec, node, inputs)
     digest = node.digest
     entry = here.cache.get(digest)
     if entry is not None:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from lima.cache import FIRST_SIGHT, SECOND_SIGHT, SURELY, TINY_BYTES, Cache
+from lima.cache import Cache
+from lima.entries import FIRST_SIGHT, SECOND_SIGHT, SURELY, TINY_BYTES
 from lima.config import Config
 from lima.node import Node
 from lima.op import Meta, Op

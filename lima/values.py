@@ -45,10 +45,23 @@ class Foreign(Value):
     __slots__ = ()
 
 
+class Borrowed(Value):
+    """An argument's own memory: written where it lies, so that plain code sees it at once."""
+
+    __slots__ = ()
+
+    def __init__(self, node: Node, data: Any) -> None:
+        super().__init__(node, data)
+        self.shared = True
+
+
 class Pending(Value):
     """A value that waits: `row` applied to `args` (values and literals) when first needed."""
 
     __slots__ = ("_meta", "args", "depth", "handle", "held", "row")
+
+    depth: int
+    held: int
 
     def __init__(self, node: Node, row: Op, args: Sequence[Any], meta: Meta) -> None:
         super().__init__(node, None)
@@ -56,8 +69,9 @@ class Pending(Value):
         self.args: Sequence[Any] | None = args
         self._meta = meta
         self.handle: weakref.ref[Any] | None = None
-        depth = held = 0
-        me = weakref.ref(self)
+        depth: int = 0
+        held: int = 0
+        me: weakref.ref[Value] = weakref.ref(self)
         for arg in args:
             if not isinstance(arg, Value):
                 continue

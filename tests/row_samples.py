@@ -177,8 +177,6 @@ SAMPLES = {
     "reshape": [call(M, (4, 6)), call(M, -1), call(F, (4, 6)), call(F, (4, 6), order="F"),
                 call(V, [3, 4], "C")],
     "ravel": [call(M), call(F), call(F, "K")],
-    "trim_zeros": [call(np.array([0.0, 1, 2, 0])), call(np.array([0.0, 1, 0]), trim="f")],
-    "real_if_close": [call(C), call(C.real + 0j), call(M)],
     "ndarray.view": [call(V, "i8"), call(M)],
 
     # ---------------------------------------------------------------- copies, joining

@@ -22,8 +22,11 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-import lima.cache as module
-from lima.cache import ENTRY_BYTES, POLICIES, Cache, worth_keeping
+from lima import cache as module
+from lima import entries, flight, policies
+from lima.cache import Cache
+from lima.entries import ENTRY_BYTES, worth_keeping
+from lima.policies import POLICIES
 
 LONG = 60  # seconds: a thread that takes longer hangs
 ROOM = 1 << 20
@@ -185,7 +188,7 @@ def test_eviction_does_not_look_at_every_entry(policy, monkeypatch):
 def interrupted_at(line: int, action: Callable[[], object]) -> KeyboardInterrupt | None:
     """Run `action` with a Ctrl-C at the nth `line` it executes in the cache; None past the end."""
     count, before = itertools.count(1), sys.gettrace()
-    files = (module.__file__, cachetools.__file__)
+    files = (*(m.__file__ for m in (module, entries, flight, policies)), cachetools.__file__)
     opened: set = set()
 
     def tracer(frame, event, _):
@@ -359,7 +362,7 @@ BAD: dict[str, Callable[[], object]] = {
 
 
 def arrays_in(value: object) -> list[np.ndarray]:
-    return [value] if isinstance(value, np.ndarray) else list(module.memory_of(value)[1])
+    return [value] if isinstance(value, np.ndarray) else list(entries.memory_of(value)[1])
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -525,7 +528,7 @@ def test_what_shares_its_memory_with_the_cache_counts_as_small():
 
 def test_worth_is_the_least_time_that_is_kept():
     cache = Cache(ROOM)
-    assert cache.worth == module.MIN_SECONDS
+    assert cache.worth == entries.MIN_SECONDS
     cache.worth = 0.0
     assert cache.put(b"k", 1.0, seconds=1e-7)
 
@@ -826,7 +829,7 @@ def waiting(monkeypatch):
             return super().wait(timeout)
 
     mine = threading.local()
-    monkeypatch.setattr(module, "Event", Watched)
+    monkeypatch.setattr(flight, "Event", Watched)
     return lambda n: [count.acquire(timeout=LONG) or pytest.fail("too few wait") for _ in range(n)]
 
 

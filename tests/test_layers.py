@@ -24,7 +24,7 @@ LAYERS = (
     ("code",),
     ("op",),
     ("ops",),
-    ("cache", "leaves", "environment", "literal", "scan", "log"),
+    ("entries", "policies", "flight", "cache", "leaves", "environment", "literal", "scan", "log"),
     ("values", "sessions", "forcing", "runtime"),
     ("handle", "spelled", "source", "record", "replay"),
     ("calls", "array", "draws", "helpers"),
@@ -36,7 +36,8 @@ LAYERS = (
 
 SIBLINGS = {
     ("cli", "demo"), ("__main__", "cli"),
-    ("literal", "environment"), ("scan", "literal"), ("log", "literal"), ("log", "scan"),
+    ("policies", "entries"), ("flight", "entries"), ("flight", "policies"), ("flight", "cache"),
+    ("cache", "entries"), ("cache", "flight"), ("cache", "policies"), ("literal", "environment"), ("scan", "literal"), ("log", "literal"), ("log", "scan"),
     ("log", "environment"), ("sessions", "values"), ("forcing", "values"),
     ("forcing", "sessions"), ("runtime", "values"), ("runtime", "sessions"),
     ("runtime", "forcing"), ("source", "spelled"), ("record", "source"), ("replay", "record"),

@@ -40,8 +40,10 @@ def broadcast(inputs: Sequence[Any], spec: Spec) -> Meta | None:
         elif type(item) in (int, float, complex, bool):
             key.append(type(item))
             weak = weak or type(item) is int
+        elif isinstance(item, np.generic):
+            key.append(item.dtype)
         else:
-            key.append(np.asarray(item).dtype)
+            return None
     if weak and not inexact:
         return None
     dtype = _loop_dtype(tuple(key), inputs, spec)

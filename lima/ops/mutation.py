@@ -26,16 +26,10 @@ op(
     signature="dst, src, casting='same_kind', where=True",
     into="dst",
 )
-op("put", np.put, LIGHT, operands="a ind v", into="a")
-op("place", np.place, LIGHT, operands="arr mask vals", into="arr")
-op(
-    "putmask",
-    np.putmask,
-    LIGHT,
-    operands="a mask values",
-    signature="a, mask, values",
-    into="a",
-)
+# Lists stand as parameters where NumPy casts a list and refuses an array of the same numbers.
+op("put", np.put, LIGHT, into="a")
+op("place", np.place, LIGHT, operands="arr mask", into="arr")
+op("putmask", np.putmask, LIGHT, operands="a mask", signature="a, mask, values", into="a")
 op("put_along_axis", np.put_along_axis, LIGHT, operands="arr indices values", into="arr")
 op("fill_diagonal", np.fill_diagonal, LIGHT, operands="a val", into="a")
 

@@ -117,9 +117,29 @@ op(
 )
 renamed(np.reshape, "reshape", newshape="shape")
 op("ravel", np.ravel, VIEW)
-op("trim_zeros", np.trim_zeros, VIEW, operands="filt")
-op("real_if_close", np.real_if_close, VIEW)
 op("ndarray.view", np.ndarray.view, VIEW, signature="a, dtype=None")
+
+# Which view these give depends on the elements, so it is no step of the lineage by itself.
+
+
+def _real_if_close(a: Any, tol: Any = 100) -> Any:
+    close = np.real_if_close(np.asarray(a), tol).dtype.kind != "c"
+    return np.real(a) if close else a
+
+
+def _trim_zeros(filt: Any, trim: Any = "fb", **axis: Any) -> Any:
+    plain = np.asarray(filt)
+    index = []
+    for places, n, kept in zip(
+        np.nonzero(plain), plain.shape, np.trim_zeros(plain, trim, **axis).shape, strict=True
+    ):
+        first = int(places.min()) if kept < n and kept and "f" in trim.lower() else 0
+        index.append(slice(first, first + kept))
+    return filt[tuple(index)]
+
+
+SPELLINGS[np.real_if_close] = lambda args, kwargs: (_real_if_close, args, kwargs)
+SPELLINGS[np.trim_zeros] = lambda args, kwargs: (_trim_zeros, args, kwargs)
 
 # --------------------------------------------------------------------------- copies
 
@@ -234,7 +254,8 @@ def _respell_diag(args: Args, kwargs: Kwargs) -> Respelled:
 
 # --------------------------------------------------------------------------- picking elements
 
-op("take", np.take, LIGHT, operands="a indices")
+# The indices are a parameter since an empty list of them is no array of floating point numbers.
+op("take", np.take, LIGHT)
 op("take_along_axis", np.take_along_axis, LIGHT, operands="arr indices")
 op("compress", np.compress, LIGHT, operands="condition a")
 op("extract", np.extract, LIGHT, operands="condition arr")

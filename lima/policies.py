@@ -1,0 +1,159 @@
+"""Policies: maps from key to Entry whose `popitem` chooses the victim."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable
+from typing import Any
+
+import cachetools
+
+from lima.entries import Entry
+from lima.errors import InternalError
+
+Score = tuple[float, float]
+
+
+def require(holds: bool, message: str) -> None:
+    if not holds:
+        raise InternalError(f"the cache is inconsistent: {message}")
+
+
+# Reads an item of a policy; None when it has gone since a reader without a lock saw it.
+look: Callable[[cachetools.Cache[bytes, Entry], bytes], Any] = cachetools.Cache.__getitem__
+
+
+class Scored(cachetools.Cache[bytes, Entry]):
+    """The lowest score goes first, the oldest of equals; uses may raise a score, nothing lowers it.
+
+    It holds any number of entries (`maxsize` infinite): the cache counts the bytes, since a buffer
+    that several entries share has no size of its own in each. From the first eviction on, a heap
+    holds one record for each entry with the score it had when it was pushed: a lower bound.
+    `least` corrects the top record until it is exact, so a use costs no heap operation and an
+    eviction O(log n) amortised.
+    """
+
+    step = 0.0  # how far a use moves the clock
+
+    def __init__(self) -> None:
+        super().__init__(math.inf)
+        self.clock = 0.0  # a use writes it into the entry's `age`
+        self._heap: list[tuple[Score, int, bytes]] | None = None  # none before an eviction
+        self._ticks = 0
+
+    def score(self, entry: Entry) -> Score:
+        raise NotImplementedError
+
+    def yields(self, newcomer: Entry) -> bool:
+        """Whether the next victim makes room for `newcomer`; else the newcomer is refused."""
+        return len(self) > 0
+
+    def peek(self, key: bytes) -> Entry | None:
+        return look(self, key) if key in self else None
+
+    def __missing__(self, key: bytes) -> Any:
+        return None
+
+    def __setitem__(self, key: bytes, entry: Entry) -> None:
+        self.clock = entry.age = self.clock + self.step
+        self._ticks = entry.tick = self._ticks + 1
+        cachetools.Cache.__setitem__(self, key, entry)
+        if self._heap is not None:
+            heapq.heappush(self._heap, (self.score(entry), entry.tick, key))
+
+    def __delitem__(self, key: bytes) -> None:
+        cachetools.Cache.__delitem__(self, key)
+        if self._heap is not None and len(self._heap) > 64 + 2 * len(self):
+            self._heap = None  # mostly records of what was deleted: made anew when needed
+
+    def _recorded(self, record: tuple[Score, int, bytes]) -> Entry | None:
+        """The entry that a record stands for, or None when it has gone."""
+        entry = self.peek(record[2])
+        return entry if entry is not None and entry.tick == record[1] else None
+
+    def least(self) -> Entry | None:
+        """The next victim, at the top of the heap under its exact score."""
+        heap = self._heap
+        if heap is None:
+            every = [look(self, key) for key in self]
+            heap = self._heap = [(self.score(entry), entry.tick, entry.key) for entry in every]
+            heapq.heapify(heap)
+        while heap:
+            entry = self._recorded(heap[0])
+            if entry is None:
+                heapq.heappop(heap)
+                continue
+            score = self.score(entry)
+            if score <= heap[0][0]:
+                return entry
+            heapq.heapreplace(heap, (score, entry.tick, entry.key))
+        return None
+
+    def popitem(self) -> tuple[bytes, Entry]:
+        entry = self.least()
+        if entry is None or self._heap is None:
+            raise KeyError(f"{type(self).__name__} is empty")
+        heapq.heappop(self._heap)
+        cachetools.Cache.__delitem__(self, entry.key)
+        return entry.key, entry
+
+    def check(self) -> None:
+        require(self.currsize == len(self), f"{len(self)} entries, {self.currsize} counted")
+        if self._heap is None:
+            return
+        found = [(record[0], self._recorded(record)) for record in self._heap]
+        live = [(recorded, entry) for recorded, entry in found if entry is not None]
+        require(len(live) == len(self), f"{len(self)} entries, {len(live)} of them queued")
+        low = [entry for recorded, entry in live if self.score(entry) < recorded]
+        require(not low, f"scores fell below their records: {low}")
+
+
+class Recency(Scored):
+    """The least recently used goes first."""
+
+    step = 1.0
+
+    def score(self, entry: Entry) -> Score:
+        return entry.age, 0.0
+
+
+class DagHeight(Scored):
+    """The highest lineage goes first; calls of functions count as low as leaves.
+
+    Score 1/height, ties by seconds per byte (LIMA's DAG-Height).
+    """
+
+    def score(self, entry: Entry) -> Score:
+        height = 1 if entry.level == "function" else max(entry.height, 1)
+        return 1 / height, entry.density
+
+
+class CostSize(Scored):
+    """What saves the fewest seconds for each byte it holds goes first, with ageing.
+
+    Score L + (hits + misses) · seconds / bytes (LIMA's Cost&Size), where misses count the earlier
+    computations that ghosts remember, and L, the clock, is the highest score of a victim until the
+    entry's last use: what is no longer used falls behind (GreedyDual-Size-Frequency).
+    A newcomer below all who are there is its own victim: otherwise a single large and cheap value
+    pushes out all others.
+    """
+
+    def score(self, entry: Entry) -> Score:
+        return entry.age + (entry.sights + entry.hits) * entry.density, 0.0
+
+    def yields(self, newcomer: Entry) -> bool:
+        victim = self.least()
+        if victim is None:
+            return False
+        newcomer.age = self.clock
+        own, theirs = self.score(newcomer), self.score(victim)
+        self.clock = max(self.clock, min(own, theirs)[0])
+        return theirs <= own
+
+
+POLICIES: dict[str, type[Scored]] = {
+    "lru": Recency,
+    "dag-height": DagHeight,
+    "cost-size": CostSize,
+}
