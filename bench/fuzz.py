@@ -102,7 +102,7 @@ def describe(x: Any, arrays: list[Any], seen: dict[int, int]) -> Any:
     if isinstance(x, np.ma.MaskedArray):
         return "masked", repr(x)
     if isinstance(x, np.ndarray):
-        place = seen.setdefault(id(x), len(seen))
+        place = seen.get(id(x))  # of the caller's own arrays, which a result may be
         arrays.append(x)
         strides = x.strides if x.size > 1 else None
         flags = (x.flags.c_contiguous, x.flags.f_contiguous)
@@ -121,6 +121,17 @@ def describe(x: Any, arrays: list[Any], seen: dict[int, int]) -> Any:
     return type(x).__name__, repr(x)
 
 
+def arrays_of(arguments: dict[str, Any]) -> Iterator[Any]:
+    """The arrays among the arguments."""
+    for x in arguments.values():
+        if isinstance(x, np.ndarray):
+            yield x
+        elif isinstance(x, list):
+            yield from x
+        elif hasattr(x, "a"):
+            yield x.a
+
+
 class Outcome:
     """What a run left: a description of each value, and which arrays share memory."""
 
@@ -131,7 +142,8 @@ class Outcome:
         values |= {name: scope[name] for name in ("PLAIN", "COUNTS")}
         self.values: dict[str, Any] = {}
         self.names: list[str] = []
-        seen: dict[int, int] = {}
+        own = [*arrays_of(arguments), scope["PLAIN"], scope["COUNTS"]]
+        seen = {id(a): place for place, a in enumerate(own)}
         for name, value in values.items():
             self.values[name] = describe(value, self.arrays, seen)
             self.names += [name] * (len(self.arrays) - len(self.names))

@@ -342,7 +342,6 @@ def out(g: Writer) -> str:
     b = g.like(a)
     shape = np.shape(g.get(a))
     o = g.array(lambda o: o.dtype.kind in "fc" and o.shape == shape)
-    p = a if a != o else "None"
     forms = [
         *(f"np.add({a}, {b}, out={o})", f"np.multiply({a}, {b}, {a})", f"np.exp({a}, out={o})"),
         *(f"np.clip({a}, 0, 1, out={o})", f"np.maximum({a}, {g.one(SCALARS)}, out={a})"),
@@ -351,7 +350,7 @@ def out(g: Writer) -> str:
         *(f"np.add({a}[::2], 1, out={o}[::2])", f"np.cumsum({a}, axis=0, out={o})"),
         *(f"np.negative({a}.T, out={o}.T)", f"np.take({a}, [0], axis=0, out={o}[:1])"),
         *(f"{a}.mean(axis=0, out={o}[-1])", f"np.concatenate([{a}, {a}], out={o})"),
-        *(f"np.divide({a}, {b}, out=({o},))", f"np.divmod({a}, 2, out=({o}, {p}))"),
+        *(f"np.divide({a}, {b}, out=({o},))", f"np.divmod({a}, 2, out=({o}, None))"),
         *(f"np.add({a}, {b}, out=PLAIN)", f"np.round({a}, 1, out={o})"),
     ]
     return g.new(g.one(forms)) if g.chance(2) else str(g.one(forms))
@@ -484,7 +483,7 @@ def mutate(g: Writer) -> str:
         *(f"np.place({a}, {a} > 0, [1, 2])", f"np.putmask({a}, {a} > 0, 7)", f"{a}.fill(3)"),
         *(f"np.fill_diagonal({a}, 4)", f"np.add.at({a}, [0, 0], 1)", f"{a}.partition(0)"),
         *(f"np.put_along_axis({a}, np.argmax({a}, axis=0)[None], 9, axis=0)", f"{a}.put([0], 1)"),
-        *(f"np.copyto({a}[:1], {a}[-1:])", f"np.copyto({a}, 1, where={a} > 0)", f"{a}.sort(axis=0)"),
+        *(f"np.copyto({a}[:1], {a}[-1:] * 2)", f"np.copyto({a}, 1, where={a} > 0)", f"{a}.sort(axis=0)"),
         *(f"{a}.setflags(write=False)", f"np.subtract.at({a}, ..., 2)", f"{a}[1:].sort()"),
         *(f"np.negative.at({a}, [0])", f"{a}.T.sort()", f"np.copyto({a}.T, {a}.T * 2)"),
         *(f"np.fill_diagonal({a}[::2], {a}[0])", f"{a}.itemset(0, 1)"),
@@ -501,7 +500,7 @@ def scalar(g: Writer) -> str:
         *(f"{{u: 1 for u in np.unique({a})}}", f"[x * 2 for x in {a}]", f"{a}.item(0)"),
         *(f"{a}.sum() if {a}.sum() > 0 else -{a}.sum()", f"1 in {a}", f"round({a}.sum(), 2)"),
         *(f"sorted({a}.ravel()[:3])", f"'%g' % {a}.max()", f"f'{{{a}.sum():.3f}}'", f"{a}.nbytes"),
-        *(f"hash({a}.max())", f"np.shape({a})", f"{a}.max() ** 2", f"divmod({a}, 2)[1]"),
+        *(f"hash({a}.argmax())", f"np.shape({a})", f"{a}.max() ** 2", f"divmod({a}, 2)[1]"),
         *(f"min({a}.max(), 3)", f"range(int(np.argmax({a})))[-1:]", f"{a}.sum().item()"),
         *(f"any(r is None for r in {a})", f"np.allclose({a}, {a})", f"{a}.dtype", f"{a} is {a}.T.T"),
         *(f"isinstance({a}, np.ndarray)", f"{a}.tobytes()", f"np.array_equal({a}, {g.like(a)})"),

@@ -15,8 +15,8 @@ from . import adult, intercept, linear
 SUBSET = {
     "num_bins": 10,
     "icpts": (0, 1),
-    "regs": (1e-6, 1e-3, 1e0),
-    "max_features": 7,
+    "regs": (1e-3, 1e0),
+    "max_features": 6,
     "threshold": 1e-3,
 }
 FULL = {
@@ -40,9 +40,10 @@ def main(
 ) -> dict[str, np.ndarray]:
     """Select features under every intercept mode and regularisation.
 
-    `progress` is called with the number of settings that are done. Returns `table`, one row [icpt, reg, criterion, train accuracy, test accuracy] for each setting;
+    Returns `table`, one row [icpt, reg, criterion, train accuracy, test accuracy] for each setting;
     `selected`, the chosen columns of the design in their order, filled up with -1; `best`, the row
-    of the lowest criterion; and the `betas` of that model.
+    of the lowest criterion; and the `betas` of that model. `progress` is called with the number of
+    settings that are done.
     """
     y, y_test = data.train.label.astype(float), data.test.label.astype(float)
     rows, selections, best, best_betas = [], [], 0, None

@@ -47,8 +47,9 @@ def main(
 ) -> dict[str, np.ndarray]:
     """Train a model for every setting and keep the one that is best on the training set.
 
-    `progress` is called with the number of settings that are done. Returns `one_hot` and `binned`, each [train accuracy, test accuracy] at the `DEFAULT` setting;
+    Returns `one_hot` and `binned`, each [train accuracy, test accuracy] at the `DEFAULT` setting;
     `table`, one row of `COLUMNS` for each setting; `best`, the row of the best; and its `betas`.
+    `progress` is called with the number of settings that are done.
     """
     control = {"tol": tol, "max_outer": max_outer, "max_inner": max_inner}
     y, y_test = data.train.label, data.test.label

@@ -132,7 +132,7 @@ class Array(Handle):
 
     @property
     def real(self) -> Any:
-        return function(np.real, (self,), {})
+        return function(np.real, (self,), {}) if self.dtype.kind == "c" else self
 
     @real.setter
     def real(self, item: Any) -> None:

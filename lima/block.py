@@ -34,6 +34,7 @@ from lima.sessions import Session, current
 from lima.tree import (
     Leaving,
     Walk,
+    arrays_by_name,
     detach,
     entering,
     fields_of,
@@ -275,7 +276,8 @@ class TracedFunction:
         names: dict[int, str] = {}
         if not inner:
             for name, value in _named(self._signature, args, kwargs):
-                names.setdefault(id(value), name)
+                for path, a in arrays_by_name(name, value):
+                    names.setdefault(id(a), path)
 
         def convert(x: Any) -> Any:
             if type(x) is np.ndarray or type(x) is np.memmap:

@@ -96,12 +96,14 @@ def call(row: Op, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         return write(target, row, spec, inputs)
     if row.aliasing:
         spec = _with_alias(row, spec, inputs)
-    value = apply(row, spec, inputs)
-    if row.kind is Kind.VIEW:
-        base = args[0] if args else kwargs.get(row.operands[0])
-        if isinstance(base, Handle):
-            return _view_result(value, base, spec)
-    return result(value, row)
+    if row.kind is not Kind.VIEW:
+        return result(apply(row, spec, inputs), row)
+    base = args[0] if args else kwargs.get(row.operands[0])
+    if isinstance(base, Handle):
+        return _view_result(apply(row, spec, inputs), base, spec)
+    if isinstance(base, np.ndarray):  # a view of what stays plain
+        return evaluate(row, spec, [base, *[force(i) for i in inputs[1:]]])
+    return result(apply(row, spec, inputs), row)
 
 
 def _view_result(value: Value, base: Handle, spec: Spec) -> Any:
@@ -262,8 +264,11 @@ def plain(x: Any) -> Any:
 
 def barrier(func: Any, args: Sequence[Any], kwargs: dict[str, Any], why: str) -> Any:
     """Let NumPy do what lima cannot trace; the result is right and enters without history."""
-    if isinstance(kwargs.get("out"), Handle):
-        return write_untraced(func, kwargs["out"], args, kwargs, why)
+    out = kwargs.get("out")
+    if type(out) is tuple and len(out) == 1:
+        out = out[0]
+    if isinstance(out, Handle):
+        return write_untraced(func, out, args, {**kwargs, "out": out}, why)
     return adopt(*_untraced(func, args, kwargs, why))
 
 
@@ -339,6 +344,8 @@ def _call_out(row: Op, args: Sequence[Any], kwargs: dict[str, Any], out: Any) ->
         inputs, spec = bind(row, args, kwargs, LIFT)
     except (BindError, NotCanonical) as error:
         return write_untraced(row.calls[0], out, args, kwargs, str(error))
+    if row.aliasing:
+        spec = _with_alias(row, spec, inputs[: spec.npos])
     return write(out, row, spec, inputs)
 
 
@@ -354,6 +361,9 @@ def _call_outs(
     pairs = [(o, r) for o, r in zip(outs, results, strict=True) if o is not None]
     for out, found in pairs:
         _check_out(row, out, found, options.get("casting", "same_kind"))
+    shape = np.broadcast_shapes(*[r.shape for r in results], *[o.shape for o, _ in pairs])
+    if any(out.shape != shape for out, _ in pairs):
+        raise ValueError(f"{row.name}: a result of shape {shape} does not fit into out=")
     for out, found in pairs:
         function(np.copyto, (out, found), options)
     return tuple([r if o is None else o for o, r in zip(outs, results, strict=True)])
@@ -366,8 +376,6 @@ def _check_out(row: Op, out: Any, found: Any, casting: Any) -> None:
         raise TypeError(f"{row.name}: out= holds {type(out).__name__}, no array")
     if not np.can_cast(found.dtype, out.dtype, casting):
         raise TypeError(f"{row.name}: {found.dtype} into {out.dtype} with casting={casting!r}")
-    if np.broadcast_shapes(found.shape, out.shape) != out.shape:
-        raise ValueError(f"{row.name}: a result of shape {found.shape} into {out.shape}")
 
 
 def write(target: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:

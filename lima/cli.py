@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import typer
@@ -21,9 +21,8 @@ from lima import demo
 
 HOME = Path(lima.__file__).parent
 
-UsageError = typer.BadParameter.__mro__[2]
-"""What typer raises for a wrong command line: base of `typer.BadParameter`, public under no name
-that all its releases share."""
+WrongUsage = cast(type[Exception], typer.BadParameter.__mro__[2])
+"""What typer raises for a wrong command line, a class that not all of its releases name alike."""
 
 app = typer.Typer(
     name="lima",
@@ -48,8 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         found = typer.main.get_command(app).main(given, prog_name="lima", standalone_mode=False)
-    except UsageError as error:
-        return _complain(error.format_message(), int(error.exit_code))  # type: ignore[attr-defined]
+    except WrongUsage as error:
+        text = error.format_message()  # type: ignore[attr-defined]
+        return _complain(f"{text} See `lima --help`.", 2)
     except (typer.Abort, KeyboardInterrupt):
         return _complain("interrupted", 130)
     except BrokenPipeError:  # whoever read our output has had enough of it: `lima log x | head`
@@ -131,7 +131,7 @@ def _run(
 
 
 def _run_as_python(script: Path, args: list[str]) -> int:
-    """The exit status that Python would give; what the script raised is shown as Python shows it."""
+    """The exit status that Python would give; errors are shown as Python shows them."""
     if not script.is_file():
         raise Failure(f"{script}: {'is no file' if script.exists() else 'no such file'}")
     try:
@@ -233,9 +233,10 @@ def _recompute(
         found = lima.recompute(record, given)
     for warning in caught:
         _say(f"lima: warning: {warning.message}")
-    results = found if isinstance(found, dict) else {name: found for name in record.outputs}
+    results = found if isinstance(found, dict) else dict.fromkeys(record.outputs, found)
     for name, value in results.items():
-        typer.echo(f"{name}: {_shown(value)}")
+        sure = name in record.checks and not caught
+        typer.echo(f"{name}{' (the bits that were logged)' if sure else ''}: {_shown(value)}")
     if out is not None:
         _write_npz(out, results)
 
@@ -260,6 +261,8 @@ def _write_npz(path: Path, results: dict[str, Any]) -> None:
 
 def _shown(value: Any) -> str:
     array = np.asarray(value)
+    if not array.shape:
+        return f"{array.dtype} {array[()]}"
     text = np.array2string(array, threshold=20, edgeitems=3, max_line_width=88)
-    kind = f"{array.dtype}{list(array.shape)}" if array.shape else f"{array.dtype}"
+    kind = f"{array.dtype}{list(array.shape)}"
     return f"{kind} {text}" if "\n" not in text else f"{kind}\n{text}"

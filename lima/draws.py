@@ -39,13 +39,14 @@ class TracedGenerator:
         self._always = frame is not None and frame.namespace
         self._generator = generator
         self._node = node
+        self.exposed = False  # whether others may advance it, so that its state is read each time
         self._interface = (
             "RandomState" if isinstance(generator, np.random.RandomState) else "Generator"
         )
 
     def state_node(self) -> Node:
         """The lineage of the present state; a state of unknown origin is recorded as it is."""
-        if self._node is None:
+        if self._node is None or self.exposed:
             state = state_of(self._generator)
             row = OPS["generator"]
             self._node = Node(Spec(row.name, (("state", state),), 0, row.version))
@@ -61,8 +62,8 @@ class TracedGenerator:
 
     @property
     def bit_generator(self) -> Any:
-        """NumPy's bit generator; as it may be changed directly, lineage begins anew."""
-        self._node = None
+        """NumPy's bit generator; from now on it may be advanced directly."""
+        self.exposed = True
         frame = active()
         if frame is not None:
             frame.refuse("it reaches into the bit generator")

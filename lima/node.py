@@ -7,6 +7,7 @@ All walks are iterative: a chain of a million operations is an ordinary lineage.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import struct
@@ -88,12 +89,19 @@ def _encode_dict(x: dict[Any, Any]) -> bytes:
     return b"{" + _u32(len(parts)) + b"".join(parts)
 
 
+_PLAIN_DTYPES = {id(np.dtype(c)): np.dtype(c).str for c in "?bhilqBHILQefdFD"}
+"""Spellings of NumPy's own dtype objects, which live for ever."""
+
+
 def dtype_text(dtype: np.dtype[Any]) -> str:
     """The spelling of `dtype` that identifies it: byte order, kind, size, fields, offsets, units.
 
     >>> dtype_text(np.dtype("float64")), dtype_text(np.dtype([("a", "<i2"), ("b", "f4", (2,))]))
     ('<f8', "[('a', '<i2'), ('b', '<f4', (2,))]")
     """
+    known = _PLAIN_DTYPES.get(id(dtype))
+    if known is not None:
+        return known
     if dtype.hasobject:
         raise NotCanonical(f"dtype {dtype} holds Python objects, whose bytes are only addresses")
     if dtype.metadata:
@@ -346,11 +354,18 @@ def leaf(a: np.ndarray[Any, Any] | np.generic, name: str | None = None) -> Node:
     except NotCanonical:
         kind, content = str(arr.dtype), Unique("object array").token
     layout: Param = "scalar" if scalar else layout_of(arr)
-    node = Node(Spec(LEAF, (("dtype", kind), ("shape", arr.shape), ("layout", layout))))
-    node._digest = xxh3_128_digest(node.spec.prefix + content)
+    spec = _leaf_spec(kind, arr.shape, layout)
+    node = Node(spec)
+    node._digest = xxh3_128_digest(spec.prefix + content)
     node._height = 1
     node.name = name
     return node
+
+
+@functools.lru_cache(maxsize=4096)
+def _leaf_spec(kind: str, shape: tuple[int, ...], layout: Param) -> Spec:
+    """The spec of a leaf, shared between those of one form: its bytes are written once."""
+    return Spec(LEAF, (("dtype", kind), ("shape", shape), ("layout", layout)))
 
 
 def leaf_with(

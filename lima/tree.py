@@ -97,6 +97,39 @@ def set_field(x: Any, name: str, item: Any) -> None:
         object.__setattr__(x, name, item)
 
 
+NAMED_ITEMS = 100
+"""Items of a container that are given names; longer ones hold data, not parameters."""
+
+
+def arrays_by_name(name: str, x: Any) -> Iterator[tuple[str, Any]]:
+    """The plain arrays inside an argument with the expressions that reach them.
+
+    >>> [path for path, _ in arrays_by_name("data", {"X": np.ones(2), "folds": [np.ones(1)]})]
+    ["data['X']", "data['folds'][0]"]
+    """
+    todo, seen = [(name, x)], set()
+    while todo:
+        path, item = todo.pop()
+        if isinstance(item, np.ndarray):
+            yield path, item
+        elif id(item) not in seen and type(item) not in _ATOMS:
+            seen.add(id(item))
+            todo += reversed(list(_parts(path, item)))
+
+
+def _parts(path: str, x: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(x, tuple) and hasattr(x, "_fields"):
+        yield from ((f"{path}.{name}", item) for name, item in zip(x._fields, x, strict=True))
+    elif type(x) in (tuple, list):
+        if len(x) <= NAMED_ITEMS:
+            yield from ((f"{path}[{k}]", item) for k, item in enumerate(x))
+    elif type(x) is dict:
+        if len(x) <= NAMED_ITEMS:
+            yield from ((f"{path}[{key!r}]", item) for key, item in x.items() if type(key) is str)
+    elif is_record(x):
+        yield from ((f"{path}.{name}", item) for name, item in fields_of(x))
+
+
 class Walk:
     """Applies a conversion to everything inside containers and objects.
 

@@ -123,6 +123,10 @@ OWN: dict[Any, Callable[[tuple[Any, ...], dict[str, Any]], Any]] = {
 """Functions with a meaning for traced arrays that no row expresses."""
 
 
+RANGES = (np.linspace, np.logspace, np.geomspace)
+"""Functions that make arrays although they have operands, which are mostly numbers."""
+
+
 class Joined:
     """`np.r_` and `np.c_`: what they make of traced arrays is a concatenation."""
 
@@ -224,7 +228,8 @@ def _make_twin(x: Any) -> Any:
     own = OWN.get(x)
     if row is None and own is None:
         return Twin(x, False) if isinstance(x, np.ufunc) else x
-    always = own is not None or (row is not None and not row.operands and row.kind is not Kind.VIEW)
+    always = own is not None or x in RANGES
+    always |= row is not None and not row.operands and row.kind is not Kind.VIEW
     return Twin(x, always, own)
 
 
@@ -334,6 +339,7 @@ def _rng_twin(*args: Any, **kwargs: Any) -> Any:
 
 def _wrap_generator(bits: Any) -> TracedGenerator:
     made = TracedGenerator(np.random.Generator(bits))
+    made.exposed = True
     frame = active()
     if frame is not None:
         frame.refuse("it makes a generator from a bit generator")

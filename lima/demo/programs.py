@@ -48,8 +48,8 @@ class Program:
 
 
 PROGRAMS = (
-    Program("logistic_grid", "logistic regression, grid", 1.0),
-    Program("linear_grid", "linear regression, grid, 5 folds", 1.7),
+    Program("logistic_grid", "logistic grid", 1.0),
+    Program("linear_grid", "linear grid, 5 folds", 1.7),
     Program("forward_selection", "forward selection"),
 )
 
@@ -100,7 +100,7 @@ def limited_threads() -> Iterator[int]:
 
 def _threads() -> int:
     pools = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
-    return min([MAX_THREADS, *pools])
+    return min([MAX_THREADS, *map(int, pools)])
 
 
 # --------------------------------------------------------------------------- measuring

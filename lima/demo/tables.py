@@ -52,7 +52,7 @@ def print_setting(console: Console, data: Any, threads: int, full: bool) -> None
 def print_runs(console: Console, pairs: Sequence[Pair]) -> None:
     """Seconds, speed-up, hits and differences of the programs."""
     table = Table("program")
-    for column in ("plain s", "lima s", "speed-up", "operation hits", "call hits", "difference"):
+    for column in ("plain s", "lima s", "speed-up", "op hits", "call hits", "difference"):
         table.add_column(column, justify="right")
     for pair in pairs:
         table.add_row(

@@ -77,7 +77,7 @@ def _nan_to_num_in_place(x: Any, **options: Any) -> Any:
     if np.ndim(x) == 0 and not isinstance(x, np.ndarray):
         return cleaned  # scalars are immutable
     np.copyto(x, cleaned)
-    return x
+    return x if x.ndim else x[()]
 
 
 @spelling(np.nan_to_num)
