@@ -131,15 +131,23 @@ class Session:
 
 
 _session: ContextVar[Session | None] = ContextVar("lima_session", default=None)
+_open: list[Session] = []
 _default: Session | None = None
 
 
 def current() -> Session:
-    """The session in force here: the innermost `with lima.session(...)`, else the process-wide one."""
+    """The session in force here.
+
+    That is the innermost `with lima.session(...)` of this context; in a thread that has none, the
+    one that was opened last and is still open, so that workers share the session of the program
+    that started them; else the process-wide one.
+    """
     global _default
     session = _session.get()
     if session is not None:
         return session
+    if _open:
+        return _open[-1]
     if _default is None:
         _default = Session(Config.load())
     return _default
@@ -162,6 +170,8 @@ def configure(**options: Any) -> Session:
 def session(**options: Any) -> Iterator[Session]:
     """A session of its own for the `with` block: an empty cache, options, statistics.
 
+    Threads that are started inside, and have no session of their own, share it.
+
     memory     byte budget of the cache, a number of bytes or text such as "2GB"
     policy     row of the eviction table: "cost-size", "lru", "dag-height"
     reuse      "none" (trace only), "operation", "full" (operations and calls), "hybrid"
@@ -175,7 +185,9 @@ def session(**options: Any) -> Iterator[Session]:
     """
     made = Session(Config.load(**options))
     token = _session.set(made)
+    _open.append(made)
     try:
         yield made
     finally:
+        _open.remove(made)
         _session.reset(token)

@@ -153,13 +153,9 @@ def test_w13_an_operation_that_raises_releases_who_waits():
     def solve(A, b):
         return np.linalg.solve(A, b)
 
-    with lima.session() as session:
+    with lima.session():
 
         def work():
-            with_session = session  # the threads share the cache, not the context
-            from lima.sessions import _session
-
-            _session.set(with_session)
             meet.wait(timeout=60)
             try:
                 solve(singular, np.ones(80))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -93,14 +94,15 @@ def load_examples(label: str) -> Modules:
 
 @contextlib.contextmanager
 def limited_threads() -> Iterator[int]:
-    """At most `MAX_THREADS` BLAS threads; gives their number."""
-    with threadpool_limits(_threads()):
-        yield _threads()
+    """At most `MAX_THREADS` BLAS threads, fewer on a busy machine; gives their number.
 
-
-def _threads() -> int:
-    pools = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
-    return min([MAX_THREADS, *map(int, pools)])
+    BLAS threads that wait for a processor hold up all others, which would time the waiting.
+    """
+    pools = [int(pool["num_threads"]) for pool in threadpool_info() if pool["user_api"] == "blas"]
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    threads = max(1, min([MAX_THREADS, (os.cpu_count() or 1) - round(load), *pools]))
+    with threadpool_limits(threads, user_api="blas"):
+        yield threads
 
 
 # --------------------------------------------------------------------------- measuring

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_info
@@ -16,9 +17,9 @@ import lima
 from lima.demo.programs import Pair, Result
 
 VARIANTS = (
-    ("one_hot", "categoricals one-hot", 82.35),
-    ("binned", "categoricals one-hot, numerics in bins one-hot", 84.73),
-    ("best", "best of the grid on the training set", 90.07),
+    ("one_hot", "one-hot categoricals", 82.35),
+    ("binned", "one-hot categoricals, binned numerics", 84.73),
+    ("best", "best of the grid", 90.07),
 )
 """Of the logistic models: name in the results, what it is, percent reported by the lecture."""
 
@@ -51,7 +52,8 @@ def print_setting(console: Console, data: Any, threads: int, full: bool) -> None
 
 def print_runs(console: Console, pairs: Sequence[Pair]) -> None:
     """Seconds, speed-up, hits and differences of the programs."""
-    table = Table("program")
+    table = Table(box=SIMPLE, padding=(0, 0, 0, 1))
+    table.add_column("program", no_wrap=True)
     for column in ("plain s", "lima s", "speed-up", "op hits", "call hits", "difference"):
         table.add_column(column, justify="right")
     for pair in pairs:
@@ -77,13 +79,13 @@ def print_runs(console: Console, pairs: Sequence[Pair]) -> None:
 
 def print_accuracies(console: Console, found: Result) -> None:
     """Accuracies of the logistic models beside those of the lecture."""
-    table = Table("logistic regression", title_justify="left")
+    table = Table("logistic regression", box=SIMPLE, padding=(0, 0, 0, 1))
     for column in ("train %", "test %", "lecture %"):
         table.add_column(column, justify="right")
     bins, icpt, reg, *best = found["best"]
     for name, what, lecture in VARIANTS:
         train, test = best if name == "best" else found[name]
-        more = f": {bins:g} bins, icpt {icpt:g}, reg {reg:g}" if name == "best" else ""
+        more = f" ({bins:g} bins, icpt {icpt:g}, reg {reg:g})" if name == "best" else ""
         table.add_row(what + more, f"{100 * train:.2f}", f"{100 * test:.2f}", f"{lecture:.2f}")
     console.print()
     console.print(table)
