@@ -37,14 +37,16 @@ def source(lines: list[str]) -> str:
             f"    {line}",
             "except Exception as error:",
             f"    seen.append({k})",
-            "    seen.append(kind(error))",
+            f"    seen.append(kind(error, {'] = ' in line}))",
         ]
     kept = ", ".join(f'"{name}": {name}' for name in ["seen", *ARGUMENTS, *names])
     return "\n".join([PRELUDE, KIND, HEAD, *[f"    {text}" for text in body], f"    return {{{kept}}}"])
 
 
 KIND = """
-def kind(error):
+def kind(error, assigning):
+    if assigning and isinstance(error, (TypeError, ValueError)):
+        return "either"  # NumPy's choice depends on the types of array and item
     for c in type(error).__mro__:
         if c.__module__.split(".")[0] != "lima" and not c.__module__.startswith("numpy._core"):
             return c.__name__
@@ -157,7 +159,9 @@ class Outcome:
 
     def differences(self, other: Outcome, values_only: bool = False) -> Iterator[str]:
         for name, value in self.values.items():
-            found = other.values.get(name)
+            if name not in other.values:
+                continue
+            found = other.values[name]
             if values_only:
                 value, found = bare(value), bare(found)
             if found != value:
@@ -290,7 +294,21 @@ def small_runs(text: str, seed: int) -> Iterator[tuple[str, Outcome]]:
             yield f"small cache {which}", run(scope, function, seed)
 
 
-MODES: tuple[Mode, ...] = (traced_runs, stressed_runs, untouched_runs, small_runs)
+def namespace_runs(text: str, seed: int) -> Iterator[tuple[str, Outcome]]:
+    """Without decorators: `lima.numpy` in the place of NumPy, and arguments that are traced."""
+    scope = load(text.replace("import numpy as np", "import lima.numpy as np"), lambda f: f)
+    with lima.session(memory="200MB"):
+        yield "lima.numpy", run(scope, scope["program"], seed)
+        yield "lima.numpy, traced arguments", run(scope, scope["program"], seed, handles=True)
+
+
+MODES: tuple[Mode, ...] = (
+    traced_runs,
+    stressed_runs,
+    untouched_runs,
+    small_runs,
+    namespace_runs,
+)
 
 
 def check(lines: list[str], seed: int, modes: tuple[Mode, ...] = MODES) -> str | None:
@@ -301,7 +319,7 @@ def check(lines: list[str], seed: int, modes: tuple[Mode, ...] = MODES) -> str |
     for mode in modes:
         try:
             for which, outcome in mode(text, seed):
-                found = list(plain.differences(outcome))
+                found = list(plain.differences(outcome, mode is namespace_runs))
                 if found:
                     return f"{which}:\n  " + "\n  ".join(found[:8])
         except Exception as error:

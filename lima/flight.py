@@ -35,6 +35,7 @@ class Flight:
     up their times. Who would wait for itself, directly or around a cycle of threads, computes as
     well. No lock is held while anything computes, and Ctrl-C ends a wait.
 
+    >>> from lima.cache import Cache
     >>> cache = Cache(1 << 20)
     >>> with cache.flight(b"key") as f:
     ...     if f.entry is not None:

@@ -128,7 +128,8 @@ def layout_of(a: np.ndarray[Any, Any]) -> str | tuple[int, ...]:
     Kernels look at strides (a BLAS call with another leading dimension may round differently), so
     the layout is part of a leaf's digest.
 
-    >>> layout_of(np.zeros((3, 4))), layout_of(np.zeros((3, 4)).T), layout_of(np.zeros((3, 4))[:, ::2])
+    >>> a = np.zeros((3, 4))
+    >>> layout_of(a), layout_of(a.T), layout_of(a[:, ::2])
     ('C', 'F', (32, 16))
     """
     flags = a.flags
@@ -209,9 +210,9 @@ def encode(x: Param) -> bytes:
 class Spec:
     """One operation with its parameters; `prefix` is the part of the digest that they decide.
 
-    The first `npos` inputs are passed by position; the others stand where a `Ref` names them. `out` is the
-    place of the input whose memory the call writes, if it writes one. Asking for the prefix of a
-    spec with a parameter that has no encoding raises NotCanonical.
+    The first `npos` inputs are passed by position; the others stand where a `Ref` names them.
+    `out` is the place of the input whose memory the call writes, if it writes one. Asking for the
+    prefix of a spec with a parameter that has no encoding raises NotCanonical.
     """
 
     __slots__ = ("_fixed", "_prefix", "npos", "op", "out", "params", "version")

@@ -59,7 +59,7 @@ class Op:
     infer       shape and dtype of a result that waits; None where it must run at once
     wrap        named-tuple type of a tuple result; `tuple` for a plain one; None for one array
     aliasing    the kernel may look at whether two operands are one buffer
-    into        the argument that the call writes (`np.copyto`: "dst"); such a call re-points a handle
+    into        the argument that the call writes (`np.copyto`: "dst"); it re-points a handle
     threads_state  method of a generator: operand 0 is its state, item 1 of the result the new one
     source      writes the call as Python, given the texts of inputs and parameters
     infix       Python operator with this meaning, for readable source
@@ -198,7 +198,7 @@ def _spec(row: Op, params: tuple[tuple[str, Any], ...], npos: int) -> Spec:
 
     Raises NotCanonical here, before anything runs.
     """
-    if not all([type(v) in _SIMPLE for _, v in params]):
+    if any(type(v) not in _SIMPLE for _, v in params):
         spec = Spec(row.name, params, npos, row.version)
         _ = spec.prefix
         return spec

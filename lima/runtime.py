@@ -152,9 +152,9 @@ def binary(row: Op, a: Any, b: Any, run: Any) -> Value:
     if x is None or y is None:
         return apply(row, row.spec, (a, b))
     small = row.small
-    if (left and x.size > small) or (right and y.size > small):
-        if (current()).reuses:
-            return apply(row, row.spec, (a, b))
+    large = (left and x.size > small) or (right and y.size > small)
+    if large and current().reuses:
+        return apply(row, row.spec, (a, b))
     node = Node(row.spec, (a.node if left else a, b.node if right else b))
     return Value(node, run(x, y))
 

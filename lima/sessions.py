@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from lima.cache import Cache
-from lima.entries import FIRST_SIGHT, SECOND_SIGHT, SURELY, TINY_BYTES
 from lima.config import Config
+from lima.entries import FIRST_SIGHT, SECOND_SIGHT, SURELY, TINY_BYTES
 from lima.node import Node
 from lima.op import Meta, Op
 from lima.stats import Stats
@@ -99,9 +99,9 @@ class Session:
                 first_sight = SURELY
             elif seconds >= FIRST_SIGHT * nbytes:
                 self.credit[row.name] = left
-            if flight is None and seconds < first_sight * nbytes:
-                if seconds < SECOND_SIGHT * nbytes or not self.cache.sighted(node.digest):
-                    return False
+            cheap = flight is None and seconds < first_sight * nbytes
+            if cheap and (seconds < SECOND_SIGHT * nbytes or not self.cache.sighted(node.digest)):
+                return False
         offer = flight.deliver if flight is not None else partial(self.cache.put, node.digest)
         return bool(
             offer(result, seconds=seconds, height=node.height, owned=True, first_sight=first_sight)

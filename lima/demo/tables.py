@@ -54,7 +54,7 @@ def print_runs(console: Console, pairs: Sequence[Pair]) -> None:
     """Seconds, speed-up, hits and differences of the programs."""
     table = Table(box=SIMPLE, padding=(0, 0, 0, 1))
     table.add_column("program", no_wrap=True)
-    for column in ("plain s", "lima s", "speed-up", "op hits", "call hits", "difference"):
+    for column in ("plain s", "lima s", "speed-up", "op hits", "call hits", "max diff"):
         table.add_column(column, justify="right")
     for pair in pairs:
         table.add_row(
@@ -72,7 +72,7 @@ def print_runs(console: Console, pairs: Sequence[Pair]) -> None:
     table.add_row("together", f"{plain:.2f}", f"{traced:.2f}", f"{plain / traced:.2f}")
     console.print(table)
     console.print(
-        "Difference: the largest of any result with lima to that without; the bits are compared.",
+        "max diff: the largest difference of any result with lima; the bits are compared too.",
         style="dim",
     )
 

@@ -152,6 +152,9 @@ def draw(generator: Any, method: str, args: tuple[Any, ...], params: dict[str, A
         copy = x.copy(order="K")
         generator.shuffle(copy, **params)
         return copy
+    if any(isinstance(a, np.ndarray) and not a.size for a in args):
+        # NumPy shuffles an empty operand in place, and refuses one that may not be written
+        args = tuple(a.copy() if isinstance(a, np.ndarray) else a for a in args)
     return getattr(generator, method)(*args, **params)
 
 
