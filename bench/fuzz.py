@@ -176,6 +176,8 @@ def bare(value: Any) -> Any:
     """A description without what only a plain array has: strides, flags, identity."""
     if isinstance(value, tuple) and len(value) == 8:
         return value[1], value[2], value[6]
+    if isinstance(value, tuple) and isinstance(value[-1], bytes):  # a scalar, or an array of no axes
+        return value[1], (), value[-1]
     if isinstance(value, (list, tuple)):
         return [bare(v) for v in value]
     return value
@@ -233,18 +235,27 @@ EAGER: dict[str, Any] = {
 """Limits of what is worth probing and keeping, for `stress`."""
 
 
-def run(scope: dict[str, Any], function: Any, seed: int, handles: bool = False) -> Outcome:
-    """One run with fresh arguments, and what it leaves; then everything it left is spoiled."""
+def run(
+    scope: dict[str, Any],
+    function: Any,
+    seed: int,
+    namespace: bool = False,
+    handles: bool = False,
+) -> Outcome:
+    """One run with fresh arguments, and what it leaves; then everything it left is spoiled.
+
+    namespace  the generator is one of `lima.numpy`
+    handles    so are the arrays
+    """
     arguments = inputs(seed, scope)
     np.random.seed(seed)
-    given = dict(arguments)
+    if namespace:
+        arguments["rng"] = lima.numpy.random.default_rng(seed)
     if handles:
-        given |= {k: lima.array(v) for k, v in given.items() if k in ("A", "B", "C", "v", "k", "m")}
+        arguments = traced_arguments(arguments)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        result = function(**given)
-    if handles:
-        arguments = {}
+        result = function(**arguments)
     outcome = Outcome(result, arguments, scope)
     for a in outcome.arrays:
         if type(a) is np.ndarray and a.flags.writeable and a.dtype.kind in "fiucb":
@@ -252,6 +263,20 @@ def run(scope: dict[str, Any], function: Any, seed: int, handles: bool = False) 
     scope["PLAIN"][...] = np.arange(12.0).reshape(3, 4) / 7
     scope["COUNTS"][...] = [3, 1, 2]
     return outcome
+
+
+def traced_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The same arguments, writable arrays as traced ones."""
+    made: dict[int, Any] = {}
+
+    def traced(x: Any) -> Any:
+        if isinstance(x, np.ndarray) and x.flags.writeable:
+            return made.setdefault(id(x), lima.array(x))
+        return x
+
+    arguments["box"].a = traced(arguments["box"].a)
+    arguments["pair"][:] = map(traced, arguments["pair"])
+    return {name: traced(x) for name, x in arguments.items()}
 
 
 Mode = Callable[[str, int], Iterator[tuple[str, Outcome]]]
@@ -298,8 +323,8 @@ def namespace_runs(text: str, seed: int) -> Iterator[tuple[str, Outcome]]:
     """Without decorators: `lima.numpy` in the place of NumPy, and arguments that are traced."""
     scope = load(text.replace("import numpy as np", "import lima.numpy as np"), lambda f: f)
     with lima.session(memory="200MB"):
-        yield "lima.numpy", run(scope, scope["program"], seed)
-        yield "lima.numpy, traced arguments", run(scope, scope["program"], seed, handles=True)
+        yield "lima.numpy", run(scope, scope["program"], seed, True)
+        yield "lima.numpy, traced arguments", run(scope, scope["program"], seed, True, True)
 
 
 MODES: tuple[Mode, ...] = (

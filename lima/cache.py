@@ -23,6 +23,7 @@ from lima.entries import (
     FIRST_SIGHT,
     GHOSTS,
     MIN_SECONDS,
+    RENT,
     SECOND_SIGHT,
     CacheInfo,
     CacheStats,
@@ -36,6 +37,8 @@ from lima.entries import (
 from lima.errors import ConfigError
 from lima.flight import Flight, _Call
 from lima.policies import POLICIES, look, require
+
+_UNSEEN = (0, 0, 0.0, 0.0)
 
 R = TypeVar("R")
 
@@ -110,12 +113,15 @@ class Cache:
         ghost = self._ghosts.get(key)
         return None if ghost is None else Ghost(*ghost)
 
-    def sighted(self, key: bytes) -> bool:
-        """Whether `key` was wanted before; from now on it was. Cheaper than a refused `put`."""
+    def sighted(self, key: bytes, seconds: float, nbytes: int) -> bool:
+        """Whether `put` may be worth a try; if not, `key` is remembered, at a fraction of the cost."""
         ghosts = self._ghosts
-        if key in ghosts or key in self._entries:
+        if key in self._entries:
             return True
-        ghosts[key] = (1, 0, 0.0)
+        sights, evicted, density, spent = ghosts.get(key, _UNSEEN)
+        if spent and spent + seconds >= RENT * nbytes:
+            return True
+        ghosts[key] = (sights + 1, evicted, density or seconds / nbytes, spent + seconds)
         if len(ghosts) > GHOSTS:
             with self._lock:
                 ghosts.popitem(last=False)
@@ -189,13 +195,15 @@ class Cache:
         ghost = self._ghosts.get(key)
         if ghost is not None:
             entry.sights, entry.evicted = ghost[0] + 1, ghost[1]
+            entry.spent += ghost[3]
         fresh = entry.loose
         for owner in entry.owners:
             if id(owner) not in self._buffers:
                 fresh += owner.nbytes
         victims: list[Entry] = []
         if entry.nbytes + ENTRY_BYTES <= self.budget:
-            if worth_keeping(entry.seconds, fresh, ghost is not None, self.worth, first_sight):
+            before = entry.spent - entry.seconds
+            if worth_keeping(entry.seconds, fresh, before, self.worth, first_sight):
                 self._account(entry, 1)
                 if self.stats.bytes <= self.budget or self._make_room(victims, entry):
                     freeze(memory[1])  # before anyone else can see it
@@ -243,7 +251,8 @@ class Cache:
 
     def _remember(self, entry: Entry) -> None:
         ghosts = self._ghosts
-        ghosts[entry.key] = (entry.sights + entry.hits, entry.evicted, entry.density)
+        sights, spent = entry.sights + entry.hits, entry.spent + entry.hits * entry.seconds
+        ghosts[entry.key] = (sights, entry.evicted, entry.density, spent)
         ghosts.move_to_end(entry.key)
         if len(ghosts) > GHOSTS:
             ghosts.popitem(last=False)

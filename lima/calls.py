@@ -328,16 +328,13 @@ def _call_out(row: Op, args: Sequence[Any], kwargs: dict[str, Any], out: Any) ->
         if len(out) > 1:
             return _call_outs(row, args, kwargs, out)
         out = out[0]
-    if type(out) is np.ndarray:
+    if isinstance(out, np.ndarray) and not isinstance(out, Handle):
         refuse("it writes into an array that is no argument")
         rest = {k: v for k, v in kwargs.items() if k != "out"}
         named = row.calls[0](*plain(tuple(args)), out=out, **plain(rest))
         return out if named is out else named
     if not isinstance(out, Handle):
-        raise UnsupportedError(
-            f"{row.name}: out={type(out).__name__} is not supported for traced arrays; "
-            "give one array, or assign the result"
-        )
+        raise TypeError(f"{row.name}: out={type(out).__name__} is no array that can be written")
     args = [a for k, a in enumerate(args) if k >= len(row.names) or row.names[k] != "out"]
     kwargs = {**kwargs, "out": out}
     try:

@@ -1,358 +1,407 @@
-"""Digests of Python functions: bytecode, constants, closures, used globals, called functions.
+"""Digests of Python functions and classes: bytecode, constants, and all that they reach.
 
-A call may be reused as a whole only if all that its code can reach is known: builtins without
-effects, NumPy and SciPy, other functions (followed transitively) and data with an encoding. The
-world is closed: what is not listed makes the function not reusable at this level (decision D7);
-its operations still are.
+A call may be reused as a whole only if everything that its code can reach is known: builtins
+without effects, NumPy and SciPy, other functions and classes (followed transitively) and data.
+The world is closed: what `lima.pure` does not list makes the call not reusable at this level
+(decision D7); its operations still are.
+
+The code of a function is what its digest stands for. The data that it uses (globals, closure
+variables, defaults, attributes of classes) can change in place; it is listed beside the digest,
+for `lima.keys` to look at in every call.
 """
 
 from __future__ import annotations
 
 import builtins
-import dis
+import enum
 import functools
+import operator
 import types
 from collections import namedtuple
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 from xxhash import xxh3_128_digest
 
-from lima.errors import NotCanonical
+from lima import pure
+from lima.bytecode import Facts, NotReusable, facts_of
+from lima.homes import is_pure_home, module_refusal, own_name, own_refusal
 from lima.node import encode
 
-PURE_BUILTINS = frozenset(
-    [
-        "abs",
-        "all",
-        "any",
-        "bin",
-        "bool",
-        "bytes",
-        "callable",
-        "chr",
-        "complex",
-        "dict",
-        "divmod",
-        "enumerate",
-        "filter",
-        "float",
-        "format",
-        "frozenset",
-        "getattr",
-        "hasattr",
-        "hex",
-        "int",
-        "isinstance",
-        "issubclass",
-        "iter",
-        "len",
-        "list",
-        "map",
-        "max",
-        "min",
-        "next",
-        "oct",
-        "ord",
-        "pow",
-        "property",
-        "range",
-        "repr",
-        "reversed",
-        "round",
-        "set",
-        "setattr",
-        "slice",
-        "sorted",
-        "staticmethod",
-        "str",
-        "sum",
-        "super",
-        "classmethod",
-        "tuple",
-        "type",
-        "zip",
-        "object",
-        "NotImplemented",
-        "Ellipsis",
-        "__build_class__",
-        "__new__",
-        "__name__",
-    ]
-)
-"""Builtins that neither read nor change anything outside of their arguments."""
-
-PURE_MODULES = frozenset(
-    [
-        "numpy",
-        "scipy",
-        "lima",
-        "math",
-        "cmath",
-        "itertools",
-        "functools",
-        "operator",
-        "collections",
-        "dataclasses",
-        "typing",
-        "statistics",
-        "enum",
-        "abc",
-        "fractions",
-        "decimal",
-        "string",
-        "re",
-        "copy",
-    ]
-)
-"""Top-level modules whose functions a reusable call may use."""
-
-EFFECTS = frozenset(
-    [
-        "load",
-        "save",
-        "savez",
-        "savez_compressed",
-        "savetxt",
-        "loadtxt",
-        "genfromtxt",
-        "fromfile",
-        "fromregex",
-        "memmap",
-        "open_memmap",
-        "tofile",
-        "dump",
-        "seterr",
-        "seterrcall",
-        "setbufsize",
-        "set_printoptions",
-        "printoptions",
-        "DataSource",
-        "test",
-        "read",
-        "save_log",
-        "configure",
-        "loadmat",
-        "savemat",
-        "mmread",
-        "mmwrite",
-    ]
-)
-"""Names of NumPy, SciPy and lima functions with effects, or that read files."""
+Getter = tuple[Callable[[Any], Any], Any]
+"""A function and its argument: what they give now is asked for in every call."""
 
 
-class NotReusable(Exception):
-    """The code reaches something that a hit could not stand for; the message says what."""
+BEHIND: dict[type, Callable[[Any], Any]] = {}
+"""What lima puts in the place of something in users' modules, and how to get at the original."""
+
+TRACED: WeakSet[Any] = WeakSet()
+"""The functions that `lima.traced` has made; their code is that of the function behind them."""
 
 
-class CodeDigest:
-    """The digest of one function, renewed when something it reaches is replaced.
+def behind(x: Any) -> Any:
+    """The function or module that lima's stand-in `x` stands for; `x` itself otherwise."""
+    get = BEHIND.get(type(x))
+    if get is not None:
+        return behind(get(x))
+    if type(x) is types.FunctionType and x in TRACED:
+        return behind(x.__wrapped__)
+    return x
 
-    The walk is done once; afterwards only the identity of what the names mean is compared, and
-    data (arrays, lists, ...) is encoded again, since it can change in place.
-    """
 
-    def __init__(self, function: Callable[..., Any], version: str | None = None) -> None:
-        self.function = function
+class Code:
+    """What a function or class reaches. The walk is done anew when a name means something else."""
+
+    def __init__(self, root: Any, version: str | None = None) -> None:
+        self.root = root
         self.version = version
-        self._watched: list[tuple[Callable[[], Any], Any]] = []
-        self._data: list[Callable[[], Any]] = []
-        self._static: bytes | None = None
+        self._walk: _Walk | None = None
 
-    def __call__(self) -> bytes:
-        """16 bytes; raises NotReusable."""
-        if self._static is None or any(get() is not was for get, was in self._watched):
-            walk = _Walk()
-            walk.function(self.function)
-            self._watched, self._data = walk.watched, walk.data
-            self._static = xxh3_128_digest(b"".join(walk.parts) + encode(self.version))
-        if not self._data:
-            return self._static
-        try:
-            return xxh3_128_digest(self._static + b"".join(encode(get()) for get in self._data))
-        except NotCanonical as error:
-            raise NotReusable(f"data that it uses: {error}") from None
+    def _present(self) -> _Walk:
+        walk = self._walk
+        if walk is None or not walk.holds():
+            self._walk = walk = _walked(self.root, self.version)
+        return walk
+
+    def digest(self) -> bytes:
+        """16 bytes for all the code; raises NotReusable."""
+        walk = self._present()
+        if walk.refusal is not None:
+            raise NotReusable(walk.refusal)
+        return walk.digest
+
+    def data(self) -> list[Any]:
+        """The data that the code uses, in a fixed order; also where there is no digest."""
+        found = []
+        for get, what in self._present().data:
+            try:
+                found.append(get(what))
+            except (LookupError, AttributeError, ValueError):
+                raise NotReusable(f"{what!r} is not defined") from None
+        return found
 
 
-def class_digest(kind: type) -> bytes:
-    """16 bytes for a class: its methods, constants and bases; raises NotReusable."""
+_codes: dict[int, Code] = {}
+
+
+def code_of(x: Any) -> Code:
+    """The `Code` of a function or class, kept for those that live as long as their module."""
+    known = _codes.get(id(x))
+    if known is not None:
+        return known
+    made = Code(x)
+    if isinstance(x, type) or (type(x) is types.FunctionType and not x.__closure__):
+        if len(_codes) >= 1024:
+            _codes.clear()
+        _codes[id(x)] = made
+    return made
+
+
+# --------------------------------------------------------------------------- the walk
+
+
+def _walked(root: Any, version: str | None) -> _Walk:
     walk = _Walk()
-    walk.cls(kind)
-    return xxh3_128_digest(b"".join(walk.parts))
+    try:
+        walk.callable(str(getattr(root, "__name__", "it")), root)
+        walk.digest = xxh3_128_digest(b"".join(walk.parts) + encode(version))
+    except Exception as error:  # whatever users' objects do when they are looked at
+        walk.refuse(f"its code cannot be read: {error!r}")
+    return walk
 
 
 class _Walk:
-    """One pass over everything that a function reaches."""
+    """One pass over everything that a function or class reaches."""
+
+    digest = b""
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
-        self.watched: list[tuple[Callable[[], Any], Any]] = []
-        self.data: list[Callable[[], Any]] = []
-        self.seen: dict[int, int] = {}
-        self.alive: list[Any] = []
+        self.data: list[Getter] = []
+        self.refusal: str | None = None
+        self._watched: list[tuple[Callable[[Any], Any], Any, Any]] = []
+        self._seen: dict[int, int] = {}
+        self._alive: list[Any] = []
 
-    def function(self, f: Any) -> None:
-        f = getattr(f, "__wrapped__", f)
-        if not self._first(f):
-            return
-        if not isinstance(f, types.FunctionType):
-            raise NotReusable(f"it calls {f!r}, whose code cannot be read")
-        self.parts.append(b"function")
-        self.value(f.__name__, f.__defaults__)
-        self.value(f.__name__, f.__kwdefaults__)
-        for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
-            try:
-                value = cell.cell_contents
-            except ValueError:
-                raise NotReusable(f"the closure variable {name!r} is empty") from None
-            self._reach(name, value, functools.partial(getattr, cell, "cell_contents"))
-        self.code(f.__code__, f.__globals__)
+    def holds(self) -> bool:
+        """Whether every name still means what it meant."""
+        try:
+            for get, what, was in self._watched:
+                if get(what) is not was:
+                    return False
+        except (LookupError, AttributeError, ValueError):
+            return False
+        return True
 
-    def _first(self, x: Any) -> bool:
+    def refuse(self, why: str) -> None:
+        """Not reusable; the walk goes on, for what it finds on the way."""
+        if self.refusal is None:
+            self.refusal = why
+
+    def watch(self, get: Callable[[Any], Any], what: Any, value: Any) -> None:
+        self._watched.append((get, what, value))
+
+    def first(self, x: Any) -> bool:
         """False, with a back reference written, for what was walked before."""
-        known = self.seen.get(id(x))
+        known = self._seen.get(id(x))
         if known is not None:
             self.parts.append(b"see" + encode(known))
             return False
-        self.seen[id(x)] = len(self.seen)
-        self.alive.append(x)
+        self._seen[id(x)] = len(self._seen)
+        self._alive.append(x)
         return True
 
-    def code(self, code: types.CodeType, scope: dict[str, Any]) -> None:
-        self.parts.append(encode(code.co_code))
-        self.parts.append(encode((code.co_names, code.co_varnames, code.co_flags)))
-        for constant in code.co_consts:
-            if isinstance(constant, types.CodeType):
-                self.code(constant, scope)
-            elif isinstance(constant, frozenset):
-                self.parts.append(b"".join(sorted(map(encode, constant))))
-            else:
-                self.value("a constant", constant)
-        for name, attributes in _globals(code):
-            self.name(name, attributes, scope)
+    # ------------------------------------------------------------ names and values
 
-    def name(self, name: str, attributes: list[str], scope: dict[str, Any]) -> None:
-        if name in scope:
-            self._reach(name, scope[name], functools.partial(scope.get, name), attributes)
-            return
-        builtin = getattr(builtins, name, None)
-        if name in PURE_BUILTINS or (
-            isinstance(builtin, type) and issubclass(builtin, BaseException)
-        ):
-            self.watched.append((functools.partial(scope.get, name), None))
-            return
-        raise NotReusable(
-            f"it uses the builtin {name}, which may have effects"
-            if builtin is not None
-            else f"the global {name!r} is not defined"
-        )
-
-    def _reach(
-        self, name: str, value: Any, get: Callable[[], Any], attributes: list[str] | None = None
+    def reach(
+        self,
+        name: str,
+        get: Callable[[Any], Any],
+        what: Any,
+        chain: tuple[str, ...] = (),
+        names: frozenset[str] = frozenset(),
     ) -> None:
+        """What a name means: code is walked and watched, data is listed."""
         self.parts.append(encode(name))
+        try:
+            value = get(what)
+        except (LookupError, AttributeError, ValueError):
+            return self.refuse(f"{name!r} is not defined")
         if isinstance(value, types.ModuleType):
-            self.watched.append((get, value))
-            self.module(value, attributes or [])
-        elif _is_code(value):
-            self.watched.append((get, value))
+            self.watch(get, what, value)
+            self.module(value, chain, names)
+        elif is_code(value):
+            self.watch(get, what, value)
             self.callable(name, value)
         else:
-            self.value(name, value)
-            if not isinstance(value, (int, float, complex, str, bytes, type(None))):
-                self.data.append(get)
-            self.watched.append((get, value))
+            self.data.append((get, what))
 
-    def module(self, module: types.ModuleType, attributes: list[str]) -> None:
-        path = module.__name__
-        for k, attribute in enumerate(attributes):
-            if attribute in EFFECTS and path.partition(".")[0] in PURE_MODULES:
-                raise NotReusable(f"it uses {path}.{attribute}, which has effects or reads files")
-            found = getattr(module, attribute, None)
-            if isinstance(found, types.ModuleType):
-                return self.module(found, attributes[k + 1 :])
-            if path.partition(".")[0] not in PURE_MODULES:
-                get = functools.partial(getattr, module, attribute, None)
-                return self._reach(attribute, found, get)
-            break
-        if path.partition(".")[0] not in PURE_MODULES:
-            raise NotReusable(f"it uses the module {path}, whose effects are not known")
-        self.parts.append(encode((path, str(getattr(module, "__version__", "")))))
+    def name(
+        self, name: str, chain: tuple[str, ...], names: frozenset[str], scope: dict[str, Any]
+    ) -> None:
+        """A global name, else a builtin."""
+        if name in scope:
+            return self.reach(name, scope.__getitem__, name, chain, names)
+        self.watch(scope.get, name, None)
+        builtin = getattr(builtins, name, None)
+        if name in pure.BUILTINS or _is_exception(builtin):
+            self.parts.append(encode(name))
+        elif builtin is None:
+            self.refuse(f"the global {name!r} is not defined")
+        else:
+            self.refuse(f"it uses the builtin {name}, which may have effects")
+
+    def module(
+        self, module: types.ModuleType, chain: tuple[str, ...], names: frozenset[str]
+    ) -> None:
+        """Attributes read off a module; of a listed one only that they are harmless matters."""
+        traced = type(module) in BEHIND
+        plain = behind(module)
+        path = plain.__name__
+        if not is_pure_home(path):
+            return self.foreign(module, chain, names)
+        self.parts.append(encode((path, str(getattr(plain, "__version__", "")), chain)))
+        reason = module_refusal(plain, chain, names, traced)
+        if reason is not None:
+            self.refuse(f"it uses {reason}")
+
+    def foreign(
+        self, module: types.ModuleType, chain: tuple[str, ...], names: frozenset[str]
+    ) -> None:
+        """A module of the user's: the attribute that is read off it, as if it were a global."""
+        if not chain or chain[0].endswith(" ="):
+            what = "passes it on" if not chain else f"sets {chain[0][:-2]} in it"
+            return self.refuse(f"it uses the module {module.__name__} and {what}")
+        get = functools.partial(getattr, module)
+        self.reach(chain[0], get, chain[0], chain[1:], names)
+
+    # ------------------------------------------------------------ code
 
     def callable(self, name: str, value: Any) -> None:
-        home = str(getattr(value, "__module__", None) or type(value).__module__)
-        if home.partition(".")[0] in PURE_MODULES and not hasattr(value, "__wrapped__"):
-            if getattr(value, "__name__", "") in EFFECTS:
-                raise NotReusable(f"it uses {home}.{value.__name__}, which has effects")
-            self.parts.append(encode((home, str(getattr(value, "__qualname__", name)))))
+        """A function, class, or anything else that is called."""
+        plain = behind(value)
+        if plain is not value and type(value) is not types.ModuleType:
+            self.attributes(value)
+        value = plain
+        own = own_name(value)
+        if own is not None:
+            self.parts.append(encode(own))
+            reason = own_refusal(*own)
+            if reason is not None:
+                self.refuse(f"it uses {reason}")
         elif isinstance(value, type):
             self.cls(value)
-        elif isinstance(value, (staticmethod, classmethod)):
-            self.function(value.__func__)
-        elif isinstance(value, types.MethodType):
-            raise NotReusable(f"{name} is a bound method, whose object may change")
-        elif isinstance(value, types.BuiltinFunctionType) and home == "builtins":
-            if value.__name__ not in PURE_BUILTINS:
-                raise NotReusable(f"it uses the builtin {value.__name__}, which may have effects")
-            self.parts.append(encode(value.__name__))
         else:
-            self.function(value)
+            walk = CALLABLES.get(type(value))
+            if walk is not None:
+                walk(self, name, value)
+            elif _is_wrapper_of_lima(value):
+                self.parts.append(encode(name))
+            else:
+                self.data.append((operator.itemgetter(0), (value,)))  # an object with `__call__`
+
+    def function(self, name: str, f: Any) -> None:
+        """A Python function: its code, defaults, closure and attributes."""
+        if _is_wrapper_of_lima(f):
+            self.parts.append(encode(f.__name__))
+            return
+        if not self.first(f):
+            return
+        self.parts.append(b"function")
+        for part in ("__code__", "__defaults__", "__kwdefaults__"):
+            get = functools.partial(getattr, f)
+            self.watch(get, part, getattr(f, part))
+        for k in range(len(f.__defaults__ or ())):
+            self.reach(f"default {k} of {name}", f.__defaults__.__getitem__, k)
+        for key in f.__kwdefaults__ or ():
+            self.reach(key, f.__kwdefaults__.__getitem__, key)
+        facts = facts_of(f.__code__)
+        for key, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
+            self.reach(key, functools.partial(getattr, cell), "cell_contents", (), facts.names)
+        self.attributes(f)
+        self.code(facts, f.__globals__)
+
+    def attributes(self, f: Any) -> None:
+        """What users have set on a function, or on what lima put in its place."""
+        held = getattr(f, "__dict__", {})
+        self.watch(len, held, len(held))
+        for key in held:
+            if key not in _OF_STAND_INS:
+                self.reach(key, held.__getitem__, key)
+
+    def code(self, facts: Facts, scope: dict[str, Any]) -> None:
+        self.parts.append(facts.text)
+        if is_pure_home(str(scope.get("__name__", ""))):
+            return  # methods that Python's own modules generate, as for a dataclass
+        mentioned = facts.names & pure.EFFECTS
+        if facts.refusal is not None:
+            self.refuse(facts.refusal)
+        elif mentioned:
+            self.refuse(f"it mentions {min(mentioned)}, which may have effects or read settings")
+        for name, chain in facts.globals:
+            self.name(name, chain, facts.names, scope)
+
+    def builtin(self, name: str, value: Any) -> None:
+        """A function written in C: of `builtins`, or a method of some object."""
+        home = value.__self__
+        if home is builtins and value.__name__ in pure.BUILTINS:
+            self.parts.append(encode(value.__name__))
+        elif isinstance(home, type) and own_name(home) or home in vars(builtins).values():
+            self.parts.append(encode((home.__qualname__, value.__name__)))
+        else:
+            self.refuse(f"it uses {value.__name__}, which may have effects")
+
+    def partial(self, name: str, value: Any) -> None:
+        """`functools.partial`: the function, and its arguments as data."""
+        self.parts.append(b"partial")
+        self.callable(name, value.func)
+        self.data.append((operator.itemgetter(0), (value.args,)))
+        self.data.append((operator.itemgetter(0), (value.keywords,)))
+
+    def method(self, name: str, value: Any) -> None:
+        """A method bound to an object: the function, and the object as data."""
+        self.parts.append(b"method")
+        self.callable(name, value.__func__)
+        self.data.append((operator.itemgetter(0), (value.__self__,)))
+
+    def getter(self, name: str, value: Any) -> None:
+        """`operator.itemgetter` and its kin: what they were made with."""
+        kind, arguments = value.__reduce__()[:2]
+        self.parts.append(encode(type(value).__name__))
+        self.data.append((operator.itemgetter(0), (arguments,)))
+
+    def descriptor(self, name: str, value: Any) -> None:
+        """A method of a builtin class, as `str.upper`."""
+        if own_name(value.__objclass__) is None and not _is_builtin(value.__objclass__):
+            self.refuse(f"it uses {value!r}, whose code cannot be read")
+        elif value.__name__ in pure.EFFECTS:
+            self.refuse(f"it uses {value.__name__}, which has effects")
+        self.parts.append(encode((value.__objclass__.__qualname__, value.__name__)))
+
+    def remembering(self, name: str, value: Any) -> None:
+        self.refuse(f"it calls {name}, which keeps results between calls")
+
+    # ------------------------------------------------------------ classes
 
     def cls(self, c: type) -> None:
-        if not self._first(c):
+        """A class: its methods, constants and bases."""
+        if not self.first(c):
             return
-        if c.__module__ == "builtins":
+        if _is_builtin(c):
             self.parts.append(encode(c.__qualname__))
             return
         self.parts.append(b"class" + encode(c.__qualname__))
+        self.watch(functools.partial(getattr, c), "__bases__", c.__bases__)
         for base in c.__bases__:
             self.callable(base.__name__, base)
+        if issubclass(c, enum.Enum):
+            return self.enumeration(c)
+        self.watch(len, vars(c), len(vars(c)))
         for name, value in sorted(vars(c).items()):
-            if name in _CLASS_BOOKKEEPING:
-                continue
+            if name not in _CLASS_BOOKKEEPING and not isinstance(value, _FIELD_ACCESS):
+                self.member(name, value, vars(c))
+
+    def member(self, name: str, value: Any, members: Any) -> None:
+        """One entry of a class."""
+        parts = _PARTS_OF_MEMBERS.get(type(value))
+        if parts is None:
+            return self.reach(name, members.__getitem__, name)
+        self.parts.append(encode(name))
+        self.watch(members.__getitem__, name, value)
+        for part in parts:
+            function = getattr(value, part)
+            if function is not None:
+                self.callable(name, function)
+
+    def enumeration(self, c: Any) -> None:
+        """An Enum class: its members in order, and the methods that its author wrote."""
+        for name, member in c.__members__.items():
             self.parts.append(encode(name))
-            if isinstance(value, property):
-                for part in (value.fget, value.fset, value.fdel):
-                    if part is not None:
-                        self.function(part)
-            elif _is_code(value):
-                self.watched.append((functools.partial(vars(c).get, name), value))
-                self.callable(name, value)
-            elif not isinstance(value, _FIELD_ACCESS):
-                self.value(name, value)
+            self.data.append((operator.attrgetter("_value_"), member))
+        for name, value in sorted(vars(c).items()):
+            if type(value) in (types.FunctionType, *_PARTS_OF_MEMBERS) and name not in _OF_ENUM:
+                self.member(name, value, vars(c))
 
-    def value(self, name: str, value: Any) -> None:
-        try:
-            self.parts.append(encode(value))
-        except NotCanonical as error:
-            raise NotReusable(f"{name} is data that cannot be digested: {error}") from None
 
+CALLABLES: dict[type, Callable[[_Walk, str, Any], None]] = {
+    types.FunctionType: _Walk.function,
+    types.BuiltinFunctionType: _Walk.builtin,
+    types.MethodType: _Walk.method,
+    types.MethodDescriptorType: _Walk.descriptor,
+    types.WrapperDescriptorType: _Walk.descriptor,
+    types.ClassMethodDescriptorType: _Walk.descriptor,
+    functools.partial: _Walk.partial,
+    operator.itemgetter: _Walk.getter,
+    operator.attrgetter: _Walk.getter,
+    operator.methodcaller: _Walk.getter,
+    type(functools.lru_cache(len)): _Walk.remembering,
+}
+"""How to walk what can be called, by its type."""
+
+_PARTS_OF_MEMBERS: dict[type, tuple[str, ...]] = {
+    property: ("fget", "fset", "fdel"),
+    staticmethod: ("__func__",),
+    classmethod: ("__func__",),
+    functools.cached_property: ("func",),
+}
+"""Members of classes that wrap functions, and the names under which these are found."""
 
 _CLASS_BOOKKEEPING = frozenset(
-    [
-        "__module__",
-        "__dict__",
-        "__weakref__",
-        "__doc__",
-        "__firstlineno__",
-        "__static_attributes__",
-        "__qualname__",
-        "__annotations__",
-        "__annotate__",
-        "__annotate_func__",
-        "__annotations_cache__",
-        "__orig_bases__",
-        "__dataclass_fields__",
-        "__dataclass_params__",
-        "__match_args__",
-        "__abstractmethods__",
-        "_abc_impl",
-        "__parameters__",
-    ]
+    {"__module__", "__dict__", "__weakref__", "__doc__", "__firstlineno__", "__qualname__"}
+    | {"__static_attributes__", "__annotations__", "__annotate__", "__annotate_func__"}
+    | {"__annotations_cache__", "__orig_bases__", "__parameters__", "__abstractmethods__"}
+    | {"__dataclass_fields__", "__dataclass_params__", "__match_args__", "_abc_impl"}
 )
+_OF_STAND_INS = frozenset(
+    {"__wrapped__", "__name__", "__qualname__", "__module__", "__doc__", "__annotations__"}
+    | {"__type_params__", "__annotate__", "cache_info", "cache_clear", "lineage"}
+    | {"_reusable", "_calls", "_mean", "_plain", "_always", "_traced", "_twin"}
+)
+"""Attributes of functions that say nothing of what they do, or are lima's own."""
 
-
+_OF_ENUM = frozenset({"__new__", "__new_member__", "_generate_next_value_"})
 _FIELD_ACCESS = (
     types.GetSetDescriptorType,
     types.MemberDescriptorType,
@@ -361,32 +410,25 @@ _FIELD_ACCESS = (
 """Descriptors that only read a field; its name is in `__slots__` or `_fields`."""
 
 
-def _is_code(x: Any) -> bool:
-    return isinstance(x, (type, staticmethod, classmethod)) or (
-        callable(x) and not isinstance(x, np.dtype)
-    )
+def is_code(x: Any) -> bool:
+    """Whether `x` is a function, a class or anything else that is called rather than read."""
+    if isinstance(x, type) or type(x) in CALLABLES or type(x) in BEHIND:
+        return True
+    return isinstance(x, np.ufunc) or (callable(x) and own_name(x) is not None)
 
 
-def _globals(code: types.CodeType) -> Iterator[tuple[str, list[str]]]:
-    """Each use of a global name with the attributes read off it at once (`np.linalg.solve`)."""
-    name: str | None = None
-    chain: list[str] = []
-    for step in dis.get_instructions(code):
-        opcode = step.opname
-        if name is not None and opcode in ("LOAD_ATTR", "LOAD_METHOD"):
-            chain.append(str(step.argval))
-            continue
-        if opcode in ("CACHE", "PUSH_NULL", "PRECALL", "NOP", "EXTENDED_ARG"):
-            continue
-        if name is not None:
-            yield name, chain
-            name, chain = None, []
-        if opcode in ("LOAD_GLOBAL", "LOAD_NAME"):
-            name = str(step.argval)
-        elif opcode in ("STORE_GLOBAL", "DELETE_GLOBAL"):
-            raise NotReusable(f"it assigns the global {step.argval!r}")
-        elif opcode == "IMPORT_NAME":
-            if str(step.argval).partition(".")[0] not in PURE_MODULES:
-                raise NotReusable(f"it imports {step.argval}")
-    if name is not None:
-        yield name, chain
+def _is_builtin(c: type) -> bool:
+    return getattr(builtins, c.__qualname__, None) is c or c in _UNNAMED
+
+
+_UNNAMED = frozenset(vars(types)[n] for n in ("FunctionType", "MethodType", "NoneType"))
+
+
+def _is_exception(x: Any) -> bool:
+    return isinstance(x, type) and issubclass(x, BaseException)
+
+
+def _is_wrapper_of_lima(f: Any) -> bool:
+    """Twins of generators and drawing functions; what they do is seen while it happens."""
+    scope = getattr(f, "__globals__", None)
+    return scope is not None and scope.get("__name__") == "lima.twin"

@@ -60,6 +60,14 @@ class TracedGenerator:
         if frame is not None:
             frame.refuse("it seeds a generator")
 
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        """What `isinstance` sees: NumPy's class."""
+        return type(self._generator)
+
+    def __reduce__(self) -> Any:
+        return _itself, (self._generator,)
+
     @property
     def bit_generator(self) -> Any:
         """NumPy's bit generator; from now on it may be advanced directly."""
@@ -87,6 +95,11 @@ class TracedGenerator:
 
     def __str__(self) -> str:
         return str(self._generator)
+
+
+def _itself(generator: Any) -> Any:
+    """Pickled and copied generators are plain ones."""
+    return generator
 
 
 class GlobalGenerator(TracedGenerator):

@@ -19,9 +19,10 @@ Memory = tuple[tuple[Array, ...], Sequence[Array], int, int]
 # its result when the last result was dropped, and 0.4 to 0.8 ns when it was kept.
 MIN_SECONDS = 20e-6  # cheaper than this, computing again costs no more than to probe and to keep
 TINY_BYTES = 4096  # so small that only the time matters
-FIRST_SIGHT = 1e-9  # seconds a byte, more than its fresh pages cost: kept at once
+FIRST_SIGHT = 2e-9  # seconds a byte, a few times what fresh pages cost: kept at once
 SURELY = 20e-9  # seconds a byte, beside which fresh pages are nothing: kept even without credit
-SECOND_SIGHT = 0.05e-9  # seconds a byte, half of what a copy takes: kept if wanted before
+SECOND_SIGHT = 0.05e-9  # seconds a byte, half of what a copy takes: remembered if not kept
+RENT = 2e-9  # seconds a byte that computing it again and again has taken: then it is kept
 
 GHOSTS = 65_536  # keys remembered after a refusal or an eviction; 14 MB when full
 ENTRY_BYTES = 760  # what an entry takes beside its value (objects, map, queue, buffer table)
@@ -42,6 +43,7 @@ class Entry:
         "loose",  # bytes that are not in `owners`: scalars, text, containers
         "owners",  # the distinct arrays that own the memory
         "sights",  # how often it was wanted until it came in, computed or hit
+        "spent",  # seconds that computing it has taken, all times together
         "tick",  # its place among equals in the policy's queue
     )
     age: float
@@ -58,6 +60,7 @@ class Entry:
         self.level = level
         self.hits = 0
         self.sights = 1
+        self.spent = seconds
         self.evicted = 0
         self.density = seconds / (self.nbytes + ENTRY_BYTES)
 
@@ -72,6 +75,7 @@ class Ghost(NamedTuple):
     sights: int  # how often it was wanted: computed or hit
     evicted: int
     density: float  # seconds that a use would have saved for each byte held
+    spent: float  # seconds that computing it has taken so far, all times together
 
 
 class CacheInfo(NamedTuple):
@@ -106,24 +110,26 @@ class CacheStats:
 def worth_keeping(
     seconds: float,
     nbytes: int,
-    seen: bool,
+    spent: float = 0.0,
     least_seconds: float = MIN_SECONDS,
     first_sight: float = FIRST_SIGHT,
 ) -> bool:
     """Whether a value that took `seconds` and would add `nbytes` to the cache is kept.
 
-    `seen`: the key was wanted before.
+    `spent`: seconds that computing it took before. As with skis that one may rent or buy, a value is
+    kept once what was spent on it reaches the price of keeping it: so the total is never much more
+    than twice that of the best choice.
 
-    >>> worth_keeping(1e-3, 100_000, seen=False), worth_keeping(1e-6, 8, seen=True)
+    >>> worth_keeping(1e-3, 100_000), worth_keeping(1e-6, 8)
     (True, False)
-    >>> worth_keeping(1e-3, 10_000_000, seen=False), worth_keeping(1e-3, 10_000_000, seen=True)
+    >>> worth_keeping(1e-3, 1_000_000), worth_keeping(1e-3, 1_000_000, spent=1e-3)
     (False, True)
     """
     if not seconds >= least_seconds:  # nor NaN
         return False
     if nbytes <= TINY_BYTES or seconds >= first_sight * nbytes:
         return True
-    return seen and seconds >= SECOND_SIGHT * nbytes
+    return spent > 0.0 and spent + seconds >= RENT * nbytes
 
 
 # -- what a value holds ---------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
+from lima.code import BEHIND
 from lima.frame import active
 
 DEAR = 2e-4
@@ -62,6 +63,9 @@ class Helper:
 
     def __repr__(self) -> str:
         return repr(self.__wrapped__)  # type: ignore[attr-defined]
+
+
+BEHIND[Helper] = lambda x: x.__wrapped__
 
 
 def bind_helpers(

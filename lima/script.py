@@ -27,8 +27,8 @@ def run_script(path: str | os.PathLike[str], args: Sequence[str] = ()) -> dict[s
 
     In the script, and in modules of the user's that it imports (those outside of the standard
     library and of `site-packages`), the NumPy names mean traced twins. Nothing in the script has to
-    know of lima, and what it prints looks as ever. The session in force is used. Threads that the
-    script starts compute plainly on what they are given.
+    know of lima, and what it prints looks as ever. The session in force is used. In threads that
+    the script starts, only operations on arrays that are traced already are traced.
 
     What the script raises comes through, SystemExit included; so does OSError for a file that
     cannot be read.

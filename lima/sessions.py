@@ -100,7 +100,9 @@ class Session:
             elif seconds >= FIRST_SIGHT * nbytes:
                 self.credit[row.name] = left
             cheap = flight is None and seconds < first_sight * nbytes
-            if cheap and (seconds < SECOND_SIGHT * nbytes or not self.cache.sighted(node.digest)):
+            if cheap and seconds < SECOND_SIGHT * nbytes:
+                return False
+            if cheap and not self.cache.sighted(node.digest, seconds, nbytes):
                 return False
         offer = flight.deliver if flight is not None else partial(self.cache.put, node.digest)
         return bool(

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from lima.calls import adopt, barrier, call, function, plain, ufunc
+from lima.code import BEHIND
 from lima.draws import GlobalGenerator, TracedGenerator, default_rng, random_state
 from lima.frame import Frame, _frame, active
 from lima.handle import Handle
@@ -197,6 +198,9 @@ class TwinModule(types.ModuleType):
         return f"<traced {self.__dict__['_plain']!r}>"
 
 
+BEHIND[Twin] = BEHIND[Joined] = lambda x: x._plain
+BEHIND[TwinModule] = lambda x: x.__dict__["_plain"]
+
 _twins: dict[int, tuple[Any, Any]] = {}
 
 
@@ -260,6 +264,9 @@ class Always:
         return repr(self._twin)
 
 
+BEHIND[Always] = lambda x: x._twin
+
+
 def always_traced(plain: types.ModuleType) -> TwinModule:
     """The twin of a module whose functions are traced everywhere."""
     made = TwinModule(plain)
@@ -280,7 +287,8 @@ def plain_module(x: Any) -> Any:
 
 
 def bind_module(scope: dict[str, Any]) -> None:
-    """Let the NumPy names of a module's globals mean their twins."""
+    """Let the NumPy names of a module's globals, and its generators, mean their twins."""
+    generators: dict[int, TracedGenerator] = {}
     for name, value in list(scope.items()):
         if name.startswith("__"):
             continue
@@ -288,6 +296,10 @@ def bind_module(scope: dict[str, Any]) -> None:
             made = twin_of(value)
             if made is not value:
                 scope[name] = made
+        elif type(value) in (np.random.Generator, np.random.RandomState):
+            made = generators.setdefault(id(value), TracedGenerator(value))
+            made.exposed = True  # others may hold the plain one
+            scope[name] = made
 
 
 def _is_numpy(x: Any) -> bool:
@@ -332,6 +344,8 @@ def _traced_maker(plain: Any, made: Callable[..., Any]) -> Any:
 
 
 def _rng_twin(*args: Any, **kwargs: Any) -> Any:
+    if args and active() is None and isinstance(args[0], TracedGenerator):
+        return args[0]
     return (
         np.random.default_rng(*args, **kwargs) if active() is None else default_rng(*args, **kwargs)
     )

@@ -6,20 +6,21 @@ arrays anywhere inside such a structure, whatever its depth, sharing and cycles.
 
 from __future__ import annotations
 
+import functools
 import struct
 import sys
 import types
 import typing
 from abc import ABC
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any, Generic, NamedTuple
 
 import numpy as np
 
 Convert = Callable[[Any], Any]
-"""Replaces one plain object by its traced twin (or back); returns its argument where it has none."""
+"""Replaces one plain object by its traced twin, or back; gives its argument where it has none."""
 
 ATOMS = frozenset(
     {type(None), bool, int, float, complex, str, bytes, slice, range, type(Ellipsis)}
@@ -32,16 +33,21 @@ class Layout(NamedTuple):
     """How to read and set what an object of one type holds.
 
     items    its content, as a list
-    refill   puts content of the same form (other values, or more of them) in its place
+    refill   sets the content; the attributes of an object stay those that it has
     fresh    a new empty object like a given one; None where objects are changed in place instead
-    fields   names of the attributes of an object, in the order of the last items; None if it has none
+    blank    a new empty object, whose content is then set; None where that is not enough
+    fields   names of the attributes of an object, in the order of the last items; None if it has
+             none
+    content  the layout of what an object holds beside its attributes
     known    whether items and fields are all of its state
     """
 
     items: Callable[[Any], list[Any]]
     refill: Callable[[Any, list[Any]], None]
     fresh: Callable[[Any], Any] | None
+    blank: Callable[[], Any] | None = None
     fields: Callable[[Any], list[str]] | None = None
+    content: Any = None
     known: bool = True
 
 
@@ -83,14 +89,14 @@ _set_items: Callable[[Any], list[Any]] = lambda x: list(set.__iter__(x))  # noqa
 _deque_items: Callable[[Any], list[Any]] = lambda x: list(deque.__iter__(x))  # noqa: E731
 
 CONTAINERS: dict[type, Layout] = {
-    list: Layout(_list_items, _set_list, lambda x: []),
-    dict: Layout(_pairs, _set_pairs, lambda x: {}),
-    OrderedDict: Layout(_pairs, _set_ordered, lambda x: OrderedDict()),
+    list: Layout(_list_items, _set_list, lambda x: [], list),
+    dict: Layout(_pairs, _set_pairs, lambda x: {}, dict),
+    OrderedDict: Layout(_pairs, _set_ordered, lambda x: OrderedDict(), OrderedDict),
     defaultdict: Layout(_pairs, _set_pairs, lambda x: defaultdict(x.default_factory)),
-    Counter: Layout(_pairs, _set_pairs, lambda x: Counter()),
+    Counter: Layout(_pairs, _set_pairs, lambda x: Counter(), Counter),
     deque: Layout(_deque_items, _set_deque, lambda x: deque(maxlen=x.maxlen)),
     # What a set holds is hashed, so it is no array; objects in it are changed in place.
-    set: Layout(_set_items, _set_set, None),
+    set: Layout(_set_items, _set_set, None, set),
 }
 """The containers that are copied on the way in, so that the caller's never hold traced arrays."""
 
@@ -171,56 +177,63 @@ def slots_of(kind: type) -> list[tuple[str, types.MemberDescriptorType]]:
 
 def _object_layout(kind: type) -> Layout:
     """The layout of the objects of a class: content of its builtin base, slots, attributes."""
-    content = next((CONTAINERS[base] for base in kind.__mro__ if base in CONTAINERS), None)
-    slots = slots_of(kind)
-    missing = object()
+    base = next((base for base in kind.__mro__ if base in CONTAINERS), object)
+    content = CONTAINERS.get(base)
+    slots = dict(slots_of(kind))
 
-    def fields(x: Any) -> list[tuple[str, Any]]:
-        held = [(name, _slot(x, member, missing)) for name, member in slots]
-        found = [(name, value) for name, value in held if value is not missing]
-        return [*found, *_attributes(x).items()]
+    def fields(x: Any) -> dict[str, Any]:
+        held = {name: _slot(x, member) for name, member in slots.items()}
+        found = {name: value for name, value in held.items() if value is not _EMPTY}
+        return {**found, **_attributes(x)}
 
     def items(x: Any) -> list[Any]:
         inner = [] if content is None else content.items(x)
-        return [*inner, *[value for _, value in fields(x)]]
+        return [*inner, *fields(x).values()]
 
     def refill(x: Any, new: list[Any]) -> None:
-        names = [name for name, _ in fields(x)]
-        cut = len(new) - len(names)
-        if content is not None:
-            content.refill(x, new[:cut])
-        by_slot = dict(slots)
-        for name, value in zip(names, new[cut:], strict=True):
-            if name in by_slot:
-                by_slot[name].__set__(x, value)
-            else:
-                x.__dict__[name] = value
+        assign(x, new, list(fields(x)))
 
-    return Layout(items, refill, None, lambda x: [n for n, _ in fields(x)], _is_open(kind))
+    blank = None if issubclass(kind, SCALARS) else functools.partial(base.__new__, kind)
+    return Layout(items, refill, None, blank, lambda x: list(fields(x)), content, _is_open(kind))
+
+
+def assign(x: Any, items: list[Any], names: list[str]) -> None:
+    """Let `x` hold these items, the last of them as the attributes `names`, and nothing else."""
+    layout = layout_of(x)
+    assert layout is not None
+    if layout.fields is None:
+        return layout.refill(x, items)
+    cut = len(items) - len(names)
+    if layout.content is not None:
+        layout.content.refill(x, items[:cut])
+    fields = dict(zip(names, items[cut:], strict=True))
+    slots = dict(slots_of(type(x)))
+    for name, member in slots.items():
+        if name in fields:
+            member.__set__(x, fields[name])
+        elif _slot(x, member) is not _EMPTY:
+            member.__delete__(x)
+    if type(x).__dictoffset__:
+        rest = {name: value for name, value in fields.items() if name not in slots}
+        attributes = x.__dict__
+        if list(attributes) != list(rest):
+            attributes.clear()
+        attributes.update(rest)
+    return None
+
+
+_EMPTY = object()
 
 
 def _attributes(x: Any) -> dict[str, Any]:
     return x.__dict__ if type(x).__dictoffset__ else {}
 
 
-def _slot(x: Any, member: types.MemberDescriptorType, missing: object) -> Any:
+def _slot(x: Any, member: types.MemberDescriptorType) -> Any:
     try:
         return member.__get__(x)
     except AttributeError:
-        return missing
-
-
-def set_fields(x: Any, fields: dict[str, Any]) -> None:
-    """Let `fields` be all the attributes of an object, frozen dataclasses included."""
-    for name, member in slots_of(type(x)):
-        if name in fields:
-            member.__set__(x, fields[name])
-        elif hasattr(x, name):
-            member.__delete__(x)
-    if type(x).__dictoffset__:
-        slots = dict(slots_of(type(x)))
-        x.__dict__.clear()
-        x.__dict__.update((k, v) for k, v in fields.items() if k not in slots)
+        return _EMPTY
 
 
 _layouts: dict[type, Layout | None] = dict(CONTAINERS)
@@ -321,3 +334,42 @@ class Walk:
             if any(a is not b for a, b in zip(old, new, strict=True)):
                 layout.refill(x, new)
         self._queue.clear()
+
+
+# --------------------------------------------------------------------------- names
+
+NAMED_ITEMS = 100
+"""Items of a container that are given names; longer ones hold data, not parameters."""
+
+
+def arrays_by_name(name: str, x: Any) -> Iterator[tuple[str, Any]]:
+    """The plain arrays inside an argument with the expressions that reach them.
+
+    >>> [path for path, _ in arrays_by_name("data", {"X": np.ones(2), "folds": [np.ones(1)]})]
+    ["data['X']", "data['folds'][0]"]
+    """
+    todo: list[tuple[str, Any]] = [(name, x)]
+    seen: set[int] = set()
+    while todo:
+        path, item = todo.pop()
+        if type(item) is np.ndarray:
+            yield path, item
+        elif type(item) not in ATOMS and id(item) not in seen:
+            seen.add(id(item))
+            todo += reversed(list(_parts(path, item)))
+
+
+def _parts(path: str, x: Any) -> Iterator[tuple[str, Any]]:
+    layout = layout_of(x)
+    if isinstance(x, tuple) and hasattr(x, "_fields"):
+        yield from ((f"{path}.{name}", item) for name, item in zip(x._fields, x, strict=True))
+    elif type(x) in (tuple, list):
+        if len(x) <= NAMED_ITEMS:
+            yield from ((f"{path}[{k}]", item) for k, item in enumerate(x))
+    elif type(x) is dict:
+        if len(x) <= NAMED_ITEMS:
+            yield from ((f"{path}[{key!r}]", item) for key, item in x.items() if type(key) is str)
+    elif layout is not None and layout.fields is not None:
+        names, items = layout.fields(x), layout.items(x)
+        for name, item in zip(names, items[len(items) - len(names) :], strict=True):
+            yield f"{path}.{name}", item

@@ -492,31 +492,45 @@ def test_victims_are_freed_outside_the_lock():
 
 # -- admission ------------------------------------------------------------------------------------
 
-ROWS = [  # seconds, bytes, seen before, kept
-    (1e-6, 8, False, False),
-    (1e-6, 8, True, False),
-    (19e-6, 8, True, False),
-    (21e-6, 8, False, True),
-    (21e-6, 4096, False, True),
-    (21e-6, 40_000, False, False),  # 0.5 ns a byte
-    (21e-6, 40_000, True, True),
-    (41e-6, 40_000, False, True),  # 1 ns a byte
-    (1e-3, 900_000, False, True),
-    (1e-3, 1_100_000, False, False),
-    (1e-3, 19_000_000, True, True),
-    (1e-3, 21_000_000, True, False),  # under 0.05 ns a byte
-    (float("nan"), 8, True, False),
+ROWS = [  # seconds, bytes, seconds spent before, kept
+    (1e-6, 8, 0.0, False),
+    (1e-6, 8, 1.0, False),
+    (19e-6, 8, 1.0, False),
+    (21e-6, 8, 0.0, True),
+    (21e-6, 4096, 0.0, True),
+    (41e-6, 40_000, 0.0, False),  # 1 ns a byte
+    (41e-6, 40_000, 41e-6, True),
+    (81e-6, 40_000, 0.0, True),  # 2 ns a byte
+    (1e-3, 490_000, 0.0, True),
+    (1e-3, 510_000, 0.0, False),
+    (1e-3, 19_000_000, 0.04, True),
+    (1e-3, 21_000_000, 0.04, False),  # 41 ms spent, 42 ms are the price
+    (float("nan"), 8, 1.0, False),
 ]
 
 
-@pytest.mark.parametrize(("seconds", "nbytes", "seen", "kept"), ROWS)
-def test_admission_rows(seconds, nbytes, seen, kept):
-    assert worth_keeping(seconds, nbytes, seen) is kept
+@pytest.mark.parametrize(("seconds", "nbytes", "spent", "kept"), ROWS)
+def test_admission_rows(seconds, nbytes, spent, kept):
+    assert worth_keeping(seconds, nbytes, spent) is kept
+
+
+@pytest.mark.parametrize(("nbytes", "rounds"), [(400_000, 1), (800_000, 2), (2_400_000, 5)])
+def test_what_is_computed_again_and_again_is_kept_in_the_end(nbytes, rounds):
     cache, value = Cache(1 << 30), np.empty(nbytes, np.uint8)
-    for _ in range(1 + seen):
-        there = cache.put(b"k", value, seconds=seconds)
-    assert there is kept
-    assert value.flags.writeable is not kept
+    kept = [cache.put(b"k", value, seconds=1e-3) for _ in range(rounds)]
+    assert kept == [False] * (rounds - 1) + [True]
+    assert not value.flags.writeable
+    assert cache.peek(b"k").sights == rounds
+    cache.check()
+
+
+def test_sighted_remembers_as_a_refused_put_does():
+    cache = Cache(ROOM)
+    assert not cache.sighted(b"k", 1e-4, 90_000)
+    assert cache.ghost(b"k").spent == 1e-4
+    assert cache.sighted(b"k", 1e-4, 90_000)
+    assert cache.put(b"k", block(90_000), seconds=1e-4)
+    assert cache.sighted(b"k", 1e-4, 90_000)
     cache.check()
 
 
@@ -550,7 +564,7 @@ def test_ghosts_remember_and_are_bounded(monkeypatch):
         cache.check()
     assert [i for i in range(100) if cache.ghost(b"%d" % i)] == list(range(90, 100))
     assert not cache.put(b"5", block(100_000), seconds=50e-6)  # forgotten: first sight again
-    assert cache.put(b"99", block(100_000), seconds=50e-6)
+    assert cache.put(b"99", block(100_000), seconds=200e-6)
     assert cache.ghost(b"99") is None
     assert cache.peek(b"99").sights == 2
 

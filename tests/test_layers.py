@@ -20,15 +20,16 @@ PACKAGE = Path(importlib.util.find_spec("lima").origin).parent
 
 LAYERS = (
     ("errors", "frame"),
-    ("node", "config", "stats"),
-    ("code",),
+    ("node", "config", "stats", "walk", "pure"),
+    ("homes", "bytecode", "code"),
     ("op",),
     ("ops",),
     ("entries", "policies", "flight", "cache", "leaves", "environment", "literal", "scan", "log"),
     ("values", "sessions", "forcing", "runtime"),
     ("handle", "spelled", "source", "record", "replay"),
     ("calls", "array", "draws", "helpers"),
-    ("tree", "twin", "block"),
+    ("tree", "twin", "keys"),
+    ("kept", "function", "block"),
     ("api", "script", "numpy"),
     ("integrations", "cli", "demo", "__main__"),
 )
@@ -42,7 +43,8 @@ SIBLINGS = {
     ("forcing", "sessions"), ("runtime", "values"), ("runtime", "sessions"),
     ("runtime", "forcing"), ("source", "spelled"), ("record", "source"), ("replay", "record"),
     ("replay", "source"), ("array", "calls"), ("draws", "calls"), ("twin", "array"),
-    ("block", "tree"), ("block", "twin"),
+    ("bytecode", "homes"), ("code", "homes"), ("code", "bytecode"), ("function", "kept"),
+    ("block", "function"),
 }  # fmt: skip
 """(importer, imported) within one row: the exceptions."""
 

@@ -1,0 +1,367 @@
+"""Records of calls: results and effects, enough to do as if a call had run (D7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from sys import getsizeof
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lima.calls import detach, repoint
+from lima.draws import TracedGenerator
+from lima.errors import NotCanonical
+from lima.forcing import force
+from lima.frame import active
+from lima.handle import Handle, handle, is_outside, locked, root_of, value_of, view_handle
+from lima.keys import Scan
+from lima.node import Node, Spec, encode, leaf
+from lima.op import OPS, clone
+from lima.ops.random import set_state, state_of
+from lima.runtime import apply
+from lima.values import Borrowed, Value
+from lima.walk import ATOMS, assign, layout_of
+
+Term = tuple[Any, ...]
+"""A value in a record: what it is, then its parts. See `_MAKE`."""
+
+
+class Kept(NamedTuple):
+    """An array in a record: its lineage, and data that nobody writes."""
+
+    node: Node
+    data: Any
+
+
+class Box(NamedTuple):
+    """A list, dict or object in a record: how to make it, what it holds, names of attributes."""
+
+    blank: Callable[[], Any]
+    items: list[Term]
+    names: list[str]
+
+
+class Record:
+    """The results and effects of one call."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.kept: list[Kept] = []
+        self.boxes: list[Box] = []
+        self.views: list[tuple[Term, tuple[Spec, ...], bool]] = []
+        self.result: Term = (_plain_term, None)
+        self.written: list[tuple[int, int]] = []
+        self.changed: list[tuple[int, list[Term], list[str]]] = []
+        self.generators: list[tuple[int, Any, Node | None]] = []
+
+    def buffers(self) -> Iterator[Any]:
+        """The arrays that the cache must count."""
+        return (k.data for k in self.kept if type(k.data) is np.ndarray)
+
+    def __sizeof__(self) -> int:
+        terms = [self.result, *(t for box in self.boxes for t in box.items)]
+        return object.__sizeof__(self) + sum(map(_size, terms)) + 300 * len(self.kept)
+
+    def restore(self, scan: Scan) -> Any:
+        """Results as handles; arguments and generators as the call would have left them."""
+        return _Restoring(self, scan).run()
+
+
+def _size(term: Term) -> int:
+    """Bytes of a term, about."""
+    inner = term[2] if term[0] is _tuple_term else ()
+    return 100 + getsizeof(term[1]) + sum(map(_size, inner))
+
+
+# --------------------------------------------------------------------------- making a record
+
+
+class Refused(Exception):
+    """A call did something that no record can repeat; the message says what."""
+
+
+class Draft:
+    """Turns what a call returned and changed into a record.
+
+    before      the arguments and data as they were when the call began
+    own         the number of boxes and arrays that the arguments alone hold; the rest is data
+    originals   handles of all plain arrays that entered, those of ignored parameters included
+    """
+
+    def __init__(self, before: Scan, originals: set[int], seconds: float) -> None:
+        self.before = before
+        self.originals = originals
+        self.record = Record(seconds)
+        self.values: list[Value] = []
+        self._places: dict[int, int] = {}
+        self._boxes: dict[int, int] = {}
+        self._views: dict[int, int] = {}
+        self._alive: list[Any] = []
+
+    def term(self, x: Any) -> Term:
+        """The term of one value; raises NotCanonical where there is none."""
+        kind = type(x)
+        if kind in ATOMS:
+            return (_plain_term, x)
+        if isinstance(x, Handle):
+            return self._array(x)
+        if isinstance(x, tuple):
+            if kind is not tuple and (getattr(x, "__dict__", None) or not hasattr(x, "_fields")):
+                raise NotCanonical(f"a {kind.__qualname__}, a kind of tuple")
+            return (_tuple_term, kind, [self.term(v) for v in x])
+        known = self._known(x)
+        if known is not None:
+            return known
+        if kind is np.ndarray:
+            return self._plain_array(x)
+        layout = layout_of(x)
+        if layout is not None:
+            return self._box(x, layout)
+        encode(x)
+        return (_plain_term, x)
+
+    def _known(self, x: Any) -> Term | None:
+        """A list, object, generator, ... that the call was given."""
+        place = self.before.places.get(id(x))
+        if place is not None:
+            return (_GIVEN[place[:1]], int.from_bytes(place[1:], "little"))
+        return None
+
+    def _array(self, h: Handle) -> Term:
+        known = self.before.views.get(id(h))
+        if known is not None:
+            return (_view_term, known)
+        root = root_of(h)
+        if h is root:
+            return self._owner(h)
+        if id(h) not in self._views:
+            self._views[id(h)] = len(self.record.views)
+            self._alive.append(h)
+            self.record.views.append((self._owner(root), h._path, locked(h)))
+        return (_new_view_term, self._views[id(h)])
+
+    def _owner(self, root: Handle) -> Term:
+        """An array that is no view."""
+        place = self.before.places.get(id(root))
+        if place is not None:
+            return (_argument_term, int.from_bytes(place[1:], "little"))
+        if is_outside(root) or id(root) in self.originals:
+            raise NotCanonical("an array that belongs to plain code")
+        return (_array_term, self.keep(root), locked(root))
+
+    def keep(self, root: Handle) -> int:
+        """The place of an array in the record."""
+        if id(root) not in self._places:
+            value = value_of(root)
+            force(value)
+            self._add(root, value)
+        return self._places[id(root)]
+
+    def _add(self, x: Any, value: Value) -> None:
+        self._places[id(x)] = len(self.values)
+        self._alive.append(x)
+        self.values.append(value)
+
+    def _plain_array(self, a: Any) -> Term:
+        """A plain array that the call made: SciPy's, or of a module that is not traced."""
+        if a.base is not None or not a.flags.owndata:
+            raise NotCanonical("a view of plain memory")
+        if id(a) not in self._places:
+            self._add(a, Borrowed(leaf(a), a))
+        return (_fresh_term, self._places[id(a)], a.flags.writeable)
+
+    def _box(self, x: Any, layout: Any) -> Term:
+        if id(x) not in self._boxes:
+            if layout.blank is None or not layout.known:
+                raise NotCanonical(f"a {type(x).__module__}.{type(x).__qualname__}")
+            place = self._boxes[id(x)] = len(self.record.boxes)
+            self._alive.append(x)
+            box = Box(layout.blank, [], layout.fields(x) if layout.fields else [])
+            self.record.boxes.append(box)
+            box.items.extend(self.term(v) for v in layout.items(x))
+            return (_box_term, place)
+        return (_box_term, self._boxes[id(x)])
+
+    # ------------------------------------------------------------ effects
+
+    def changes(self, own: int, after: Scan) -> None:
+        """The lists and objects that hold something else than before."""
+        for k, (old, new) in enumerate(zip(self.before.forms, after.forms, strict=False)):
+            if old == new:
+                continue
+            box = self.before.boxes[k]
+            layout = layout_of(box)
+            if k >= own or layout is None:
+                raise Refused(f"it changes a {type(box).__name__} that is no argument")
+            names = layout.fields(box) if layout.fields else []
+            self.record.changed.append((k, [self.term(v) for v in layout.items(box)], names))
+
+    def writes(self, own: int, old: list[Value], digests: list[bytes]) -> None:
+        """The arrays that were written."""
+        for k, (root, value) in enumerate(zip(self.before.arrays, old, strict=True)):
+            if is_outside(root):
+                changed = value_of(root).node.digest != digests[k]
+            else:
+                changed = root._value is not value
+            if changed and (k >= own or is_outside(root)):
+                raise Refused("it writes into an array that is no argument")
+            if changed:
+                self.record.written.append((k, self.keep(root)))
+
+    def draws(self, own: int, old: list[bytes]) -> None:
+        """The generators that were advanced."""
+        for k, (generator, digest) in enumerate(zip(self.before.generators, old, strict=True)):
+            if generator.state_node().digest == digest:
+                continue
+            if k >= own:
+                raise Refused("it draws from a generator that is no argument")
+            state = state_of(generator._generator)
+            self.record.generators.append((k, state, generator._node))
+
+    # ------------------------------------------------------------ data
+
+    def copied_bytes(self) -> int:
+        """Bytes that must be copied if the record is kept."""
+        return sum(v.data.nbytes for v in self.values if _needs_copy(v))
+
+    def finish(self) -> Record:
+        """The record with its data: the results' own buffers, copies of what others can write."""
+        for value in self.values:
+            data = clone(value.data) if _needs_copy(value) else value.data
+            self.record.kept.append(Kept(value.node, data))
+        return self.record
+
+    def settle(self) -> None:
+        """Buffers that the cache took are shared from now on."""
+        for value, kept in zip(self.values, self.record.kept, strict=True):
+            if kept.data is value.data and type(kept.data) is np.ndarray:
+                value.shared = value.shared or not kept.data.flags.writeable
+
+
+def _needs_copy(value: Value) -> bool:
+    data = value.data
+    if type(data) is not np.ndarray:
+        if not isinstance(data, np.generic) or isinstance(data, np.void):
+            raise NotCanonical(f"a result that is a {type(data).__name__}")
+        return False
+    if type(value) is Borrowed or data.base is not None:
+        return True
+    return value.shared and data.flags.writeable
+
+
+# --------------------------------------------------------------------------- doing as if it had run
+
+
+class _Restoring:
+    """One use of a record."""
+
+    def __init__(self, record: Record, scan: Scan) -> None:
+        self.record = record
+        self.scan = scan
+        self.arrays: dict[int, Handle] = {}
+        self.fresh: dict[int, Any] = {}
+        self.views: dict[int, Any] = {}
+        self.boxes = [box.blank() for box in record.boxes]
+
+    def run(self) -> Any:
+        record, scan = self.record, self.scan
+        for argument, place in record.written:
+            overwrite(scan.arrays[argument], record.kept[place])
+        for k, state, node in record.generators:
+            _advance(scan.generators[k], state, node)
+        for made, box in zip(self.boxes, record.boxes, strict=True):
+            assign(made, [self.make(t) for t in box.items], box.names)
+        new = [(k, [self.make(t) for t in items], names) for k, items, names in record.changed]
+        for k, items, names in new:
+            assign(scan.boxes[k], items, names)
+        return self.make(record.result)
+
+    def make(self, term: Term) -> Any:
+        return term[0](self, *term[1:])
+
+
+def _plain_term(now: _Restoring, x: Any) -> Any:
+    return x
+
+
+def _tuple_term(now: _Restoring, kind: type[tuple[Any, ...]], items: list[Term]) -> Any:
+    return tuple.__new__(kind, [now.make(t) for t in items])
+
+
+def _box_term(now: _Restoring, place: int) -> Any:
+    return now.boxes[place]
+
+
+def _array_term(now: _Restoring, place: int, readonly: bool) -> Any:
+    if place not in now.arrays:
+        kept = now.record.kept[place]
+        value = Value(kept.node, kept.data)
+        value.shared = True
+        now.arrays[place] = handle(value)
+        now.arrays[place]._locked = readonly
+    return now.arrays[place]
+
+
+def _argument_term(now: _Restoring, place: int) -> Any:
+    return now.scan.arrays[place]
+
+
+def _view_term(now: _Restoring, place: int) -> Any:
+    return now.scan.given_views[place]
+
+
+def _new_view_term(now: _Restoring, place: int) -> Any:
+    if place not in now.views:
+        root, path, readonly = now.record.views[place]
+        base = now.make(root)
+        for spec in path:
+            base = view_handle(apply(OPS[spec.op], spec, (value_of(base),)), base, spec)
+        base._locked = readonly
+        now.views[place] = base
+    return now.views[place]
+
+
+def _fresh_term(now: _Restoring, place: int, writeable: bool) -> Any:
+    if place not in now.fresh:
+        now.fresh[place] = clone(now.record.kept[place].data)
+        now.fresh[place].setflags(write=writeable)
+    return now.fresh[place]
+
+
+def _given_box(now: _Restoring, place: int) -> Any:
+    return now.scan.boxes[place]
+
+
+def _given_array(now: _Restoring, place: int) -> Any:
+    return now.scan.plain[place]
+
+
+def _given_generator(now: _Restoring, place: int) -> Any:
+    return now.scan.generators[place]
+
+
+_GIVEN = {b"@": _given_box, b"p": _given_array, b"g": _given_generator}
+"""What was given to the call, by the tag of its place in a `Scan`."""
+
+
+def overwrite(target: Handle, kept: Kept) -> None:
+    """Let an array have the elements that a call wrote into it."""
+    old = target._value
+    if is_outside(target):
+        old.data[...] = kept.data
+    elif type(old) is Borrowed:
+        detach(old)
+        old.data[...] = kept.data
+        repoint(target, Value(kept.node, old.data), old)
+    else:
+        value = Value(kept.node, kept.data)
+        value.shared = True
+        repoint(target, value, None)
+
+
+def _advance(generator: TracedGenerator, state: Any, node: Node | None) -> None:
+    frame = active()
+    if frame is not None:
+        frame.draws_from(generator._generator)
+    set_state(generator._generator, state)
+    generator._node = node
