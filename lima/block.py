@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 from lima.code import TRACED
 from lima.errors import ConfigError, TracingError
 from lima.function import LEVELS, TracedFunction
+from lima.helpers import Helper
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -101,6 +102,8 @@ def _traced(
     if isinstance(function, (staticmethod, classmethod)):
         inner = _traced(function.__func__, reuse, version, ignore, modules)
         return type(function)(inner)
+    if isinstance(function, Helper):  # a traced function of its module ran before
+        function = function.__wrapped__  # type: ignore[attr-defined]
     _refuse_untraceable(function)
     if reuse is not None and reuse not in LEVELS:
         raise ConfigError(f"reuse={reuse!r}: choose one of {', '.join(LEVELS)}")

@@ -116,25 +116,29 @@ def waits(here: Session, row: Op, spec: Spec, inputs: Sequence[Any]) -> Meta | N
     return meta if held < MAX_HELD else None
 
 
-_calm: Any = object()
 _umath: Any = import_module("numpy._core.umath")
-_errstate: ContextVar[Any] = getattr(_umath, "_extobj_contextvar", ContextVar("none"))
+_errstate: ContextVar[Any] | None = getattr(_umath, "_extobj_contextvar", None)
+_seen_modes: tuple[Any, tuple[str, ...]] = (object(), ())
 
 
-def _raising() -> bool:
-    """Whether floating point errors raise here (`np.errstate(all="raise")`).
+def error_modes() -> tuple[str, ...]:
+    """What NumPy does about floating point errors here, as `np.geterr()` orders it.
 
     NumPy keeps the error state in a context variable; while that holds the object that was looked
     at last, nothing changed.
     """
-    global _calm
-    state = _errstate.get(None)
-    if state is _calm:
-        return False
-    if "raise" in np.geterr().values():
-        return True
-    _calm = state
-    return False
+    global _seen_modes
+    state = object() if _errstate is None else _errstate.get(None)
+    seen, modes = _seen_modes
+    if state is not seen:
+        modes = tuple(np.geterr().values())
+        _seen_modes = (state, modes)
+    return modes
+
+
+def _raising() -> bool:
+    """Whether floating point errors raise here (`np.errstate(all="raise")`)."""
+    return "raise" in error_modes()
 
 
 def _size(shape: tuple[int, ...]) -> int:
