@@ -40,7 +40,9 @@ def source(lines: list[str]) -> str:
             f"    seen.append(kind(error, {'] = ' in line}))",
         ]
     kept = ", ".join(f'"{name}": {name}' for name in ["seen", *ARGUMENTS, *names])
-    return "\n".join([PRELUDE, KIND, HEAD, *[f"    {text}" for text in body], f"    return {{{kept}}}"])
+    return "\n".join(
+        [PRELUDE, KIND, HEAD, *[f"    {text}" for text in body], f"    return {{{kept}}}"]
+    )
 
 
 KIND = """
@@ -109,13 +111,24 @@ def describe(x: Any, arrays: list[Any], seen: dict[int, int]) -> Any:
         strides = x.strides if x.size > 1 else None
         flags = (x.flags.c_contiguous, x.flags.f_contiguous)
         bits = repr(x.tolist()) if x.dtype.hasobject else x.tobytes()
-        return type(x).__name__, x.dtype.str, x.shape, strides, flags, x.flags.writeable, bits, place
+        return (
+            type(x).__name__,
+            x.dtype.str,
+            x.shape,
+            strides,
+            flags,
+            x.flags.writeable,
+            bits,
+            place,
+        )
     if isinstance(x, np.generic):
         return type(x).__name__, x.dtype.str, repr(x), x.tobytes()
     if isinstance(x, (list, tuple)):
         return type(x).__name__, [describe(v, arrays, seen) for v in x]
     if isinstance(x, dict):
-        return "dict", [(describe(k, arrays, seen), describe(v, arrays, seen)) for k, v in x.items()]
+        return "dict", [
+            (describe(k, arrays, seen), describe(v, arrays, seen)) for k, v in x.items()
+        ]
     if isinstance(x, np.random.Generator):
         return "generator", repr(x.bit_generator.state)
     if type(x).__name__ == "Box":
@@ -176,7 +189,9 @@ def bare(value: Any) -> Any:
     """A description without what only a plain array has: strides, flags, identity."""
     if isinstance(value, tuple) and len(value) == 8:
         return value[1], value[2], value[6]
-    if isinstance(value, tuple) and isinstance(value[-1], bytes):  # a scalar, or an array of no axes
+    if isinstance(value, tuple) and isinstance(
+        value[-1], bytes
+    ):  # a scalar, or an array of no axes
         return value[1], (), value[-1]
     if isinstance(value, (list, tuple)):
         return [bare(v) for v in value]
@@ -266,11 +281,11 @@ def run(
 
 
 def traced_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The same arguments, writable arrays as traced ones."""
+    """The same arguments, as traced arrays where those have the same flags."""
     made: dict[int, Any] = {}
 
     def traced(x: Any) -> Any:
-        if isinstance(x, np.ndarray) and x.flags.writeable:
+        if isinstance(x, np.ndarray) and x.flags.writeable and x.flags.forc:
             return made.setdefault(id(x), lima.array(x))
         return x
 

@@ -197,7 +197,7 @@ class Writer:
     def new(self, text: str) -> str:
         """An assignment of an expression to a new name, or to one that is in use."""
         if self.chance(5):
-            return f"{self.one(self.names[len(ARGUMENTS):] or self.names)} = {text}"
+            return f"{self.one(self.names[len(ARGUMENTS) :] or self.names)} = {text}"
         return f"{self.fresh()} = {text}"
 
     def fresh(self) -> str:
@@ -441,7 +441,12 @@ def draw(g: Writer) -> str:
     n = g.number(0, 6)
     forms = [
         *(f"rng.normal(size={n})", f"rng.standard_normal(({n}, 3))", f"rng.integers(0, 9, {n})"),
-        *(f"rng.permutation({a})", f"rng.permutation({n})", f"rng.choice({a}, {n})", "rng.random()"),
+        *(
+            f"rng.permutation({a})",
+            f"rng.permutation({n})",
+            f"rng.choice({a}, {n})",
+            "rng.random()",
+        ),
         *(f"rng.uniform(-1, 1, {a}.shape)", f"rng.choice(5, {min(n, 5)}, replace=False)"),
         *(f"np.random.rand({n})", f"np.random.default_rng({n}).normal(size=3)", f"drawn(rng, {n})"),
         *(f"np.random.RandomState({n}).randn(2, {n})", f"np.random.permutation({a})"),
@@ -453,7 +458,11 @@ def draw(g: Writer) -> str:
     if g.chance(3):
         plain = [
             *(f"rng.shuffle({a})", f"np.random.seed({n})", f"np.random.shuffle({a})"),
-            *(f"rng.shuffle({a}[1:])", f"rng.shuffle({a}.T, axis=0)", "rng.bit_generator.advance(3)"),
+            *(
+                f"rng.shuffle({a}[1:])",
+                f"rng.shuffle({a}.T, axis=0)",
+                "rng.bit_generator.advance(3)",
+            ),
             f"rng.random(out={a})",
         ]
         return str(g.one(plain))
@@ -470,7 +479,12 @@ def create(g: Writer) -> str:
         *(f"np.array([[{n}, 2], [3, 4.5]])", f"np.array({a})", f"{a}.copy()", f"np.copy({a})"),
         *(f"{a}.astype({t})", f"np.arange(0.0, {n}, 0.5)", f"np.full_like({a}, 2)", f"{a} + 0"),
         *(f"np.asarray({a}, dtype={t})", f"{a}.flatten()", f"{a}.copy(order='F')", f"np.tri({n})"),
-        *(f"np.array({a}, order='F')", f"np.identity({n})", f"np.diag({a})", f"np.meshgrid({a}, [1])"),
+        *(
+            f"np.array({a}, order='F')",
+            f"np.identity({n})",
+            f"np.diag({a})",
+            f"np.meshgrid({a}, [1])",
+        ),
         *(f"np.array([{a}.sum(), {n}])", f"np.float64({n})", f"np.ones_like({a}, dtype={t})"),
     ]
     return g.new(g.one(forms))
@@ -483,7 +497,11 @@ def mutate(g: Writer) -> str:
         *(f"np.place({a}, {a} > 0, [1, 2])", f"np.putmask({a}, {a} > 0, 7)", f"{a}.fill(3)"),
         *(f"np.fill_diagonal({a}, 4)", f"np.add.at({a}, [0, 0], 1)", f"{a}.partition(0)"),
         *(f"np.put_along_axis({a}, np.argmax({a}, axis=0)[None], 9, axis=0)", f"{a}.put([0], 1)"),
-        *(f"np.copyto({a}[:1], {a}[-1:] * 2)", f"np.copyto({a}, 1, where={a} > 0)", f"{a}.sort(axis=0)"),
+        *(
+            f"np.copyto({a}[:1], {a}[-1:] * 2)",
+            f"np.copyto({a}, 1, where={a} > 0)",
+            f"{a}.sort(axis=0)",
+        ),
         *(f"{a}.setflags(write=False)", f"np.subtract.at({a}, ..., 2)", f"{a}[1:].sort()"),
         *(f"np.negative.at({a}, [0])", f"{a}.T.sort()", f"np.copyto({a}.T, {a}.T * 2)"),
         *(f"np.fill_diagonal({a}[::2], {a}[0])", f"{a}.itemset(0, 1)"),
@@ -502,7 +520,12 @@ def scalar(g: Writer) -> str:
         *(f"sorted({a}.ravel()[:3])", f"'%g' % {a}.max()", f"f'{{{a}.sum():.3f}}'", f"{a}.nbytes"),
         *(f"hash({a}.argmax())", f"np.shape({a})", f"{a}.max() ** 2", f"divmod({a}, 2)[1]"),
         *(f"min({a}.max(), 3)", f"range(int(np.argmax({a})))[-1:]", f"{a}.sum().item()"),
-        *(f"any(r is None for r in {a})", f"np.allclose({a}, {a})", f"{a}.dtype", f"{a} is {a}.T.T"),
+        *(
+            f"any(r is None for r in {a})",
+            f"np.allclose({a}, {a})",
+            f"{a}.dtype",
+            f"{a} is {a}.T.T",
+        ),
         *(f"isinstance({a}, np.ndarray)", f"{a}.tobytes()", f"np.array_equal({a}, {g.like(a)})"),
         *(f"{a}.flags.writeable", f"{a}.flags['C_CONTIGUOUS']", f"{a}.ndim", f"str({a})"),
         *(f"{a}.strides", f"np.isscalar({a}.sum())"),
@@ -536,7 +559,7 @@ def objects(g: Writer) -> str:
         *(g.new(f"standard({a})"), g.new(f"scaled({a})"), g.new(f"cleared({a}, {g.array()})")),
         *(g.new(f"scaled({a}, factor={g.operand(a)})"), g.new("PLAIN * 2"), "PLAIN[1] += 1"),
         *(f"PLAIN[0] = {a}", f"PLAIN[...] = PLAIN + {a}", "COUNTS[1] += 2", g.new("COUNTS + 0")),
-        *(g.new(f"PLAIN.T @ PLAIN + {a}"), g.new(f"np.add(PLAIN, {a})"), f"PLAIN.sort()"),
+        *(g.new(f"PLAIN.T @ PLAIN + {a}"), g.new(f"np.add(PLAIN, {a})"), "PLAIN.sort()"),
         *(g.new(f"({a}, [{a}, 1], {{'x': {a}}})"), g.new(f"Box({a})"), g.new(f"Box({a}).bump(1)")),
         *(f"for row in {a}: row *= 2", f"for i in range(len({a})): {a}[i] = {a}[i] + i"),
         *(f"for i, row in enumerate({a}): {a}[i] = row.sum()", g.new(f"[r for r in {a}][-1]")),

@@ -29,7 +29,7 @@ from lima.calls import (
 from lima.calls import ufunc as ufunc_call
 from lima.errors import UnsupportedError
 from lima.frame import Look, refuse
-from lima.handle import Handle, data_of, handle, locked, value_of
+from lima.handle import Handle, data_of, handle, locked, root_of, value_of
 from lima.leaves import seen
 from lima.node import Node, Ref, Spec, leaf
 from lima.op import CALLS, OPS, Op
@@ -106,13 +106,13 @@ class Array(Handle):
 
     @property
     def flags(self) -> Any:
-        """Memory flags as NumPy shows them, WRITEABLE being that of this array, not of the buffer."""
-        return Flags(np.asarray(data_of(self)), not locked(self), self._base is None)
+        """Memory flags as NumPy shows them; WRITEABLE is that of the array, not of the buffer."""
+        return Flags(np.asarray(data_of(self)), not locked(self), root_of(self) is self)
 
     @property
     def base(self) -> Any:
         """The array that this is a view of, or None."""
-        return self._base
+        return None if root_of(self) is self else self._base
 
     @property
     def data(self) -> memoryview:
@@ -270,7 +270,7 @@ class Array(Handle):
     def __reduce__(self) -> Any:
         return array, (np.array(plain(self)) if self.shape else data_of(self),)
 
-    # ---------------------------------------------------------------- methods that are not functions
+    # ---------------------------------------------------------------- methods without a function
 
     def item(self, *args: Any) -> Any:
         """The only element, or the one at `args`, as a Python scalar."""
@@ -325,13 +325,13 @@ class Array(Handle):
         self, axis: int = -1, kind: Any = None, order: Any = None, *, stable: Any = None
     ) -> None:
         """Sort in place."""
-        self[...] = np.sort(self, axis=axis, kind=kind, order=order, stable=stable)  # type: ignore[call-overload]
+        self[...] = np.sort(self, axis=axis, kind=kind, order=order, stable=stable)
 
     def partition(
         self, kth: Any, axis: int = -1, kind: Any = "introselect", order: Any = None
     ) -> None:
         """Partition in place."""
-        self[...] = np.partition(self, kth, axis=axis, kind=kind, order=order)  # type: ignore[call-overload]
+        self[...] = np.partition(self, kth, axis=axis, kind=kind, order=order)
 
     def fill(self, value: Any) -> None:
         """Set every element."""
@@ -420,7 +420,7 @@ class Flat:
         return self.base.flatten()
 
     def __getitem__(self, index: Any) -> Any:
-        found = self.base.ravel()[index]
+        found = function(np.ravel, (self.base,), {})[index]
         return found.copy() if found.ndim else found
 
     def __setitem__(self, index: Any, item: Any) -> None:

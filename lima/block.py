@@ -62,16 +62,16 @@ def traced(function: Any = None, /, **options: Any) -> Any:
     """Trace the NumPy operations of a function, and reuse what was computed before.
 
     The function is called as before: ndarrays in, ndarrays out, arguments that it writes are
-    written. With `lima.Array` arguments it returns `lima.Array`s. Works on functions, methods and
-    nested functions, bare or with options:
+    written. With a `lima.Array` among the arguments it returns such arrays. Works on functions,
+    methods and nested functions, bare or with options:
 
-    reuse    "none" (trace only), "operation" (single operations), "full" or "hybrid" (whole calls
-             too); default: what the session says. It holds for what the function calls as well
-    version  text that enters the key of whole calls; change it to forget them
-    ignore   names of parameters that do not decide the result (`verbose`, ...)
-    modules  further modules whose NumPy names shall be traced while the function runs
+    * ``reuse``: "none" (trace only), "operation" (single operations), "full" or "hybrid" (whole
+      calls too); default: what the session says. It holds for what the function calls as well.
+    * ``version``: text that enters the key of whole calls; change it to forget them.
+    * ``ignore``: names of parameters that do not decide the result, such as "verbose".
+    * ``modules``: further modules whose NumPy names shall be traced while the function runs.
 
-    The wrapper has `cache_info()`, `cache_clear()`, `lineage(*args)`, `__wrapped__`.
+    The wrapper has ``cache_info()``, ``cache_clear()``, ``lineage(*args)`` and ``__wrapped__``.
     Raises TracingError for generators, coroutines, classes and what is no function.
 
     >>> import lima, numpy as np
@@ -109,7 +109,8 @@ def _traced(
         raise ConfigError(f"reuse={reuse!r}: choose one of {', '.join(LEVELS)}")
     if version is not None and not isinstance(version, str):
         raise ConfigError(f"version={version!r}: give text")
-    names = (ignore,) if isinstance(ignore, str) else tuple(ignore)
+    given: Any = ignore
+    names = (given,) if isinstance(given, str) else tuple(given)
     work = TracedFunction(function, reuse, version, names, tuple(modules))
     unknown = sorted(set(names) - set(work.parameters.names))
     if unknown:

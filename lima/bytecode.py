@@ -113,7 +113,7 @@ def _uses(steps: list[dis.Instruction]) -> Iterator[tuple[str, tuple[str, ...]]]
 
 
 def _check_import(path: str, before: list[Any]) -> None:
-    """An import inside of a function: of listed modules, and not of NumPy, which has no twin then."""
+    """An import inside a function: of listed modules, and not of NumPy, which has no twin then."""
     top = path.partition(".")[0]
     relative = not before or before[0] != 0
     if relative or top in ("numpy", "scipy", "lima") or not is_pure_home(top):

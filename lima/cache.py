@@ -76,7 +76,7 @@ class Cache:
         self.stats = CacheStats()
         self._entries = POLICIES[policy]()
         self._buffers: dict[int, tuple[int, int]] = {}  # id(owner) -> (entries, bytes)
-        self._ghosts: OrderedDict[bytes, tuple[int, int, float]] = OrderedDict()
+        self._ghosts: OrderedDict[bytes, tuple[int, int, float, float]] = OrderedDict()
         self._calls: dict[bytes, _Call] = {}  # what is being computed
         self._waiting: dict[int, _Call] = {}  # thread -> what it waits for
         # Reentrant: a finalizer that the collector runs amid bookkeeping may come back here.
@@ -114,7 +114,7 @@ class Cache:
         return None if ghost is None else Ghost(*ghost)
 
     def sighted(self, key: bytes, seconds: float, nbytes: int) -> bool:
-        """Whether `put` may be worth a try; if not, `key` is remembered, at a fraction of the cost."""
+        """Whether `put` may be worth a try; if not, `key` is remembered, which costs less."""
         ghosts = self._ghosts
         if key in self._entries:
             return True

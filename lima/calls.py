@@ -205,7 +205,7 @@ def ufunc(func: np.ufunc, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
                 if isinstance(x, Handle):
                     return unary(row, x)
             elif len(args) == 2:
-                found = NotImplemented
+                found: Any = NotImplemented
                 if isinstance(x, Handle):
                     found = binary(row, x, args[1])
                 elif isinstance(args[1], Handle):
@@ -354,7 +354,7 @@ def _call_outs(
     results = function(row.calls[0], args[: len(row.operands)], rest)
     if len(outs) != len(results):
         raise ValueError(f"{row.name}: {len(results)} results, {len(outs)} arrays in out=")
-    options = {k: rest[k] for k in ("where", "casting") if k in rest}
+    options: dict[str, Any] = {k: rest[k] for k in ("where", "casting") if k in rest}
     pairs = [(o, r) for o, r in zip(outs, results, strict=True) if o is not None]
     for out, found in pairs:
         _check_out(row, out, found, options.get("casting", "same_kind"))
@@ -480,6 +480,10 @@ def reshape_in_place(a: Handle, shape: Any) -> None:
     """`a.shape = shape`: the handle itself becomes another view, or gets its elements reshaped."""
     value = value_of(a)
     data = force(value)
+    if is_outside(a) and root_of(a) is a:
+        refuse("it sets the shape of an array")
+        data.shape = shape
+        return
     row = OPS["reshape"]
     found = evaluate(row, Spec(row.name, (("shape", shape),), 1), [data])
     if not np.shares_memory(found, data) and data.size:
@@ -528,7 +532,7 @@ def _is_lent(value: Value) -> bool:
 
 
 def is_private(value: Value) -> bool:
-    """Whether nothing but the handle (and views of it that will be derived again) sees the buffer."""
+    """Whether nothing but the handle, and views of it that are derived again, sees the buffer."""
     data = value.data
     if value.shared or type(data) is not np.ndarray or data.base is not None:
         return False

@@ -47,7 +47,7 @@ def behind(x: Any) -> Any:
     if get is not None:
         return behind(get(x))
     if type(x) is types.FunctionType and x in TRACED:
-        return behind(x.__wrapped__)
+        return behind(vars(x)["__wrapped__"])
     return x
 
 
@@ -288,7 +288,7 @@ class _Walk:
         home = value.__self__
         if home is builtins and value.__name__ in pure.BUILTINS:
             self.parts.append(encode(value.__name__))
-        elif isinstance(home, type) and own_name(home) or home in vars(builtins).values():
+        elif (isinstance(home, type) and own_name(home)) or home in vars(builtins).values():
             self.parts.append(encode((home.__qualname__, value.__name__)))
         else:
             self.refuse(f"it uses {value.__name__}, which may have effects")
@@ -308,7 +308,7 @@ class _Walk:
 
     def getter(self, name: str, value: Any) -> None:
         """`operator.itemgetter` and its kin: what they were made with."""
-        kind, arguments = value.__reduce__()[:2]
+        _kind, arguments = value.__reduce__()[:2]
         self.parts.append(encode(type(value).__name__))
         self.data.append((operator.itemgetter(0), (arguments,)))
 
@@ -405,7 +405,7 @@ _OF_ENUM = frozenset({"__new__", "__new_member__", "_generate_next_value_"})
 _FIELD_ACCESS = (
     types.GetSetDescriptorType,
     types.MemberDescriptorType,
-    type(namedtuple("_OneField", "x").x),
+    type(vars(namedtuple("_OneField", "x"))["x"]),
 )
 """Descriptors that only read a field; its name is in `__slots__` or `_fields`."""
 

@@ -171,7 +171,8 @@ class _Method:
 
     def _fill(self, row: Op, out: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A draw into an array; what NumPy would refuse, it refuses."""
-        if isinstance(out, Handle) and not locked(out) and out.flags.c_contiguous:
+        free = isinstance(out, Handle) and not locked(out)
+        if free and out.flags.c_contiguous:
             fits = kwargs.get("size") in (None, out.shape) and len(args) < len(row.operands)
             if fits and out.dtype == np.dtype(kwargs.get("dtype", float)) and out.ndim:
                 out[...] = self(*args, **{**kwargs, "size": out.shape})
@@ -180,7 +181,7 @@ class _Method:
         self.owner._node = None
         if isinstance(out, Handle):
             return write_untraced(method, out, args, {**kwargs, "out": out}, "out=")
-        return barrier(method, args, {**kwargs, "out": out}, "out=")
+        return method(*plain(args), out=out, **plain(kwargs))
 
 
 class _StateLift(type(LIFT)):  # type: ignore[misc]

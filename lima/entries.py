@@ -116,9 +116,9 @@ def worth_keeping(
 ) -> bool:
     """Whether a value that took `seconds` and would add `nbytes` to the cache is kept.
 
-    `spent`: seconds that computing it took before. As with skis that one may rent or buy, a value is
-    kept once what was spent on it reaches the price of keeping it: so the total is never much more
-    than twice that of the best choice.
+    `spent`: seconds that computing it took before. As with skis that one may rent or buy, a value
+    is kept once what was spent on it reaches the price of keeping it: so the total is never much
+    more than twice that of the best choice.
 
     >>> worth_keeping(1e-3, 100_000), worth_keeping(1e-6, 8)
     (True, False)

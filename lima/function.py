@@ -13,20 +13,20 @@ import numpy as np
 from xxhash import xxh3_128_digest
 
 from lima.bytecode import NotReusable
-from lima.cache import SECOND_SIGHT
+from lima.calls import detach
 from lima.code import CALLABLES, Code, code_of
 from lima.draws import TracedGenerator
+from lima.entries import SECOND_SIGHT
 from lima.errors import NotCanonical
 from lima.frame import Frame, _frame
 from lima.handle import Handle, handle, is_outside, release, value_of
 from lima.helpers import bind_helpers
-from lima.keys import Parameters, Scan, share_memory
 from lima.kept import Draft, Refused
+from lima.keys import Parameters, Scan, share_memory
 from lima.node import Node, encode
 from lima.op import owner
 from lima.record import Lineage
 from lima.sessions import Session, _session, current
-from lima.calls import detach
 from lima.tree import Leaving, Rivals, entering, settle
 from lima.twin import bind_module, plain_module, twin_of
 from lima.values import Value
@@ -135,7 +135,8 @@ class TracedFunction:
         return result
 
     def _bind(self) -> None:
-        for scope in (self.function.__globals__, *map(vars, self.modules)):
+        scopes: list[dict[str, Any]] = [self.function.__globals__]
+        for scope in (*scopes, *(m.__dict__ for m in self.modules)):
             bind_module(scope)
             bind_helpers(scope, lambda f: TracedFunction(f).as_helper)
         self._bound = True
@@ -189,7 +190,13 @@ class TracedFunction:
             outer.refuse(f"{self.function.__qualname__} is not reusable: {why}")
 
     def _keep(
-        self, here: Session, look: Look, flight: Any, result: Any, originals: set[int], seconds: float
+        self,
+        here: Session,
+        look: Look,
+        flight: Any,
+        result: Any,
+        originals: set[int],
+        seconds: float,
     ) -> None:
         """Offer a record of the call to the cache."""
         draft = Draft(look.scan, originals, seconds)
@@ -252,15 +259,13 @@ def _at_level(here: Session, reuses: bool, functions: bool) -> Session:
     return made
 
 
-# --------------------------------------------------------------------------- one call, seen as a key
+# ----------------------------------------------------------------- one call, seen as a key
 
 
 class Look:
     """What a call depends on: its key before it runs, what became of that afterwards."""
 
-    def __init__(
-        self, work: TracedFunction, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
+    def __init__(self, work: TracedFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.work = work
         bound = work.parameters.bind(args, kwargs)
         if bound is None:
@@ -303,7 +308,7 @@ class Look:
 
 def _error_state() -> bytes:
     """NumPy's error state. Modes that call or print something make a call not reusable."""
-    modes = tuple(np.geterr().values())
+    modes: tuple[Any, ...] = tuple(np.geterr().values())
     if not _QUIET.issuperset(modes):
         raise NotReusable(f"np.errstate has effects: {', '.join(sorted(set(modes) - _QUIET))}")
     return encode(modes)
@@ -312,7 +317,7 @@ def _error_state() -> bytes:
 _QUIET = frozenset({"ignore", "warn", "raise"})
 
 
-# --------------------------------------------------------------------------- one call from plain code
+# ----------------------------------------------------------------- one call from plain code
 
 
 class Entry:
@@ -336,7 +341,10 @@ class Entry:
     def take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Convert the arguments."""
         walk, names = self.walk, self._names
-        for name, value in (*zip(self.work.parameters.positional, args), *kwargs.items()):
+        for name, value in (
+            *zip(self.work.parameters.positional, args, strict=False),
+            *kwargs.items(),
+        ):
             for path, a in arrays_by_name(name, value):
                 names.setdefault(id(a), path)
         self.args = tuple([walk(a) for a in args])
@@ -387,7 +395,12 @@ class Entry:
         if not data:
             return
         found: list[Any] = []
-        Walk(lambda x: found.append(_plain_memory(x)) or x)(data)  # type: ignore[func-returns-value]
+
+        def look(x: Any) -> Any:
+            found.append(_plain_memory(x))
+            return x
+
+        Walk(look)(data)
         arrays = [a for a in found if a is not None]
         for h, x in self.originals.values():
             if any(share_memory(a, x) for a in arrays):
@@ -456,4 +469,3 @@ def _plain_memory(x: Any) -> Any:
     if isinstance(x, Handle) and is_outside(x):
         return value_of(x).data
     return None
-

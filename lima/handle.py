@@ -61,7 +61,8 @@ def view_handle(value: Value, base: Handle, spec: Spec) -> Any:
 
 def root_of(a: Handle) -> Handle:
     """The handle that owns the elements of `a`: its base, or itself."""
-    return a if a._base is None else a._base
+    base = a._base
+    return a if base is None or base is _OUTSIDE else base
 
 
 def locked(a: Handle) -> bool:
@@ -74,8 +75,8 @@ def value_of(a: Handle) -> Value:
     base = a._base
     if base is None or a._value.root is base._value:
         return a._value
-    if base._base is base:
-        return _outside(a, base)
+    if base._base is not None:
+        return _outside(a, root_of(a))
     value = base._value
     for spec in a._path:
         value = apply(OPS[spec.op], spec, (value,))
@@ -88,9 +89,9 @@ def value_of(a: Handle) -> Value:
 def release(a: Handle, data: Any) -> None:
     """Hand the memory of `a` over to plain code: from now on `a` means the plain array `data`.
 
-    The handle becomes its own base, which sends every look at it through `_outside`.
+    Its base becomes one that sends every look at `a`, and at views of it, through `_outside`.
     """
-    a._base = a
+    a._base = _OUTSIDE
     a._path = ()
     a._value = Foreign(_NOWHERE, data)
 
@@ -99,10 +100,17 @@ _NOWHERE = leaf(np.zeros(0))
 """Stands for the lineage of a released array, which nobody asks: each look makes a leaf."""
 
 
+_OUTSIDE = object.__new__(Handle)
+_OUTSIDE._base = _OUTSIDE
+_OUTSIDE._path = ()
+_OUTSIDE._value = Foreign(_NOWHERE, None)
+"""The base of released handles. No cycle of each handle with itself: its data goes when it goes."""
+
+
 def is_outside(a: Handle) -> bool:
     """Whether the memory of `a` belongs to plain code."""
     base = a._base
-    return base is not None and base._base is base
+    return base is not None and base._base is not None
 
 
 def _outside(a: Handle, base: Handle) -> Value:

@@ -297,8 +297,9 @@ def _array_term(now: _Restoring, place: int, readonly: bool) -> Any:
         kept = now.record.kept[place]
         value = Value(kept.node, kept.data)
         value.shared = True
-        now.arrays[place] = handle(value)
-        now.arrays[place]._locked = readonly
+        made = handle(value)
+        made._locked = readonly
+        now.arrays[place] = made
     return now.arrays[place]
 
 

@@ -207,7 +207,7 @@ class Scan:
         return head + _u32(len(items)) + b"".join([self.reference(v) for v in items])
 
     def _class(self, x: Any, layout: Layout) -> bytes:
-        """The class of an object, its value where it is a kind of number or text, and its fields."""
+        """The class of an object, its value where it is a number or text, and its fields."""
         kind = type(x)
         if not layout.known:
             raise NotCanonical(f"a {kind.__module__}.{kind.__qualname__}, which may hold more")
@@ -255,15 +255,13 @@ def overlaps(arrays: list[Any]) -> bytes:
 
 
 def _touch(arrays: list[Any]) -> bool:
-    return any(
-        share_memory(a, b) for k, a in enumerate(arrays) for b in arrays[:k]
-    )
+    return any(share_memory(a, b) for k, a in enumerate(arrays) for b in arrays[:k])
 
 
 def share_memory(a: Any, b: Any) -> bool:
     """Whether two arrays have an element in common; True also where that is too hard to say."""
     try:
-        return np.shares_memory(a, b, max_work=10_000)
+        return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True
 
@@ -301,4 +299,3 @@ def _settings(box: Any) -> bytes:
     if not isinstance(factory, type):
         raise NotCanonical("a defaultdict whose factory is a function")
     return encode(f"{factory.__module__}.{factory.__qualname__}")
-

@@ -55,7 +55,8 @@ FILES_AND_SETTINGS = _words("""
 HIDDEN_RANDOMNESS = _words("""
     rvs random_state samples kde_random random_array rand_array bootstrap permutation_test
     monte_carlo_test differential_evolution dual_annealing basinhopping shgo resample eigs eigsh
-    svds lobpcg onenormest expm_multiply qmc_quad kmeans kmeans2 quadratic_assignment clarkson_woodruff_transform
+    svds lobpcg onenormest expm_multiply qmc_quad kmeans kmeans2 quadratic_assignment
+    clarkson_woodruff_transform
     cluster_vq check_grad interpolative
 """)
 """Names of SciPy and Python that draw random numbers which lima cannot see."""

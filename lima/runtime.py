@@ -131,7 +131,7 @@ def error_modes() -> tuple[str, ...]:
     state = object() if _errstate is None else _errstate.get(None)
     seen, modes = _seen_modes
     if state is not seen:
-        modes = tuple(np.geterr().values())
+        modes = tuple(str(mode) for mode in np.geterr().values())
         _seen_modes = (state, modes)
     return modes
 

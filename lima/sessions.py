@@ -82,7 +82,7 @@ class Session:
         found = getattr(self._pools, "pool", None)
         if found is None:
             found = self._pools.pool = Pool(self.config.memory // POOL_SHARE)
-        return found  # type: ignore[no-any-return]
+        return found
 
     def keep(self, row: Op, node: Node, result: Any, seconds: float, flight: Any = None) -> bool:
         """Offer a result to the cache.

@@ -17,7 +17,7 @@ from lima.node import Node, leaf
 from lima.op import OPS, clone, evaluate, owner
 from lima.values import Borrowed, Value
 
-# --------------------------------------------------------------------------- lineage of plain arrays
+# ----------------------------------------------------------------- lineage of plain arrays
 
 KNOWN_LIMIT = 1 << 16
 _known: OrderedDict[bytes, Node] = OrderedDict()
@@ -69,7 +69,7 @@ class Rivals:
             release(h, original)
 
 
-# --------------------------------------------------------------------------- arrays on their way out
+# ----------------------------------------------------------------- arrays on their way out
 
 
 class Leaving:

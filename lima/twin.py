@@ -159,7 +159,8 @@ class Joined:
         return function(np.array, (item,), {})
 
     def _shaped(self, part: Any, dtype: Any) -> Any:
-        if not isinstance(part, (Handle, np.ndarray)):
+        is_array = isinstance(part, (Handle, np.ndarray))
+        if not is_array:
             return function(np.array, ([[part]] if self._columns else [part],), {"dtype": dtype})
         if part.dtype != dtype:
             part = part.astype(dtype)
@@ -313,7 +314,7 @@ def _is_numpy(x: Any) -> bool:
 
 # --------------------------------------------------------------------------- random numbers
 
-_global = GlobalGenerator(np.random.mtrand._rand)  # type: ignore[attr-defined]
+_global = GlobalGenerator(np.random.mtrand._rand)
 
 
 def _legacy(name: str) -> Callable[..., Any]:

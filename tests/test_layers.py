@@ -38,7 +38,8 @@ LAYERS = (
 SIBLINGS = {
     ("cli", "demo"), ("__main__", "cli"),
     ("policies", "entries"), ("flight", "entries"), ("flight", "policies"), ("flight", "cache"),
-    ("cache", "entries"), ("cache", "flight"), ("cache", "policies"), ("literal", "environment"), ("scan", "literal"), ("log", "literal"), ("log", "scan"),
+    ("cache", "entries"), ("cache", "flight"), ("cache", "policies"), ("literal", "environment"),
+    ("scan", "literal"), ("log", "literal"), ("log", "scan"),
     ("log", "environment"), ("sessions", "values"), ("forcing", "values"),
     ("forcing", "sessions"), ("runtime", "values"), ("runtime", "sessions"),
     ("runtime", "forcing"), ("source", "spelled"), ("record", "source"), ("replay", "record"),

@@ -16,9 +16,8 @@ from row_samples import NO_LOOP, samples_of
 
 import lima
 from lima.calls import function as dispatch
-from lima.op import CALLS, OPS, Kind, Lift, bind, evaluate
+from lima.op import CALLS, OPS, Kind, Lift, bind, evaluate, own
 from lima.ops import METADATA, SPELLINGS, spell
-from lima.op import own
 
 ELSEWHERE = ("lima.ops.index", "lima.ops.random")
 ROWS = [row for row in OPS.values() if getattr(row.kernel, "__module__", "") not in ELSEWHERE]

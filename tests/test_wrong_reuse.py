@@ -193,7 +193,7 @@ def test_w16_each_iteration_has_its_own_seed():
 def test_w17_a_function_that_prints_prints_every_time(capsys):
     @lima.traced
     def chatty(X):
-        print("working")
+        print("working")  # noqa: T201
         return X.T @ X
 
     with lima.session():
