@@ -74,13 +74,14 @@ class Code:
 
     def data(self) -> list[Any]:
         """The data that the code uses, in a fixed order; also where there is no digest."""
-        found = []
-        for get, what in self._present().data:
-            try:
-                found.append(get(what))
-            except (LookupError, AttributeError, ValueError):
-                raise NotReusable(f"{what!r} is not defined") from None
-        return found
+        return self._present().values()
+
+    def both(self) -> tuple[bytes, list[Any]]:
+        """Digest and data; raises NotReusable."""
+        walk = self._present()
+        if walk.refusal is not None:
+            raise NotReusable(walk.refusal)
+        return walk.digest, walk.values()
 
 
 _codes: dict[int, Code] = {}
@@ -134,6 +135,16 @@ class _Walk:
         except (LookupError, AttributeError, ValueError):
             return False
         return True
+
+    def values(self) -> list[Any]:
+        """The data as it is now."""
+        found = []
+        for get, what in self.data:
+            try:
+                found.append(get(what))
+            except (LookupError, AttributeError, ValueError):
+                raise NotReusable(f"{what!r} is not defined") from None
+        return found
 
     def refuse(self, why: str) -> None:
         """Not reusable; the walk goes on, for what it finds on the way."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import weakref
 from collections.abc import Callable
 from time import perf_counter
@@ -19,13 +20,14 @@ from lima.draws import TracedGenerator
 from lima.entries import SECOND_SIGHT
 from lima.errors import NotCanonical
 from lima.frame import Frame, _frame
-from lima.handle import Handle, handle, is_outside, release, value_of
+from lima.handle import Handle, handle, is_outside, release, root_of, value_of
 from lima.helpers import bind_helpers
 from lima.kept import Draft, Refused
 from lima.keys import Parameters, Scan, share_memory
 from lima.node import Node, encode
 from lima.op import owner
 from lima.record import Lineage
+from lima.runtime import error_modes
 from lima.sessions import Session, _session, current
 from lima.tree import Leaving, Rivals, entering, settle
 from lima.twin import bind_module, plain_module, twin_of
@@ -267,22 +269,21 @@ class Look:
 
     def __init__(self, work: TracedFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.work = work
-        bound = work.parameters.bind(args, kwargs)
-        if bound is None:
+        arguments = work.parameters.bind(args, kwargs)
+        if arguments is None:
             raise NotReusable("the arguments do not fit its parameters")
-        self.arguments = {k: v for k, v in bound.items() if k not in work.ignore}
+        if work.ignore:
+            arguments = {k: v for k, v in arguments.items() if k not in work.ignore}
+        self.arguments = arguments
         self.scan = scan = Scan()
-        self.code = work.code.digest()
-        self.references = scan.look(self.arguments.values())
+        self.code, data = work.code.both()
+        self.references = scan.look(arguments.values())
         self.own = (len(scan.boxes), len(scan.arrays), len(scan.generators))
-        self.data = scan.look(work.code.data())
-        self.contents = list(scan.contents())
+        self.data = scan.look(data) if data else []
+        self.contents = scan.contents()
+        head = [b"call", self.code, _error_state(), _encoded_names(tuple(arguments))]
         self.key = xxh3_128_digest(
-            b"call"
-            + self.code
-            + _error_state()
-            + b"".join([encode(name) for name in self.arguments])
-            + b"".join(self.references + self.data + scan.forms + self.contents)
+            b"".join(head + self.references + self.data + scan.forms + self.contents)
         )
 
     def begin(self) -> None:
@@ -299,19 +300,24 @@ class Look:
         if not same or after.look(self.work.code.data()) != self.data:
             raise Refused("it changes a variable that it uses, or the flags of an array")
         plain = slice(len(scan.arrays), len(scan.arrays) + len(scan.plain))
-        if list(after.plain_contents(len(scan.plain))) != self.contents[plain]:
+        if after.plain_contents(len(scan.plain)) != self.contents[plain]:
             raise Refused("it writes into an array that is no argument")
         draft.writes(arrays, self.values, self.contents)
         draft.changes(boxes, after)
         draft.draws(generators, self.contents[plain.stop : plain.stop + len(scan.generators)])
 
 
+@functools.lru_cache(maxsize=4096)
+def _encoded_names(names: tuple[str, ...]) -> bytes:
+    return encode(names)
+
+
 def _error_state() -> bytes:
     """NumPy's error state. Modes that call or print something make a call not reusable."""
-    modes: tuple[Any, ...] = tuple(np.geterr().values())
+    modes = error_modes()
     if not _QUIET.issuperset(modes):
         raise NotReusable(f"np.errstate has effects: {', '.join(sorted(set(modes) - _QUIET))}")
-    return encode(modes)
+    return _encoded_names(modes)
 
 
 _QUIET = frozenset({"ignore", "warn", "raise"})
@@ -341,12 +347,13 @@ class Entry:
     def take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Convert the arguments."""
         walk, names = self.walk, self._names
-        for name, value in (
-            *zip(self.work.parameters.positional, args, strict=False),
-            *kwargs.items(),
-        ):
-            for path, a in arrays_by_name(name, value):
-                names.setdefault(id(a), path)
+        positional = zip(self.work.parameters.positional, args, strict=False)
+        for name, value in (*positional, *kwargs.items()):
+            if type(value) is np.ndarray:
+                names.setdefault(id(value), name)
+            elif type(value) not in ATOMS:
+                for path, a in arrays_by_name(name, value):
+                    names.setdefault(id(a), path)
         self.args = tuple([walk(a) for a in args])
         self.kwargs = {k: walk(v) for k, v in kwargs.items()} if kwargs else kwargs
         if len(self.originals) > 1:
@@ -417,7 +424,7 @@ class Entry:
 
         def convert(x: Any) -> Any:
             if isinstance(x, Handle):
-                kept = self.traced and id(x if x._base is None else x._base) not in mine
+                kept = self.traced and id(root_of(x)) not in mine
                 return x if kept else leaving(x)
             if isinstance(x, TracedGenerator):
                 x.exposed = True
@@ -426,13 +433,14 @@ class Entry:
 
         for generator in self._generators.values():
             generator.exposed = True
+        walk = self.walk
         leave = Walk(convert)
-        for original, copied, _ in self.walk.copied:
+        for original, copied, _ in walk.copied:
             leave.stands_for(copied, original)
         result = leave(result)
-        for x in self.walk.objects:
+        for x in walk.objects:
             leave(x)
-        for original, copied, before in self.walk.copied:
+        for original, copied, before in walk.copied:
             layout = layout_of(copied)
             assert layout is not None
             items = layout.items(copied)
@@ -446,6 +454,8 @@ class Entry:
 
 def find_rivals(entered: list[tuple[Handle, Any]]) -> None:
     """Arguments in common memory: a write to one of them shows in the others."""
+    if all(x.base is None for _, x in entered):
+        return  # each has memory of its own
     by_owner: dict[int, list[tuple[Handle, Any]]] = {}
     for h, x in entered:
         memory = owner(x)

@@ -7,7 +7,7 @@ the same thing in a later call, and two scans tell what a call changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from struct import Struct
 from types import ModuleType
 from typing import Any
@@ -113,15 +113,20 @@ class Scan:
     """
 
     def __init__(self, before: Scan | None = None) -> None:
-        self.arrays: list[Handle] = list(before.arrays) if before else []
-        self.plain: list[np.ndarray[Any, Any]] = list(before.plain) if before else []
-        self.boxes: list[Any] = list(before.boxes) if before else []
-        self.generators: list[TracedGenerator] = list(before.generators) if before else []
+        self.arrays: list[Handle] = []
+        self.plain: list[np.ndarray[Any, Any]] = []
+        self.boxes: list[Any] = []
+        self.generators: list[TracedGenerator] = []
         self.forms: list[bytes] = []
-        self.places: dict[int, bytes] = dict(before.places) if before else {}
-        self.views: dict[int, int] = dict(before.views) if before else {}
-        self.given_views: list[Handle] = list(before.given_views) if before else []
+        self.places: dict[int, bytes] = {}
+        self.views: dict[int, int] = {}
+        self.given_views: list[Handle] = []
         self._alive: list[Any] = []
+        if before is not None:
+            for name in ("arrays", "plain", "boxes", "generators", "given_views"):
+                getattr(self, name).extend(getattr(before, name))
+            self.places.update(before.places)
+            self.views.update(before.views)
 
     def look(self, values: Iterable[Any]) -> list[bytes]:
         """References to values; what they hold is looked at too.
@@ -218,20 +223,21 @@ class Scan:
 
     # ------------------------------------------------------------ contents of arrays
 
-    def contents(self) -> Iterator[bytes]:
+    def contents(self) -> list[bytes]:
         """The digests of arrays and generator states, in their order, and how arrays overlap."""
-        for root in self.arrays:
-            yield value_of(root).node.digest
-        yield from self.plain_contents()
-        for generator in self.generators:
-            yield generator.state_node().digest
-        if len(self.arrays) + len(self.plain) > 1:
-            yield overlaps([*map(_plain_memory, self.arrays), *self.plain])
+        found = [value_of(root).node.digest for root in self.arrays]
+        if self.plain:
+            found += self.plain_contents(len(self.plain))
+        found += [generator.state_node().digest for generator in self.generators]
+        arrays = [*map(_plain_memory, self.arrays), *self.plain]
+        views = any(a is not None and a.base is not None for a in arrays)
+        if len(arrays) > 1 and (self.plain or views):
+            found.append(overlaps(arrays))
+        return found
 
-    def plain_contents(self, count: int | None = None) -> Iterator[bytes]:
+    def plain_contents(self, count: int) -> list[bytes]:
         """The bytes of the plain arrays that were met first."""
-        for a in self.plain[:count]:
-            yield encode(a) + (b"w" if a.flags.writeable else b"r")
+        return [encode(a) + (b"w" if a.flags.writeable else b"r") for a in self.plain[:count]]
 
 
 def _plain_memory(root: Handle) -> Any:
