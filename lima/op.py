@@ -193,12 +193,18 @@ _specs: dict[Any, Spec] = {}
 _SIMPLE = frozenset({int, bool, str, type(None), type(Ellipsis)})
 
 
+def _is_simple(value: Any) -> bool:
+    """Whether equal values of this type are the same parameter (`1 == True`, but not here)."""
+    kind = type(value)
+    return kind in _SIMPLE or (kind is tuple and all([type(v) is int for v in value]))
+
+
 def _spec(row: Op, params: tuple[tuple[str, Any], ...], npos: int) -> Spec:
     """The spec of a call, shared between equal ones whose parameters are simple.
 
     Raises NotCanonical here, before anything runs.
     """
-    if any(type(v) not in _SIMPLE for _, v in params):
+    if not all(map(_is_simple, [v for _, v in params])):
         spec = Spec(row.name, params, npos, row.version)
         _ = spec.prefix
         return spec
