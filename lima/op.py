@@ -196,7 +196,7 @@ _SIMPLE = frozenset({int, bool, str, type(None), type(Ellipsis)})
 def _is_simple(value: Any) -> bool:
     """Whether equal values of this type are the same parameter (`1 == True`, but not here)."""
     kind = type(value)
-    return kind in _SIMPLE or (kind is tuple and all([type(v) is int for v in value]))
+    return kind in _SIMPLE or (kind is tuple and all(type(v) is int for v in value))
 
 
 def _spec(row: Op, params: tuple[tuple[str, Any], ...], npos: int) -> Spec:
