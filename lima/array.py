@@ -37,7 +37,13 @@ from lima.ops.spelling import SPELLINGS
 from lima.stats import Outcome
 from lima.values import Value
 
+_TYPE = type
 _TRANSPOSE = OPS["transpose"]
+
+
+def _is_scalar(a: Handle) -> bool:
+    """Whether a plain program would have a NumPy scalar here, which has no view and no copy."""
+    return issubclass(type(a._value.data), np.generic)
 
 
 class Array(Handle):
@@ -107,7 +113,10 @@ class Array(Handle):
     @property
     def flags(self) -> Any:
         """Memory flags as NumPy shows them; WRITEABLE is that of the array, not of the buffer."""
-        return Flags(np.asarray(data_of(self)), not locked(self), root_of(self) is self)
+        data = data_of(self)
+        if isinstance(data, np.generic):
+            return data.flags
+        return Flags(data, not locked(self), root_of(self) is self)
 
     @property
     def base(self) -> Any:
@@ -128,6 +137,8 @@ class Array(Handle):
 
     @property
     def mT(self) -> Any:
+        if _is_scalar(self):
+            raise AttributeError("a NumPy scalar has no attribute mT")
         return function(np.matrix_transpose, (self,), {})
 
     @property
@@ -289,10 +300,13 @@ class Array(Handle):
         """A copy with another dtype; itself with `copy=False` where nothing changes."""
         if not copy and np.dtype(dtype) == self.dtype and order == "K":
             return self
-        return call(OPS["astype"], (self, np.dtype(dtype)), {"order": order, "casting": casting})
+        options = {"order": order, "casting": casting}
+        return function(np.ndarray.astype, (self, np.dtype(dtype)), options)
 
     def copy(self, order: Any = "C") -> Any:
-        """A copy, a new step of the lineage."""
+        """A copy, a new step of the lineage; a scalar is its own copy."""
+        if _is_scalar(self):
+            return self
         return call(OPS["copy"], (self,), {"order": order})
 
     def __array_namespace__(self, api_version: str | None = None) -> Any:
@@ -300,11 +314,14 @@ class Array(Handle):
 
     def view(self, dtype: Any = None, type: Any = None) -> Any:
         """A view, with the bytes read as `dtype` if it is given."""
+        if isinstance(dtype, _TYPE) and issubclass(dtype, np.ndarray):
+            return self.view(type=dtype)
         if type is not None:
-            return barrier(np.ndarray.view, (self, dtype, type), {}, "view as another class")
-        return (
-            self[...] if dtype is None else call(OPS["ndarray.view"], (self, np.dtype(dtype)), {})
-        )
+            options = {"type": type} if dtype is None else {"dtype": dtype, "type": type}
+            return barrier(np.ndarray.view, (self,), options, "view as another class")
+        if dtype is not None:
+            return call(OPS["ndarray.view"], (self, np.dtype(dtype)), {})
+        return self if _is_scalar(self) else self[...]
 
     def reshape(self, *shape: Any, order: Any = "C", copy: Any = None) -> Any:
         """The elements in another shape; a view where NumPy gives one."""
@@ -363,7 +380,7 @@ class Array(Handle):
         return unary(OPS["positive"], self)
 
     def __abs__(self) -> Any:
-        return unary(OPS["absolute"], self)
+        return unary(OPS["absolute"], self, abs)
 
     def __invert__(self) -> Any:
         return unary(OPS["invert"], self)

@@ -77,8 +77,16 @@ def _has_handle(x: Any) -> bool:
 # --------------------------------------------------------------------------- calls
 
 
-def call(row: Op, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """A NumPy call with traced arguments, as its row says."""
+def call(
+    row: Op,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    asked: tuple[Any, Sequence[Any], dict[str, Any]] | None = None,
+) -> Any:
+    """A NumPy call with traced arguments, as its row says.
+
+    `asked` is the call as the user spelled it, for NumPy to do if the row cannot.
+    """
     out = kwargs.get("out")
     if out is not None:
         return _call_out(row, args, kwargs, out)
@@ -86,6 +94,8 @@ def call(row: Op, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         inputs, spec = bind(row, args, kwargs, LIFT)
     except (BindError, NotCanonical) as error:
         func = row.calls[0] if row.calls else row.kernel
+        if asked is not None:
+            func, args, kwargs = asked
         if row.into is not None and args and isinstance(args[0], Handle):
             return write_untraced(func, args[0], args, kwargs, str(error))
         return barrier(func, args, kwargs, str(error))
@@ -138,19 +148,24 @@ def result(value: Value, row: Op) -> Any:
     if type(value) is Pending:
         return handle(value)
     data = value.data
-    if isinstance(data, (np.ndarray, np.generic)):
+    if _is_number(data):
         return handle(value)
-    if isinstance(data, (tuple, list)):
+    if isinstance(data, (tuple, list)) and row.wrap is not None:
         items = [output(value, k) for k in range(len(data))]
         kind = type(data)
         return kind(*items) if hasattr(data, "_fields") else kind(items)
     return data
 
 
+def _is_number(x: Any) -> bool:
+    """Whether `x` is an array or a NumPy scalar, but not text: that has the methods of `str`."""
+    return isinstance(x, (np.ndarray, np.generic)) and not isinstance(x, np.character)
+
+
 def output(call_value: Value, index: int) -> Any:
     """Item `index` of a multi-output call, as a value of its own."""
     item = call_value.data[index]
-    if not isinstance(item, (np.ndarray, np.generic)):
+    if not _is_number(item):
         return item
     value = Value(Node(Spec(OUTPUT, (("index", index),)), (call_value.node,)), item)
     value.shared = call_value.shared
@@ -172,6 +187,8 @@ def binary(row: Op, x: Handle, y: Any, swapped: bool = False, run: Any = None) -
         b = value_of(y) if y._base is not None else y._value
     elif kind in LITERALS:
         b = y
+        if kind in _TEXT and run is not None:  # which the operator compares, not the function
+            return adopt(run(data_of(x), y), f"{row.name} with {kind.__name__}")
     else:
         if hasattr(y, "__array_ufunc__") and kind is not np.ndarray:
             return NotImplemented
@@ -186,18 +203,21 @@ def binary(row: Op, x: Handle, y: Any, swapped: bool = False, run: Any = None) -
     return handle(_binary(row, b, a, run) if swapped else _binary(row, a, b, run))
 
 
-def unary(row: Op, x: Handle) -> Any:
+_TEXT = frozenset({str, bytes, np.str_, np.bytes_})
+
+
+def unary(row: Op, x: Handle, run: Any = None) -> Any:
     """An elementwise function of one array, as `binary` is of two."""
     value = value_of(x)
     data = value.data
     if data is None or data.size > row.small:
         return result(apply(row, row.spec, (value,)), row)
-    return handle(Value(Node(row.spec, (value.node,)), row.kernel(data)))
+    return handle(Value(Node(row.spec, (value.node,)), (run or row.kernel)(data)))
 
 
 def ufunc(func: np.ufunc, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """A call of a universal function; without options it takes the path of the operators."""
-    if not kwargs:
+    if not kwargs and len(args) == func.nin:
         row = CALLS.get(func)
         if row is not None and row.infer is not None:
             x = args[0]
@@ -221,6 +241,7 @@ def ufunc(func: np.ufunc, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
 def function(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """A NumPy function on traced arguments: by its row, or as a barrier."""
     meant: Any
+    asked = func, args, kwargs
     try:
         respell = SPELLINGS.get(func)
         if respell is None:
@@ -230,7 +251,7 @@ def function(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     except (BindError, TypeError) as error:
         return barrier(func, args, kwargs, str(error))
     if isinstance(meant, Op):
-        return call(meant, args, kwargs)
+        return call(meant, args, kwargs, asked)
     if meant is not None:
         return meant(*args, **kwargs)
     if func in METADATA:
@@ -328,6 +349,7 @@ def _call_out(row: Op, args: Sequence[Any], kwargs: dict[str, Any], out: Any) ->
         if len(out) > 1:
             return _call_outs(row, args, kwargs, out)
         out = out[0]
+    args = [a for k, a in enumerate(args) if k >= len(row.names) or row.names[k] != "out"]
     if isinstance(out, np.ndarray) and not isinstance(out, Handle):
         refuse("it writes into an array that is no argument")
         rest = {k: v for k, v in kwargs.items() if k != "out"}
@@ -335,7 +357,6 @@ def _call_out(row: Op, args: Sequence[Any], kwargs: dict[str, Any], out: Any) ->
         return out if named is out else named
     if not isinstance(out, Handle):
         raise TypeError(f"{row.name}: out={type(out).__name__} is no array that can be written")
-    args = [a for k, a in enumerate(args) if k >= len(row.names) or row.names[k] != "out"]
     kwargs = {**kwargs, "out": out}
     try:
         inputs, spec = bind(row, args, kwargs, LIFT)
@@ -592,11 +613,7 @@ def _index_item(item: Any, inputs: list[Any]) -> tuple[Any, str]:
     if isinstance(item, (int, np.integer)):
         return operator.index(item), "int"
     if isinstance(item, Handle):
-        value = value_of(item)
-        shape, dtype = value.meta
-        if shape == () and dtype.kind in "iu":
-            return operator.index(force(value)), "int"
-        inputs.append(value)
+        inputs.append(value_of(item))
         return Ref(len(inputs) - 1), "gather"
     if kind is list and all(type(v) is str for v in item) and item:
         return item, "slice"
@@ -653,7 +670,9 @@ def _get_present(a: Handle, value: Value, spec: Spec, param: Any) -> Any:
     item = data[param]
     node = Node(spec, (value.node,))
     if type(item) is not np.ndarray or type(data) is not np.ndarray:
-        return handle(Value(node, item))
+        return result(Value(node, item), OPS[spec.op])
+    if data.dtype.hasobject and owner(item) is not owner(data):
+        return item  # an array that is an element of an array of objects
     found = Value(node, item, value.root or value)
     watch(value, found)
     return view_handle(found, a, spec)
@@ -690,8 +709,11 @@ def method_of(function_: Callable[..., Any]) -> Any:
     """An ndarray method that means `function_(self, ...)`."""
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not in_scalars and issubclass(type(self._value.data), np.generic):
+            raise AttributeError(f"a NumPy scalar has no method {method.__name__}")
         return function(function_, (self, *args), kwargs)
 
+    in_scalars = hasattr(np.generic, getattr(function_, "__name__", ""))
     method.__name__ = method.__qualname__ = getattr(function_, "__name__", "method")
     method.__doc__ = f"As `numpy.ndarray.{method.__name__}`."
     return method

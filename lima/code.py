@@ -27,7 +27,7 @@ from xxhash import xxh3_128_digest
 
 from lima import pure
 from lima.bytecode import Facts, NotReusable, facts_of
-from lima.homes import is_pure_home, module_refusal, own_name, own_refusal
+from lima.homes import is_marker, is_pure_home, module_refusal, own_name, own_refusal
 from lima.node import encode
 
 Getter = tuple[Callable[[Any], Any], Any]
@@ -186,6 +186,9 @@ class _Walk:
         elif is_code(value):
             self.watch(get, what, value)
             self.callable(name, value)
+        elif is_marker(value):
+            self.watch(get, what, value)
+            self.parts.append(encode(own_name(type(value))))
         else:
             self.data.append((get, what))
 

@@ -7,32 +7,27 @@ import functools
 import weakref
 from collections.abc import Callable
 from time import perf_counter
-from types import ModuleType
 from typing import Any, NamedTuple
 
-import numpy as np
 from xxhash import xxh3_128_digest
 
 from lima.bytecode import NotReusable
-from lima.calls import detach
-from lima.code import CALLABLES, Code, code_of
-from lima.draws import TracedGenerator
+from lima.code import Code
 from lima.entries import SECOND_SIGHT
 from lima.errors import NotCanonical
 from lima.frame import Frame, _frame
-from lima.handle import Handle, handle, is_outside, release, root_of, value_of
+from lima.handle import Handle, value_of
 from lima.helpers import bind_helpers
-from lima.kept import Draft, Refused
-from lima.keys import Parameters, Scan, share_memory
+from lima.kept import Draft, Refused, Restored
+from lima.keys import Parameters, Scan
 from lima.node import Node, encode
-from lima.op import owner
 from lima.record import Lineage
 from lima.runtime import error_modes
 from lima.sessions import Session, _session, current
-from lima.tree import Leaving, Rivals, entering, settle
-from lima.twin import bind_module, plain_module, twin_of
+from lima.tree import Entry
+from lima.twin import bind_module
 from lima.values import Value
-from lima.walk import ATOMS, Walk, arrays_by_name, layout_of
+from lima.walk import Walk
 
 MAX_BARREN = 64
 """Calls of a helper in a row without a hit, after which it is no longer looked up."""
@@ -47,13 +42,18 @@ LEVELS: dict[str, tuple[bool, bool]] = {
 
 
 class CallInfo(NamedTuple):
-    """Reuse of a traced function's calls, in the manner of `functools.lru_cache`."""
+    """Reuse of a traced function's calls, in the manner of `functools.lru_cache`.
+
+    maxsize and currsize are bytes: the budget of the session's cache, and what it holds of this
+    function's calls. refusal says why the last call was not kept; None if it was, or was a hit.
+    """
 
     hits: int
     misses: int
     maxsize: int
     currsize: int
     seconds_saved: float
+    refusal: str | None
 
 
 class TracedFunction:
@@ -89,7 +89,7 @@ class TracedFunction:
         outer = _frame.get()
         if outer is not None:
             return self._call(args, kwargs, outer, {})
-        entry = Entry(self)
+        entry = Entry(self.parameters, self.code)
         try:
             entry.take(args, kwargs)
         except RecursionError:  # arguments that only the plain function can handle
@@ -116,7 +116,7 @@ class TracedFunction:
             return x
 
         self._bind()
-        entry = Entry(self)
+        entry = Entry(self.parameters, self.code)
         result = None
         try:
             entry.take(args, kwargs)
@@ -168,11 +168,10 @@ class TracedFunction:
         if look is None:  # outside of the handler, so that users' errors are not chained to it
             return self._run(args, kwargs, outer)
         with here.cache.flight(look.key, "function") as flight:
-            if flight.entry is not None or flight.delivered:
-                record = flight.entry.value if flight.entry is not None else flight.value
-                self.hits += 1
-                self.seconds_saved += record.seconds
-                return record.restore(look.scan)
+            restored = self._restored(here, look, flight)
+            if restored is not None:
+                restored.effects()
+                return restored.result
             self.misses += 1
             frame = Frame(outer)
             frame.generators.update(id(g._generator) for g in look.scan.generators[: look.own[2]])
@@ -183,8 +182,23 @@ class TracedFunction:
             if frame.refusal is None and seconds > here.call_seconds:
                 self._keep(here, look, flight, result, set(originals), seconds)
             else:
-                self.refusal = frame.refusal
+                self.refusal = frame.refusal or "it is too cheap to be kept"
             return result
+
+    def _restored(self, here: Session, look: Look, flight: Any) -> Restored | None:
+        """What a kept record gives; None where there is none, or trouble with it."""
+        if flight.entry is None and not flight.delivered:
+            return None
+        record = flight.entry.value if flight.entry is not None else flight.value
+        try:
+            found: Restored = record.restore(look.scan)
+        except Exception:  # a call that runs instead is right
+            here.cache.evict(look.key)
+            return None
+        self.hits += 1
+        self.refusal = None
+        self.seconds_saved += record.seconds
+        return found
 
     def _refused(self, why: str, outer: Frame | None) -> None:
         self.refusal = why
@@ -239,11 +253,13 @@ class TracedFunction:
             keys.intersection_update([k for k in keys if here.cache.peek(k) is not None])
 
     def cache_info(self) -> CallInfo:
-        """Hits and misses of whole calls, byte budget and bytes held, seconds saved."""
+        """Hits and misses of whole calls, bytes, seconds saved, why the last call was not kept."""
         cache = current().cache
         held = [e for e in map(cache.peek, tuple(self._keys.get(cache, ()))) if e is not None]
         size = sum(e.nbytes for e in held)
-        return CallInfo(self.hits, self.misses, cache.budget, size, self.seconds_saved)
+        return CallInfo(
+            self.hits, self.misses, cache.budget, size, self.seconds_saved, self.refusal
+        )
 
     def cache_clear(self) -> None:
         """Forget the kept calls of this function (its operations stay cached)."""
@@ -321,161 +337,3 @@ def _error_state() -> bytes:
 
 
 _QUIET = frozenset({"ignore", "warn", "raise"})
-
-
-# ----------------------------------------------------------------- one call from plain code
-
-
-class Entry:
-    """A call from plain code: arguments as traced ones, and everything back to plain at its end.
-
-    traced   whether a traced array was among the arguments; then results stay traced
-    """
-
-    def __init__(self, work: TracedFunction) -> None:
-        self.work = work
-        self.args: tuple[Any, ...] = ()
-        self.kwargs: dict[str, Any] = {}
-        self.originals: dict[int, tuple[Handle, Any]] = {}
-        self.values: list[Value] = []
-        self.traced = False
-        self.walk = Walk(self._enter, copying=True)
-        self._code: list[Code] = [work.code]
-        self._names: dict[int, str] = {}
-        self._generators: dict[int, TracedGenerator] = {}
-
-    def take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Convert the arguments."""
-        walk, names = self.walk, self._names
-        positional = zip(self.work.parameters.positional, args, strict=False)
-        for name, value in (*positional, *kwargs.items()):
-            if type(value) is np.ndarray:
-                names.setdefault(id(value), name)
-            elif type(value) not in ATOMS:
-                for path, a in arrays_by_name(name, value):
-                    names.setdefault(id(a), path)
-        self.args = tuple([walk(a) for a in args])
-        self.kwargs = {k: walk(v) for k, v in kwargs.items()} if kwargs else kwargs
-        if len(self.originals) > 1:
-            find_rivals(list(self.originals.values()))
-        if self.originals:
-            self._expose()
-
-    def _enter(self, x: Any) -> Any:
-        kind = type(x)
-        if kind is np.ndarray or kind is np.memmap:
-            value = entering(np.asarray(x), self._names.get(id(x)))
-            h = handle(value)
-            h._locked = not x.flags.writeable
-            self.values.append(value)
-            self.originals[id(h)] = (h, x)
-            return h
-        if kind in _GENERATORS:
-            return self._generator(x)
-        if isinstance(x, ModuleType):
-            return twin_of(x)
-        if isinstance(x, Handle):
-            self.traced = True
-        elif kind in CALLABLES:
-            self._code.append(code_of(x))
-        return x
-
-    def _generator(self, x: Any) -> TracedGenerator:
-        made = TracedGenerator(x)
-        bits = x.bit_generator if isinstance(x, np.random.Generator) else x._bit_generator
-        other = self._generators.setdefault(id(bits), made)
-        if other is not made:  # two generators draw from one stream
-            other.exposed = made.exposed = True
-        return made
-
-    def _expose(self) -> None:
-        """What the function also reaches as plain data is read anew at each use.
-
-        Plain code in the call may write it, which the traced argument would not see.
-        """
-        data: list[Any] = []
-        for code in self._code:
-            try:
-                data += [x for x in code.data() if type(x) not in ATOMS]
-            except NotReusable:
-                continue
-        if not data:
-            return
-        found: list[Any] = []
-
-        def look(x: Any) -> Any:
-            found.append(_plain_memory(x))
-            return x
-
-        Walk(look)(data)
-        arrays = [a for a in found if a is not None]
-        for h, x in self.originals.values():
-            if any(share_memory(a, x) for a in arrays):
-                release(h, x)
-
-    def leave(self, result: Any) -> Any:
-        """`result` for the caller; nothing waits on the caller's memory any more."""
-        leaving = Leaving(self.originals)
-        mine = set(self.originals)
-        for value in self.values:
-            detach(value)
-        for h, original in list(self.originals.values()):
-            settle(h, original)
-
-        def convert(x: Any) -> Any:
-            if isinstance(x, Handle):
-                kept = self.traced and id(root_of(x)) not in mine
-                return x if kept else leaving(x)
-            if isinstance(x, TracedGenerator):
-                x.exposed = True
-                return x._generator
-            return plain_module(x) if isinstance(x, ModuleType) else x
-
-        for generator in self._generators.values():
-            generator.exposed = True
-        walk = self.walk
-        leave = Walk(convert)
-        for original, copied, _ in walk.copied:
-            leave.stands_for(copied, original)
-        result = leave(result)
-        for x in walk.objects:
-            leave(x)
-        for original, copied, before in walk.copied:
-            layout = layout_of(copied)
-            assert layout is not None
-            items = layout.items(copied)
-            if len(items) != len(before) or any(
-                a is not b for a, b in zip(items, before, strict=True)
-            ):
-                layout.refill(original, [leave(v) for v in items])
-        leaving.finish()
-        return result
-
-
-def find_rivals(entered: list[tuple[Handle, Any]]) -> None:
-    """Arguments in common memory: a write to one of them shows in the others."""
-    if all(x.base is None for _, x in entered):
-        return  # each has memory of its own
-    by_owner: dict[int, list[tuple[Handle, Any]]] = {}
-    for h, x in entered:
-        memory = owner(x)
-        by_owner.setdefault(id(memory) if isinstance(memory, np.ndarray) else 0, []).append((h, x))
-    for group in by_owner.values():
-        for k, (h, x) in enumerate(group):
-            met = [p for p in group[k + 1 :] if share_memory(x, p[1])]
-            if met:
-                known = [getattr(p[0], "_rivals", None) for p in ((h, x), *met)]
-                old = [m for rivals in known if rivals is not None for m in rivals.members]
-                Rivals(list({id(m[0]): m for m in ((h, x), *met, *old)}.values()))
-
-
-_GENERATORS = frozenset({np.random.Generator, np.random.RandomState})
-
-
-def _plain_memory(x: Any) -> Any:
-    """The plain array that `x` is, or that a handle left over from an earlier call means."""
-    if isinstance(x, np.ndarray) and not isinstance(x, Handle):
-        return x
-    if isinstance(x, Handle) and is_outside(x):
-        return value_of(x).data
-    return None

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lima import pure
+from lima.walk import written_in_python
 
 
 @functools.lru_cache(maxsize=1024)
@@ -51,6 +52,17 @@ def own_name(x: Any) -> tuple[str, str] | None:
         if found is x:
             return path, name
     return None
+
+
+def is_marker(x: Any) -> bool:
+    """Whether `x` is an object without content of a listed module, as `dataclasses.MISSING`."""
+    kind = type(x)
+    return (
+        kind.__mro__[1:] == (object,)
+        and written_in_python(kind)
+        and not getattr(x, "__dict__", None)
+        and own_name(kind) is not None
+    )
 
 
 def own_refusal(path: str, name: str) -> str | None:

@@ -41,6 +41,13 @@ class Box(NamedTuple):
     names: list[str]
 
 
+class Restored(NamedTuple):
+    """A use of a record: the results, and the effects, which are still to be done."""
+
+    result: Any
+    effects: Callable[[], None]
+
+
 class Record:
     """The results and effects of one call."""
 
@@ -62,9 +69,10 @@ class Record:
         terms = [self.result, *(t for box in self.boxes for t in box.items)]
         return object.__sizeof__(self) + sum(map(_size, terms)) + 300 * len(self.kept)
 
-    def restore(self, scan: Scan) -> Any:
-        """Results as handles; arguments and generators as the call would have left them."""
-        return _Restoring(self, scan).run()
+    def restore(self, scan: Scan) -> Restored:
+        """Results as handles, and what turns the arguments into what the call would leave."""
+        now = _Restoring(self, scan)
+        return Restored(now.build(), now.change)
 
 
 def _size(term: Term) -> int:
@@ -106,6 +114,8 @@ class Draft:
         if isinstance(x, Handle):
             return self._array(x)
         if isinstance(x, tuple):
+            if id(x) in self.before.tuples:
+                return (_given_tuple, self.before.tuples[id(x)])
             if kind is not tuple and (getattr(x, "__dict__", None) or not hasattr(x, "_fields")):
                 raise NotCanonical(f"a {kind.__qualname__}, a kind of tuple")
             return (_tuple_term, kind, [self.term(v) for v in x])
@@ -117,7 +127,11 @@ class Draft:
         layout = layout_of(x)
         if layout is not None:
             return self._box(x, layout)
-        encode(x)
+        if isinstance(x, frozenset):
+            if not all(type(v) in ATOMS for v in x):
+                raise NotCanonical("a frozenset of more than numbers and text")
+        else:
+            encode(x)
         return (_plain_term, x)
 
     def _known(self, x: Any) -> Term | None:
@@ -263,18 +277,25 @@ class _Restoring:
         self.views: dict[int, Any] = {}
         self.boxes = [box.blank() for box in record.boxes]
 
-    def run(self) -> Any:
+    def build(self) -> Any:
+        """The results. Nothing that the call was given is changed yet."""
+        record = self.record
+        for made, box in zip(self.boxes, record.boxes, strict=True):
+            assign(made, [self.make(t) for t in box.items], box.names)
+        self.contents = [
+            (k, [self.make(t) for t in items], names) for k, items, names in record.changed
+        ]
+        return self.make(record.result)
+
+    def change(self) -> None:
+        """The effects of the call."""
         record, scan = self.record, self.scan
         for argument, place in record.written:
             overwrite(scan.arrays[argument], record.kept[place])
         for k, state, node in record.generators:
             _advance(scan.generators[k], state, node)
-        for made, box in zip(self.boxes, record.boxes, strict=True):
-            assign(made, [self.make(t) for t in box.items], box.names)
-        new = [(k, [self.make(t) for t in items], names) for k, items, names in record.changed]
-        for k, items, names in new:
+        for k, items, names in self.contents:
             assign(scan.boxes[k], items, names)
-        return self.make(record.result)
 
     def make(self, term: Term) -> Any:
         return term[0](self, *term[1:])
@@ -331,6 +352,10 @@ def _fresh_term(now: _Restoring, place: int, writeable: bool) -> Any:
 
 def _given_box(now: _Restoring, place: int) -> Any:
     return now.scan.boxes[place]
+
+
+def _given_tuple(now: _Restoring, place: int) -> Any:
+    return now.scan.given_tuples[place]
 
 
 def _given_array(now: _Restoring, place: int) -> Any:

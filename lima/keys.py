@@ -107,6 +107,7 @@ class Scan:
     boxes       lists, dicts, sets, objects, functions with data: everything that has content
     generators  traced random generators
     views       place of each view among the traced arrays, by its id; see `given_views`
+    tuples      the same for tuples; see `given_tuples`
     forms       for each box bytes that say what it holds; arrays, boxes and generators by place
 
     With `before`, what was met in that scan has the same places as there.
@@ -121,12 +122,14 @@ class Scan:
         self.places: dict[int, bytes] = {}
         self.views: dict[int, int] = {}
         self.given_views: list[Handle] = []
+        self.tuples: dict[int, int] = {}
+        self.given_tuples: list[tuple[Any, ...]] = []
         self._alive: list[Any] = []
         if before is not None:
-            for name in ("arrays", "plain", "boxes", "generators", "given_views"):
+            for name in ("arrays", "plain", "boxes", "generators", "given_views", "given_tuples"):
                 getattr(self, name).extend(getattr(before, name))
-            self.places.update(before.places)
-            self.views.update(before.views)
+            for name in ("places", "views", "tuples"):
+                getattr(self, name).update(getattr(before, name))
 
     def look(self, values: Iterable[Any]) -> list[bytes]:
         """References to values; what they hold is looked at too.
@@ -149,8 +152,8 @@ class Scan:
             return _atom(x)
         if isinstance(x, Handle):
             return self._array(x)
-        if kind is tuple:
-            return b"(" + _u32(len(x)) + b"".join([self.reference(v) for v in x])
+        if isinstance(x, tuple):
+            return self._tuple(x)
         place = self.places.get(id(x))
         if place is not None:
             return place
@@ -165,8 +168,6 @@ class Scan:
             return self._place(x, b"@", len(self.boxes))
         if isinstance(x, ModuleType):
             return _module(x)
-        if isinstance(x, tuple):
-            return self._named_tuple(x)
         if isinstance(x, frozenset):
             return b"frozen" + _u32(len(x)) + b"".join([self.reference(v) for v in x])
         return encode(x)
@@ -192,11 +193,18 @@ class Scan:
             self.given_views.append(h)
         return place + b"".join([spec.prefix for spec in h._path]) + b"/" + end
 
-    def _named_tuple(self, x: Any) -> bytes:
+    def _tuple(self, x: tuple[Any, ...]) -> bytes:
+        """Tuples never change, so they are written out; which one it is can matter to a result."""
         kind = type(x)
+        if x and id(x) not in self.tuples:
+            self.tuples[id(x)] = len(self.given_tuples)
+            self.given_tuples.append(x)
+        items = b"".join([self.reference(v) for v in x])
+        if kind is tuple:
+            return b"(" + _u32(len(x)) + items
         if not hasattr(kind, "_fields") or getattr(x, "__dict__", None):
             raise NotCanonical(f"a {kind.__qualname__}, a kind of tuple that lima does not know")
-        return b"named" + self.reference(kind) + b"".join([self.reference(v) for v in x])
+        return b"named" + self.reference(kind) + items
 
     def form(self, box: Any) -> bytes:
         """What one box holds."""

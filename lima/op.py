@@ -12,7 +12,7 @@ import inspect
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -217,14 +217,14 @@ def _spec(row: Op, params: tuple[tuple[str, Any], ...], npos: int) -> Spec:
     return found
 
 
-class Lift:
-    """What binding needs to know of traced arrays (the array layer has the one implementation)."""
+class Lift(Protocol):
+    """What binding needs to know of traced arrays (`lima.calls` has the one implementation)."""
 
     def operand(self, x: Any) -> Any:
-        raise NotImplementedError
+        """The traced value or the literal that `x` stands for; NotCanonical if it is neither."""
 
     def is_array(self, x: Any) -> bool:
-        raise NotImplementedError
+        """Whether `x` inside a parameter must become an input."""
 
 
 def _by_name(row: Op, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:

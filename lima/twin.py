@@ -44,9 +44,12 @@ class Twin:
         self._plain = plain
         self._always = always
         self._traced = shown or functools.partial(_through, plain)
+        self._converts = shown is not None
         functools.update_wrapper(self, plain, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._converts and active() is None:
+            return self._plain(*args, **kwargs)  # outside of traced code, to plain arrays
         for a in args:
             if isinstance(a, Handle):
                 return self._traced(args, kwargs)

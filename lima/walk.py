@@ -124,13 +124,7 @@ def is_users(kind: type) -> bool:
     return home not in _FOREIGN_HOMES and home not in sys.stdlib_module_names - {"__main__"}
 
 
-def is_record(x: Any) -> bool:
-    """Whether `x` is an object with attributes that may hold arrays."""
-    layout = layout_of(x)
-    return layout is not None and layout.fields is not None
-
-
-def _written_in_python(kind: type) -> bool:
+def written_in_python(kind: type) -> bool:
     """Whether attributes and slots explain the size of the objects of a class.
 
     A class of an extension module keeps its state in memory that Python does not see.
@@ -159,7 +153,7 @@ def _is_open(kind: type) -> bool:
         or base in SCALARS
         or base is tuple
         or (base.__module__, base.__qualname__) in RECORDS
-        or (is_users(base) and _written_in_python(base))
+        or (is_users(base) and written_in_python(base))
         for base in kind.__mro__
     )
 
@@ -177,8 +171,8 @@ def slots_of(kind: type) -> list[tuple[str, types.MemberDescriptorType]]:
 
 def _object_layout(kind: type) -> Layout:
     """The layout of the objects of a class: content of its builtin base, slots, attributes."""
-    base = next((base for base in kind.__mro__ if base in CONTAINERS), object)
-    content = CONTAINERS.get(base)
+    base = next(b for b in kind.__mro__ if b not in STATELESS - {object} and not is_users(b))
+    content = next((CONTAINERS[b] for b in kind.__mro__ if b in CONTAINERS), None)
     slots = dict(slots_of(kind))
 
     def fields(x: Any) -> dict[str, Any]:
@@ -259,6 +253,10 @@ def layout_of(x: Any) -> Layout | None:
 # --------------------------------------------------------------------------- walking
 
 
+def _same(x: Any) -> Any:
+    return x
+
+
 class Walk:
     """Applies a conversion to everything inside containers and objects; nothing is visited twice.
 
@@ -266,6 +264,7 @@ class Walk:
     changed themselves, since they must stay the objects that they are.
 
     copied   (original, its copy, the content that the copy got)
+    tuples   (original, the tuple in its place)
     objects  what was visited and not copied
     """
 
@@ -273,6 +272,7 @@ class Walk:
         self.convert = convert
         self.copying = copying
         self.copied: list[tuple[Any, Any, list[Any]]] = []
+        self.tuples: list[tuple[Any, Any]] = []
         self.objects: list[Any] = []
         self._memo: dict[int, Any] = {}
         self._alive: list[Any] = []
@@ -289,6 +289,12 @@ class Walk:
         """Let `x` be converted to `made` wherever it is met."""
         self._memo[id(x)] = made
         self._alive.append(x)
+
+    def close(self) -> None:
+        """Let go of everything that was visited, without waiting for the garbage collector."""
+        self.convert = _same
+        for held in (self._memo, self._alive, self.copied, self.tuples, self.objects):
+            held.clear()
 
     def _visit(self, x: Any) -> Any:
         kind = type(x)
@@ -314,6 +320,7 @@ class Walk:
         made = tuple.__new__(type(x), items)
         if _attributes(x):
             made.__dict__.update(x.__dict__)
+        self.tuples.append((x, made))
         return made
 
     def _fill(self) -> None:

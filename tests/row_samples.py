@@ -334,6 +334,7 @@ def samples_of(row):
     if isinstance(row.kernel, np.ufunc):
         calls = [(args, {}) for args in OPERANDS[row.kernel.nin]]
         return list(_accepted(row.kernel, calls))
-    if row.calls and isinstance(getattr(row.kernel, "__self__", None), np.ufunc):
-        return list(_accepted(row.kernel, METHODS[row.kernel.__name__]))
+    method = row.calls[0] if row.calls else None
+    if isinstance(getattr(method, "__self__", None), np.ufunc):
+        return list(_accepted(method, METHODS[method.__name__]))
     return []

@@ -24,7 +24,6 @@ PAGE = Path(__file__).parents[1] / "docs" / "digest.md"
 
 little_endian = pytest.mark.skipif(sys.byteorder != "little", reason="vectors are little-endian")
 
-# ruff: noqa: E501
 # fmt: off
 VALUES = {
     "None": "4e",

@@ -45,6 +45,7 @@ SIBLINGS = {
     ("runtime", "forcing"), ("source", "spelled"), ("record", "source"), ("replay", "record"),
     ("replay", "source"), ("array", "calls"), ("draws", "calls"), ("twin", "array"),
     ("bytecode", "homes"), ("code", "homes"), ("code", "bytecode"), ("function", "kept"),
+    ("tree", "twin"), ("tree", "keys"),
     ("block", "function"),
 }  # fmt: skip
 """(importer, imported) within one row: the exceptions."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from lima.node import Spec
 from lima.op import OPS, Kind, Meta, evaluate, op
-from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling
+from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling, written
 
 # --------------------------------------------------------------------------- inference
 
@@ -113,7 +113,23 @@ def _methods(function: np.ufunc, name: str) -> None:
     }.items():
         operands = {"reduceat": "array indices", "outer": "A B"}.get(method, "array")
         op(f"{name}.{method}", getattr(function, method), operands=operands, signature=signature)
-    op(f"{name}.at", function.at, operands="a indices b", signature="a, indices, b", into="a")
+    op(
+        f"{name}.at",
+        _at(function),
+        signature="a, indices, b",
+        calls=(function.at,),
+        into="a",
+        source=written(f"np.{name}.at", "indices", "b"),
+    )
+
+
+def _at(function: np.ufunc) -> Any:
+    """`function.at`. Indices are a parameter: a tuple of them is no array, nor is a slice."""
+
+    def at(a: Any, *, indices: Any, b: Any) -> None:
+        function.at(a, indices, b)
+
+    return at
 
 
 def ufuncs(functions: Iterable[np.ufunc], infer: Any = broadcast, weight: float = 1.0) -> None:
