@@ -16,11 +16,9 @@ from lima.calls import (
     binary,
     call,
     function,
-    getitem,
     method_of,
     plain,
     reshape_in_place,
-    setitem,
     unary,
     view,
     write,
@@ -30,6 +28,7 @@ from lima.calls import ufunc as ufunc_call
 from lima.errors import UnsupportedError
 from lima.frame import Look, refuse
 from lima.handle import Handle, data_of, handle, locked, root_of, value_of
+from lima.indexing import getitem, setitem
 from lima.leaves import seen
 from lima.node import Node, Ref, Spec, leaf
 from lima.op import CALLS, OPS, Op

@@ -65,13 +65,20 @@ def inexact_only(inputs: Sequence[Any], spec: Spec) -> Meta | None:
 
 def _loop_dtype(key: tuple[Any, ...], inputs: Sequence[Any], spec: Spec) -> np.dtype[Any] | None:
     if key not in _dtypes:
-        one = [np.ones(1, i.meta[1]) if hasattr(i, "meta") else type(i)(1) for i in inputs]
         try:
+            one = [_one(i) for i in inputs]
             with np.errstate(all="ignore"):
                 _dtypes[key] = evaluate(OPS[spec.op], spec, one).dtype
         except Exception:  # whatever NumPy refuses is run at once, where it raises for the user
             _dtypes[key] = None
     return _dtypes[key]
+
+
+def _one(item: Any) -> Any:
+    """Something of the dtype, or of the Python type, of an operand."""
+    if hasattr(item, "meta"):
+        return np.ones(1, item.meta[1])
+    return np.ones(1, item.dtype)[0] if isinstance(item, np.generic) else type(item)(1)
 
 
 # --------------------------------------------------------------------------- universal functions

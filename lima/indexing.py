@@ -1,0 +1,149 @@
+"""Indexing of traced arrays: views, elements, selections, assignment."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from lima.calls import (
+    LIFT,
+    adopt,
+    leaf_value,
+    plain,
+    refuse_readonly,
+    result,
+    write,
+    write_untraced,
+)
+from lima.errors import NotCanonical
+from lima.handle import Handle, data_of, root_of, value_of, view_handle
+from lima.node import Node, Ref, Spec
+from lima.op import OPS, Kind, Op, owner
+from lima.runtime import apply
+from lima.values import Value, watch
+
+
+def index_param(index: Any, inputs: list[Any]) -> tuple[Any, str]:
+    """The canonical form of an index, and the kind of result it gives, a row's name."""
+    if type(index) is not tuple:
+        item, kind = _index_item(index, inputs)
+        return item, ("one" if kind == "int" else kind)
+    items, kinds = [], set()
+    for part in index:
+        item, kind = _index_item(part, inputs)
+        items.append(item)
+        kinds.add(kind)
+    if "gather" in kinds:
+        return tuple(items), "gather"
+    return tuple(items), ("one" if kinds <= {"int"} else "slice")
+
+
+def _integer(x: Any) -> int | None:
+    return None if x is None else operator.index(x)
+
+
+def _index_item(item: Any, inputs: list[Any]) -> tuple[Any, str]:
+    kind = type(item)
+    if kind is int:
+        return item, "int"
+    if kind is slice:
+        return slice(_integer(item.start), _integer(item.stop), _integer(item.step)), "slice"
+    if item is None or item is Ellipsis or kind is str:
+        return item, "slice"
+    if kind is bool or kind is np.bool:
+        return bool(item), "gather"
+    if isinstance(item, (int, np.integer)):
+        return operator.index(item), "int"
+    if isinstance(item, Handle):
+        inputs.append(value_of(item))
+        return Ref(len(inputs) - 1), "gather"
+    if kind is list and all(type(v) is str for v in item) and item:
+        return item, "slice"
+    if kind is list and not item:
+        item = np.zeros(0, np.intp)
+    inputs.append(LIFT.operand(item))
+    return Ref(len(inputs) - 1), "gather"
+
+
+_index_specs: dict[Any, Spec] = {}
+
+
+def _index_spec(row: Op, param: Any) -> Spec:
+    """The spec of an index, shared between equal ones."""
+    kind = type(param)
+    if kind is slice:
+        key: Any = (row.name, param.start, param.stop, param.step)
+    elif kind is int:
+        key = (row.name, param)
+    else:
+        return Spec(row.name, (("index", param),), 1, row.version)
+    spec = _index_specs.get(key)
+    if spec is None:
+        if len(_index_specs) > 4096:
+            _index_specs.clear()
+        spec = _index_specs[key] = Spec(row.name, (("index", param),), 1, row.version)
+    return spec
+
+
+def getitem(a: Handle, index: Any) -> Any:
+    """`a[index]` with NumPy's meaning: a view, a scalar, or a selection."""
+    value = value_of(a)
+    inputs: list[Any] = [value]
+    try:
+        param, kind = index_param(index, inputs)
+    except NotCanonical:
+        return adopt(data_of(a)[plain(index)], "index without canonical form")
+    if kind == "one":
+        count = len(param) if type(param) is tuple else 1
+        kind = "element" if count == len(value.meta[0]) else "slice"
+    row = OPS[kind]
+    spec = _index_spec(row, param)
+    if kind != "gather" and value.data is not None:
+        return _get_present(a, value, spec, param)
+    found = apply(row, spec, inputs)
+    if row.kind is Kind.VIEW and found.root is not None:
+        return view_handle(found, a, spec)
+    return result(found, row)
+
+
+def _get_present(a: Handle, value: Value, spec: Spec, param: Any) -> Any:
+    """A view or an element of data that is there: what `apply` would do, in one step."""
+    data = value.data
+    item = data[param]
+    node = Node(spec, (value.node,))
+    if type(item) is not np.ndarray or type(data) is not np.ndarray:
+        return result(Value(node, item), OPS[spec.op])
+    if data.dtype.hasobject and owner(item) is not owner(data):
+        return item  # an array that is an element of an array of objects
+    found = Value(node, item, value.root or value)
+    watch(value, found)
+    return view_handle(found, a, spec)
+
+
+def setitem(a: Handle, index: Any, item: Any) -> None:
+    """`a[index] = item`."""
+    refuse_readonly(a)
+    base = root_of(a)
+    assign = OPS["assign"]
+    if type(item) in (list, tuple) and not _lifts_to_array(a, index):
+        write_untraced(np.ndarray.__setitem__, a, (a, index, item), {}, "a sequence as an element")
+        return
+    try:
+        value = LIFT.operand(item)
+    except NotCanonical:
+        value = leaf_value(np.asarray(plain(item)))
+    inputs: list[Any] = [base._value, value]
+    param, _ = index_param(index, inputs)
+    path = tuple((s.op, s.params) for s in a._path)
+    params = (("index", param),) if not path else (("path", path), ("index", param))
+    write(base, assign, Spec(assign.name, params, 2, assign.version), inputs)
+
+
+def _lifts_to_array(a: Handle, index: Any) -> bool:
+    """Whether `a[index] = sequence` sets several elements, each a number."""
+    shape, dtype = value_of(a).meta
+    parts = index if type(index) is tuple else (index,)
+    one = len(parts) == len(shape) and all(isinstance(p, (int, np.integer)) for p in parts)
+    return not one and dtype.kind not in "VO"
