@@ -73,19 +73,21 @@ def inputs(seed: int, scope: dict[str, Any]) -> dict[str, Any]:
     D.setflags(write=layout.random() < 0.5)
     A = rng.normal(size=(6, 4)).round(layout.choice([1, 17]))
     A.flat[3] = layout.choice([0.0, -0.0, np.nan, np.inf, 1.0])
+    B = rng.normal(size=(4, 4))
+    v = rng.normal(size=4)
     return {
         "A": A,
-        "B": rng.normal(size=(4, 4)),
+        "B": B,
         "C": C,
         "D": D,
-        "v": rng.normal(size=4),
+        "v": layout.choice([v, v, v, B[1], B.T[0], A[2]]),
         "w": rng.normal(size=6)[::-1] if layout.random() < 0.5 else rng.normal(size=6),
         "k": rng.integers(-4, 9, 4),
         "m": rng.random((6, 4)) < 0.5,
         "z": rng.normal(size=3) + 1j * rng.normal(size=3),
         "rng": np.random.default_rng(seed),
         "box": scope["Box"](A if layout.random() < 0.3 else rng.normal(size=(2, 3))),
-        "pair": [rng.normal(size=(3, 4)), layout.choice([A, rng.normal(size=(3,))])],
+        "pair": [rng.normal(size=(3, 4)), layout.choice([A, A[1:], rng.normal(size=(3,))])],
     }
 
 
@@ -102,7 +104,7 @@ def generate(choices: Any, count: int, seed: int) -> list[str]:
 def describe(x: Any, arrays: list[Any], seen: dict[int, int]) -> Any:
     """`x` as data that can be compared, its arrays collected in `arrays`."""
     if isinstance(x, lima.Array):
-        x = x.__array__() if x.ndim else x.__array__()[()]
+        x = x.__array__() if x.ndim or x.dtype.hasobject else x.__array__()[()]
     if isinstance(x, np.ma.MaskedArray):
         return "masked", repr(x)
     if isinstance(x, np.ndarray):
@@ -284,11 +286,14 @@ def run(
 def traced_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     """The same arguments, as traced arrays where those have the same flags."""
     made: dict[int, Any] = {}
+    others = list(arrays_of(arguments))
 
     def traced(x: Any) -> Any:
-        if isinstance(x, np.ndarray) and x.flags.writeable and x.flags.forc:
-            return made.setdefault(id(x), lima.array(x))
-        return x
+        if not isinstance(x, np.ndarray) or not x.flags.writeable or not x.flags.forc:
+            return x
+        if any(x is not a and np.may_share_memory(x, a) for a in others):
+            return x
+        return made.setdefault(id(x), lima.array(x))
 
     arguments["box"].a = traced(arguments["box"].a)
     arguments["pair"][:] = map(traced, arguments["pair"])
