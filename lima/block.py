@@ -103,7 +103,7 @@ def _traced(
         inner = _traced(function.__func__, reuse, version, ignore, modules)
         return type(function)(inner)
     if isinstance(function, Helper):  # a traced function of its module ran before
-        function = function.__wrapped__  # type: ignore[attr-defined]
+        function = function.__wrapped__
     _refuse_untraceable(function)
     if reuse is not None and reuse not in LEVELS:
         raise ConfigError(f"reuse={reuse!r}: choose one of {', '.join(LEVELS)}")

@@ -8,6 +8,8 @@ import types
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from xxhash import xxh3_128_digest
+
 from lima.homes import is_pure_home
 from lima.node import encode
 
@@ -19,7 +21,7 @@ class NotReusable(Exception):
 class Facts(NamedTuple):
     """What one code object says by itself, the code nested in it included.
 
-    text     bytes that equal code shares, wherever it stands: no line numbers, names or docstrings
+    text     16 bytes that equal code shares, wherever it stands and whatever its comments say
     globals  names that are looked up, with the attributes read off them at once
     names    every name and text that it mentions
     refusal  why no call of it can be reused
@@ -34,7 +36,7 @@ class Facts(NamedTuple):
 @functools.lru_cache(maxsize=4096)
 def facts_of(code: types.CodeType) -> Facts:
     """The facts of a code object; it is read once."""
-    steps = list(dis.get_instructions(code))
+    steps = [step for step in dis.get_instructions(code) if step.opname != "EXTENDED_ARG"]
     refusal = None
     uses: dict[tuple[str, tuple[str, ...]], None] = {}
     try:
@@ -43,14 +45,13 @@ def facts_of(code: types.CodeType) -> Facts:
         refusal = str(why)
     names = set(code.co_names)
     arguments = code.co_argcount + code.co_kwonlyargcount
+    flags = code.co_flags & ~_HAS_DOCSTRING
+    head = (flags, code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount)
     parts = [
-        code.co_code,
-        code.co_exceptiontable,
-        encode((code.co_names, code.co_varnames[:arguments], code.co_freevars)),
-        encode((code.co_flags & ~_HAS_DOCSTRING, code.co_argcount, code.co_posonlyargcount)),
-        encode((code.co_kwonlyargcount, len(code.co_cellvars))),
+        encode((*head, len(code.co_cellvars), code.co_freevars, code.co_names)),
+        encode((code.co_varnames[:arguments], code.co_exceptiontable)),
     ]
-    for constant in _constants(code, steps):
+    for constant in _spelled(code, steps, parts):
         if isinstance(constant, types.CodeType):
             inner = facts_of(constant)
             parts.append(inner.text)
@@ -60,16 +61,25 @@ def facts_of(code: types.CodeType) -> Facts:
         else:
             parts.append(_constant(constant))
             names |= {constant} if isinstance(constant, str) else set()
-    text = b"".join(encode(part) for part in parts)
-    return Facts(text, tuple(uses), frozenset(names), refusal)
+    return Facts(xxh3_128_digest(b"".join(parts)), tuple(uses), frozenset(names), refusal)
 
 
-def _constants(code: types.CodeType, steps: list[dis.Instruction]) -> Iterator[Any]:
-    """The constants that the code loads: not a docstring."""
-    loaded = {step.arg for step in steps if step.opcode in dis.hasconst}
-    for k, constant in enumerate(code.co_consts):
-        if k or not isinstance(constant, str) or k in loaded:
-            yield constant
+def _spelled(
+    code: types.CodeType, steps: list[dis.Instruction], parts: list[bytes]
+) -> Iterator[Any]:
+    """Write the instructions; gives each constant where it is loaded, then those that are not.
+
+    The first constant counts only if it is loaded: it may be the docstring.
+    """
+    loaded = {0}
+    for step in steps:
+        if step.opname in _CONSTANTS:
+            parts.append(encode(step.opcode))
+            loaded.add(step.arg or 0)
+            yield code.co_consts[step.arg or 0]
+        else:
+            parts.append(encode((step.opcode, step.arg)))
+    yield from (x for k, x in enumerate(code.co_consts) if k not in loaded)
 
 
 def _constant(x: Any) -> bytes:
@@ -82,6 +92,7 @@ def _constant(x: Any) -> bytes:
 
 _HAS_DOCSTRING = 0x4000000
 _SILENT = frozenset({"CACHE", "PUSH_NULL", "PRECALL", "NOP", "EXTENDED_ARG", "RESUME"})
+_CONSTANTS = frozenset({"LOAD_CONST", "RETURN_CONST", "KW_NAMES"})
 _LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 _WRITES = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"})

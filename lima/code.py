@@ -268,7 +268,7 @@ class _Walk:
             get = functools.partial(getattr, f)
             self.watch(get, part, getattr(f, part))
         for k in range(len(f.__defaults__ or ())):
-            self.reach(f"default {k} of {name}", f.__defaults__.__getitem__, k)
+            self.reach(f"default {k}", f.__defaults__.__getitem__, k)
         for key in f.__kwdefaults__ or ():
             self.reach(key, f.__kwdefaults__.__getitem__, key)
         facts = facts_of(f.__code__)
@@ -287,7 +287,8 @@ class _Walk:
 
     def code(self, facts: Facts, scope: dict[str, Any]) -> None:
         self.parts.append(facts.text)
-        if is_pure_home(str(scope.get("__name__", ""))):
+        home = str(scope.get("__name__", ""))
+        if home in pure.GENERATORS or is_pure_home(home):
             return  # methods that Python's own modules generate, as for a dataclass
         mentioned = facts.names & pure.EFFECTS
         if facts.refusal is not None:

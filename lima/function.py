@@ -16,7 +16,7 @@ from lima.code import Code
 from lima.entries import SECOND_SIGHT
 from lima.errors import NotCanonical
 from lima.frame import Frame, _frame
-from lima.handle import Handle, value_of
+from lima.handle import Handle, root_of, value_of
 from lima.helpers import bind_helpers
 from lima.kept import Draft, Refused, Restored
 from lima.keys import Parameters, Scan
@@ -288,7 +288,9 @@ class Look:
         arguments = work.parameters.bind(args, kwargs)
         if arguments is None:
             raise NotReusable("the arguments do not fit its parameters")
+        self.ignored: Ignored | None = None
         if work.ignore:
+            self.ignored = Ignored([arguments[k] for k in work.ignore])
             arguments = {k: v for k, v in arguments.items() if k not in work.ignore}
         self.arguments = arguments
         self.scan = scan = Scan()
@@ -318,9 +320,39 @@ class Look:
         plain = slice(len(scan.arrays), len(scan.arrays) + len(scan.plain))
         if after.plain_contents(len(scan.plain)) != self.contents[plain]:
             raise Refused("it writes into an array that is no argument")
+        if self.ignored is not None and self.ignored.changed():
+            raise Refused("it changes an argument that is ignored")
         draft.writes(arrays, self.values, self.contents)
         draft.changes(boxes, after)
         draft.draws(generators, self.contents[plain.stop : plain.stop + len(scan.generators)])
+
+
+class Ignored:
+    """Arguments that do not decide the result. What a call does to them is an effect anyway."""
+
+    def __init__(self, arguments: list[Any]) -> None:
+        self.arguments = arguments
+        self.arrays: list[tuple[Handle, Value]] = []
+
+        def look(x: Any) -> Any:
+            if isinstance(x, Handle):
+                self.arrays.append((root_of(x), root_of(x)._value))
+            return x
+
+        Walk(look)(list(arguments))
+        self.forms = self._forms()
+
+    def _forms(self) -> Any:
+        """What they hold, as far as it can be told."""
+        scan = Scan()
+        try:
+            return scan.look(self.arguments), scan.forms, scan.plain_contents(len(scan.plain))
+        except (NotReusable, NotCanonical, RecursionError):
+            return None
+
+    def changed(self) -> bool:
+        """Whether an array was written, or a list or object holds something else."""
+        return any(h._value is not v for h, v in self.arrays) or self._forms() != self.forms
 
 
 @functools.lru_cache(maxsize=4096)

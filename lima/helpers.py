@@ -37,7 +37,7 @@ class Helper:
         self._mean = 0.0
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        function = self.__wrapped__  # type: ignore[attr-defined]
+        function = self.__wrapped__
         if active() is None:
             return function(*args, **kwargs)
         if self._calls >= TRIALS and self._mean >= DEAR:
@@ -51,19 +51,31 @@ class Helper:
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["__wrapped__"], name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _OF_FUNCTIONS:
+            setattr(self.__wrapped__, name, value)
+        else:
+            self.__dict__[name] = value
+
     def __eq__(self, other: object) -> bool:
-        mine = self.__wrapped__  # type: ignore[attr-defined]
+        mine = self.__wrapped__
         return mine is getattr(other, "__wrapped__", other)
 
     def __hash__(self) -> int:
-        return hash(self.__wrapped__)  # type: ignore[attr-defined]
+        return hash(self.__wrapped__)
 
     def __reduce__(self) -> Any:
-        return self.__wrapped__.__qualname__  # type: ignore[attr-defined]
+        return self.__wrapped__.__qualname__
 
     def __repr__(self) -> str:
-        return repr(self.__wrapped__)  # type: ignore[attr-defined]
+        return repr(self.__wrapped__)
 
+
+_OF_FUNCTIONS = frozenset({"__code__", "__defaults__", "__kwdefaults__"})
+"""What decides how a function runs; set on a helper, it is meant for the function."""
 
 BEHIND[Helper] = lambda x: x.__wrapped__
 

@@ -92,8 +92,9 @@ class Draft:
     """Turns what a call returned and changed into a record.
 
     before      the arguments and data as they were when the call began
-    own         the number of boxes and arrays that the arguments alone hold; the rest is data
-    originals   handles of all plain arrays that entered, those of ignored parameters included
+    originals   ids of the handles of all plain arrays that entered, ignored ones included
+
+    `own` is the number of boxes, arrays or generators that the arguments hold; the rest is data.
     """
 
     def __init__(self, before: Scan, originals: set[int], seconds: float) -> None:

@@ -23,10 +23,13 @@ BUILTINS = _words("""
 
 MODULES = _words("""
     numpy scipy lima math cmath itertools functools operator collections dataclasses typing
-    statistics enum abc fractions string copy numbers types bisect heapq __future__
+    statistics enum abc fractions string copy numbers types bisect heapq contextlib __future__
 """)
 """Top-level modules. Not `decimal`, `locale`, `re`, ...: they read settings of the process or keep
 something between calls."""
+
+GENERATORS = _words("reprlib")
+"""More modules whose code may stand in a class: `dataclass` takes methods from there."""
 
 LIMA = _words("Array array traced numpy")
 """Names of lima: the others read or change the session."""
@@ -70,7 +73,9 @@ REFLECTION = _words("""
 EFFECTS = FILES_AND_SETTINGS | HIDDEN_RANDOMNESS | REFLECTION
 """Names that are refused wherever the code mentions them."""
 
-MODULE_EFFECTS = EFFECTS | _words("load save test info dump read source disp run")
+MODULE_EFFECTS = EFFECTS | _words("""
+    load save test info dump read source disp run redirect_stdout redirect_stderr chdir
+""")
 """Names that are refused as attributes of a module; elsewhere they are everyday words."""
 
 GETTERS = _words("getattr attrgetter methodcaller vars __dict__")

@@ -60,7 +60,8 @@ def recall(a: Any) -> tuple[Node, Node | None]:
 def entering(a: Any, name: str | None) -> Value:
     """The value of a plain array that enters: recognised by content, or a leaf."""
     entered, made = recall(a)
-    if made is None:
+    if made is None or made.is_leaf:  # an argument that was handed through has no history
+        made = None
         entered.name = name
         seen(entered.digest, a)
     return Borrowed(made or entered, a)

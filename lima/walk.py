@@ -120,7 +120,8 @@ def is_users(kind: type) -> bool:
     """Whether a class belongs neither to a known library nor to Python."""
     if not kind.__flags__ & _HEAP:
         return False
-    home = (kind.__module__ or "").partition(".")[0]
+    module: Any = kind.__module__  # a class may put anything there
+    home = module.partition(".")[0] if isinstance(module, str) else "builtins"
     return home not in _FOREIGN_HOMES and home not in sys.stdlib_module_names - {"__main__"}
 
 

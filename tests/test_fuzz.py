@@ -1,0 +1,97 @@
+"""Random programs do under lima what they do under NumPy (`python -m bench.fuzz` runs many)."""
+
+import random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bench.fuzz import MODES, check, generate, main, reduced, report, source
+
+settings.register_profile("programs", settings.get_profile("default"))
+
+
+def write(choices, seed):
+    return generate(choices, choices.randint(5, 40), seed)
+
+
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
+@given(st.randoms(use_true_random=False), st.integers(0, 10_000))
+def test_programs(choices, seed):
+    lines = write(choices, seed)
+    if check(lines, seed) is not None:
+        pytest.fail(report(lines, seed), pytrace=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", range(0, 1000, 100))
+def test_many_programs(start):
+    for seed in range(start, start + 100):
+        lines = write(random.Random(seed), seed)
+        if check(lines, seed) is not None:
+            pytest.fail(report(lines, seed), pytrace=False)
+
+
+# --------------------------------------------------------------------------- the fuzzer itself
+
+
+def test_programs_are_the_same_for_the_same_seed():
+    assert write(random.Random(3), 3) == write(random.Random(3), 3) != write(random.Random(4), 4)
+
+
+def test_most_statements_do_something():
+    failed = total = 0
+    for seed in range(20):
+        lines = write(random.Random(seed), seed)
+        scope = {"__name__": "fuzzed", "traced": lambda f: f}
+        exec(source(lines), scope)
+        from bench.fuzz import inputs
+
+        failed += len(scope["program"](**inputs(seed, scope))["seen"]) / 2
+        total += len(lines)
+    assert failed < total / 3
+
+
+def test_a_wrong_result_is_found_and_reduced(monkeypatch):
+    """With a broken kernel in the place of one operation, its statement is what remains."""
+    from lima.op import OPS
+
+    lines = write(random.Random(1), 1) + ["q = A.cumsum(axis=0)", "p = q * 2", "A[0] = 7"]
+    assert check(lines, 1) is None
+    row = OPS["cumsum"]
+    kernel = row.kernel
+    try:
+        object.__setattr__(row, "kernel", lambda a, **options: kernel(a, **options) * 1.5)
+        assert "result q" in check(lines, 1)
+        short = reduced(lines, lambda some: "q:" in str(check(some, 1)))
+        assert short == ["q = A.cumsum(axis=0)"]
+        assert "cumsum" in report(lines, 1)
+    finally:
+        object.__setattr__(row, "kernel", kernel)
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.__name__)
+def test_every_way_to_run_traces(mode):
+    from bench.fuzz import source
+    from lima.runtime import current
+    from lima.values import Value
+
+    made = 0
+    create = Value.__init__
+
+    def counting(self, *args):
+        nonlocal made
+        made += 1
+        create(self, *args)
+
+    try:
+        Value.__init__ = counting
+        list(mode(source(["v0 = A.T @ A", "v1 = v0 + 1"]), 1))
+    finally:
+        Value.__init__ = create
+    assert made > 1 and current() is not None
+
+
+def test_command(capsys):
+    assert main(["--programs", "2", "--seed", "5"]) == 0
+    assert capsys.readouterr().out == "2 programs, 0 failed\n"
