@@ -100,6 +100,8 @@ def test_arrays_inside_of_arguments_are_named_by_how_one_reaches_them():
     def total(data, folds, named):
         return data.rows.sum() + folds[1].sum() + named["b"].sum()
 
-    found = total(Table(np.ones(2), 1.0), [np.ones(3), np.array([0.5, 7.25, 3.0])], {"b": np.ones(5)})
+    found = total(
+        Table(np.ones(2), 1.0), [np.ones(3), np.array([0.5, 7.25, 3.0])], {"b": np.ones(5)}
+    )
     names = [leaf.name for leaf in lima.lineage(found).leaves]
     assert names == ["data.rows", "folds[1]", "named['b']"]
