@@ -21,7 +21,8 @@ import numpy as np
 
 import lima
 import lima.numpy
-from bench.programs import ARGUMENTS, HEAD, PRELUDE, Writer, targets_of
+from bench.programs import ARGUMENTS, HEAD, LARGEST, PRELUDE, Writer, targets_of
+from bench.statements import STATEMENTS
 from lima.op import OPS
 
 # --------------------------------------------------------------------------- programs
@@ -62,32 +63,38 @@ def load(text: str, traced: Any) -> dict[str, Any]:
     return scope
 
 
+SCALE = 1
+"""How many times longer the axes of the arrays are; with 40, many are large enough to wait."""
+
+
 def inputs(seed: int, scope: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a program, the same for the same seed; their layout depends on it."""
     rng = np.random.default_rng(seed)
     layout = random.Random(seed)
-    D = rng.normal(size=(5, 4)).astype(layout.choice(["f8", "f4", "f8"]))
+    two, three, four, five, six = (k * SCALE for k in (2, 3, 4, 5, 6))
+    D = rng.normal(size=(five, four)).astype(layout.choice(["f8", "f4", "f8"]))
     C = layout.choice([np.asfortranarray, lambda a: np.repeat(a, 2, 1)[:, ::2], lambda a: a[::-1]])(
-        rng.normal(size=(6, 4))
+        rng.normal(size=(six, four))
     )
     D.setflags(write=layout.random() < 0.5)
-    A = rng.normal(size=(6, 4)).round(layout.choice([1, 17]))
+    A = rng.normal(size=(six, four)).round(layout.choice([1, 17]))
     A.flat[3] = layout.choice([0.0, -0.0, np.nan, np.inf, 1.0])
-    B = rng.normal(size=(4, 4))
-    v = rng.normal(size=4)
+    B = rng.normal(size=(four, four))
+    v = rng.normal(size=four)
+    w = rng.normal(size=six)
     return {
         "A": A,
         "B": B,
         "C": C,
         "D": D,
         "v": layout.choice([v, v, v, B[1], B.T[0], A[2]]),
-        "w": rng.normal(size=6)[::-1] if layout.random() < 0.5 else rng.normal(size=6),
-        "k": rng.integers(-4, 9, 4),
-        "m": rng.random((6, 4)) < 0.5,
-        "z": rng.normal(size=3) + 1j * rng.normal(size=3),
+        "w": w[::-1] if layout.random() < 0.5 else w,
+        "k": rng.integers(-4, 9, four),
+        "m": rng.random((six, four)) < 0.5,
+        "z": rng.normal(size=three) + 1j * rng.normal(size=three),
         "rng": np.random.default_rng(seed),
-        "box": scope["Box"](A if layout.random() < 0.3 else rng.normal(size=(2, 3))),
-        "pair": [rng.normal(size=(3, 4)), layout.choice([A, A[1:], rng.normal(size=(3,))])],
+        "box": scope["Box"](A if layout.random() < 0.3 else rng.normal(size=(two, three))),
+        "pair": [rng.normal(size=(three, four)), layout.choice([A, A[1:], rng.normal(size=three)])],
     }
 
 
@@ -95,7 +102,7 @@ def generate(choices: Any, count: int, seed: int) -> list[str]:
     """A program of `count` statements."""
     scope = load(PRELUDE, lambda f: f)
     np.random.seed(seed)
-    return Writer(choices, inputs(seed, scope), scope).write(count)
+    return Writer(choices, inputs(seed, scope), scope, LARGEST * SCALE**2).write(count, STATEMENTS)
 
 
 # --------------------------------------------------------------------------- what a run leaves
@@ -134,6 +141,9 @@ def describe(x: Any, arrays: list[Any], seen: dict[int, int]) -> Any:
         ]
     if isinstance(x, np.random.Generator):
         return "generator", repr(x.bit_generator.state)
+    if isinstance(x, np.random.RandomState):
+        state = x.get_state(legacy=False)
+        return "generator", state["state"]["key"].tobytes(), repr(list(state.items())[2:])
     if type(x).__name__ == "Box":
         return "Box", describe(x.a, arrays, seen)
     return type(x).__name__, repr(x)
@@ -400,7 +410,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--programs", type=int, default=1000, metavar="N", help="how many (1000)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the first program")
     parser.add_argument("--failures", type=int, default=1, metavar="N", help="stop after N (1)")
+    parser.add_argument("--scale", type=int, default=1, metavar="K", help="longer axes (1)")
     options = parser.parse_args(arguments)
+    globals()["SCALE"] = options.scale
     failures = 0
     for seed in range(options.seed, options.seed + options.programs):
         choices = random.Random(seed)

@@ -308,6 +308,44 @@ class Array(Handle):
             return self
         return call(OPS["copy"], (self,), {"order": order})
 
+    def tofile(self, file: Any, sep: str = "", format: str = "%s") -> None:
+        """Write the elements to a file."""
+        refuse("it writes a file")
+        plain(self).tofile(file, sep, format)
+
+    def dump(self, file: Any) -> None:
+        """Pickle the plain array to a file."""
+        refuse("it writes a file")
+        np.array(self).dump(file)
+
+    def dumps(self) -> bytes:
+        """The pickle of the plain array."""
+        return np.array(self).dumps()
+
+    def getfield(self, dtype: Any, offset: int = 0) -> Any:
+        """The bytes from `offset` on in every element, read as `dtype`."""
+        return barrier(np.ndarray.getfield, (self, dtype, offset), {}, "reads parts of elements")
+
+    def to_device(self, device: str, /, *, stream: Any = None) -> Any:
+        """The array itself, for the one device there is."""
+        if device != "cpu" or stream is not None:
+            raise ValueError(f"device={device!r}, stream={stream!r}: only 'cpu' and None are there")
+        return self
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return np.array(self).__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return np.zeros(0).__dlpack_device__()
+
+    def __delitem__(self, index: Any) -> None:
+        raise ValueError("cannot delete array elements")
+
+    @property
+    def ctypes(self) -> Any:
+        """Not offered: C code could write what the cache and other arrays share."""
+        raise UnsupportedError("a traced array has no pointer to give; use np.array(x).ctypes")
+
     def __array_namespace__(self, api_version: str | None = None) -> Any:
         return importlib.import_module("lima.numpy")
 

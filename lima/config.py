@@ -76,15 +76,26 @@ def _from_environment(known: list[str]) -> dict[str, Any]:
 
 
 def _from_pyproject(known: list[str]) -> dict[str, Any]:
-    for folder in (Path.cwd(), *Path.cwd().parents):
-        path = folder / "pyproject.toml"
-        if path.is_file():
-            try:
-                table = tomllib.loads(path.read_text("utf-8")).get("tool", {}).get("lima", {})
-            except (OSError, ValueError):
-                return {}
-            unknown = sorted(set(table) - set(known))
-            if unknown:
-                raise ConfigError(f"{path}: unknown option {unknown[0]!r} in [tool.lima]")
-            return dict(table)
-    return {}
+    path = _nearest_pyproject()
+    if path is None:
+        return {}
+    try:
+        tools = tomllib.loads(path.read_text("utf-8")).get("tool")
+    except (OSError, ValueError):  # not ours to judge
+        return {}
+    table = tools.get("lima", {}) if isinstance(tools, dict) else {}
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: tool.lima is {table!r}, no table of options")
+    unknown = sorted(set(table) - set(known))
+    if unknown:
+        raise ConfigError(f"{path}: unknown option {unknown[0]!r} in [tool.lima]")
+    return dict(table)
+
+
+def _nearest_pyproject() -> Path | None:
+    try:
+        here = Path.cwd()
+    except OSError:  # the folder is gone
+        return None
+    paths = (folder / "pyproject.toml" for folder in (here, *here.parents))
+    return next((path for path in paths if path.is_file()), None)

@@ -10,7 +10,7 @@ import numpy as np
 from lima.calls import LIFT, barrier, plain, refuse_readonly, result, write_untraced
 from lima.errors import NotCanonical
 from lima.forcing import force
-from lima.frame import Look, active
+from lima.frame import Look, active, refuse
 from lima.handle import Handle, locked
 from lima.node import OUTPUT, Node, Ref, Spec, resolve
 from lima.op import OPS, BindError, Op, bind, own
@@ -154,7 +154,9 @@ class _Method:
         if out is not None:
             return self._fill(row, out, args, kwargs)
         if self.name == "shuffle" and args and not isinstance(args[0], Handle):
-            return _Untraced(owner, owner._generator.shuffle)(*args, **kwargs)
+            refuse("it shuffles what is no traced array")
+            owner._node = None
+            return owner._generator.shuffle(*args, **kwargs)
         if self.name == "shuffle" and args:
             refuse_readonly(args[0])
         if row.operands == ("state",) and "size" in row.params and self.name in ("rand", "randn"):
@@ -173,7 +175,8 @@ class _Method:
         """A draw into an array; what NumPy would refuse, it refuses."""
         free = isinstance(out, Handle) and not locked(out)
         if free and out.flags.c_contiguous:
-            fits = kwargs.get("size") in (None, out.shape) and len(args) < len(row.operands)
+            sized = "size" in row.params and len(args) < len(row.operands)
+            fits = sized and kwargs.get("size") in (None, out.shape)
             if fits and out.dtype == np.dtype(kwargs.get("dtype", float)) and out.ndim:
                 out[...] = self(*args, **{**kwargs, "size": out.shape})
                 return out

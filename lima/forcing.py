@@ -13,7 +13,7 @@ from lima.errors import InternalError
 from lima.op import Kind, evaluate, own
 from lima.sessions import Session, current
 from lima.stats import Outcome, outcome_row
-from lima.values import Pending, Value, live_users
+from lima.values import Pending, Value, error_modes, live_users
 
 
 def force(value: Value) -> Any:
@@ -87,7 +87,11 @@ class _Pass:
         for item, args in self.plan:
             if item.data is not None:  # another thread was faster
                 continue
-            result = self.compute(item, args)
+            if item.modes == error_modes():
+                result = self.compute(item, args)
+            else:  # as NumPy would have where the operation stands
+                with np.errstate(**dict(zip(np.geterr(), item.modes, strict=True))):  # type: ignore[arg-type]
+                    result = self.compute(item, args)
             if item is not self.goal and self.temporary(item, members):
                 self.local[id(item)] = result
             else:

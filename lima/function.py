@@ -22,11 +22,10 @@ from lima.kept import Draft, Refused, Restored
 from lima.keys import Parameters, Scan
 from lima.node import Node, encode
 from lima.record import Lineage
-from lima.runtime import error_modes
 from lima.sessions import Session, _session, current
 from lima.tree import Entry
-from lima.twin import bind_module
-from lima.values import Value
+from lima.twin import bind_closure, bind_module
+from lima.values import Value, error_modes
 from lima.walk import Walk
 
 MAX_BARREN = 64
@@ -141,6 +140,7 @@ class TracedFunction:
         for scope in (*scopes, *(m.__dict__ for m in self.modules)):
             bind_module(scope)
             bind_helpers(scope, lambda f: TracedFunction(f).as_helper)
+        bind_closure(self.function)
         self._bound = True
 
     # ------------------------------------------------------------ reuse of whole calls

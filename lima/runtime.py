@@ -8,8 +8,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextvars import ContextVar
-from importlib import import_module
 from time import perf_counter
 from typing import Any
 
@@ -21,13 +19,16 @@ from lima.node import Node, Spec
 from lima.op import Kind, Meta, Op, evaluate, own, owner
 from lima.sessions import Session, current
 from lima.stats import Outcome, outcome_row
-from lima.values import Foreign, Pending, Value, watch
+from lima.values import Foreign, Pending, Value, error_modes, watch
 
 MIN_EFFORT = 8192
 """Elements of work below which an operation is cheaper to run than to probe and keep (D9)."""
 
 FLIGHT_BYTES = 1 << 16
 """Operand bytes from which equal work in several threads is worth coordinating."""
+
+QUIET = frozenset({"ignore", "warn"})
+"""Modes of `np.errstate` under which a floating point error may come to light later."""
 
 MAX_DEPTH = 64
 """Longest chain of operations that waits."""
@@ -116,29 +117,9 @@ def waits(here: Session, row: Op, spec: Spec, inputs: Sequence[Any]) -> Meta | N
     return meta if held < MAX_HELD else None
 
 
-_umath: Any = import_module("numpy._core.umath")
-_errstate: ContextVar[Any] | None = getattr(_umath, "_extobj_contextvar", None)
-_seen_modes: tuple[Any, tuple[str, ...]] = (object(), ())
-
-
-def error_modes() -> tuple[str, ...]:
-    """What NumPy does about floating point errors here, as `np.geterr()` orders it.
-
-    NumPy keeps the error state in a context variable; while that holds the object that was looked
-    at last, nothing changed.
-    """
-    global _seen_modes
-    state = object() if _errstate is None else _errstate.get(None)
-    seen, modes = _seen_modes
-    if state is not seen:
-        modes = tuple(str(mode) for mode in np.geterr().values())
-        _seen_modes = (state, modes)
-    return modes
-
-
 def _raising() -> bool:
-    """Whether floating point errors raise here (`np.errstate(all="raise")`)."""
-    return "raise" in error_modes()
+    """Whether floating point errors raise or call something here (`np.errstate(all="raise")`)."""
+    return not QUIET.issuperset(error_modes())
 
 
 def _size(shape: tuple[int, ...]) -> int:

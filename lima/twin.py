@@ -301,9 +301,25 @@ def bind_module(scope: dict[str, Any]) -> None:
             if made is not value:
                 scope[name] = made
         elif type(value) in (np.random.Generator, np.random.RandomState):
-            made = generators.setdefault(id(value), TracedGenerator(value))
-            made.exposed = True  # others may hold the plain one
-            scope[name] = made
+            scope[name] = generators.setdefault(id(value), _exposed(value))
+
+
+def bind_closure(function: Any) -> None:
+    """Let the generators in the closure of a function mean traced ones."""
+    for cell in function.__closure__ or ():
+        try:
+            value = cell.cell_contents
+        except ValueError:  # empty as yet
+            continue
+        if type(value) in (np.random.Generator, np.random.RandomState):
+            cell.cell_contents = _exposed(value)
+
+
+def _exposed(generator: Any) -> TracedGenerator:
+    """A traced generator, of which others may hold the plain one."""
+    made = TracedGenerator(generator)
+    made.exposed = True
+    return made
 
 
 def _is_numpy(x: Any) -> bool:

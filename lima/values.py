@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -56,9 +58,12 @@ class Borrowed(Value):
 
 
 class Pending(Value):
-    """A value that waits: `row` applied to `args` (values and literals) when first needed."""
+    """A value that waits: `row` applied to `args` (values and literals) when first needed.
 
-    __slots__ = ("_meta", "args", "depth", "handle", "held", "row")
+    modes   what NumPy shall then do about floating point errors
+    """
+
+    __slots__ = ("_meta", "args", "depth", "handle", "held", "modes", "row")
 
     depth: int
     held: int
@@ -69,6 +74,7 @@ class Pending(Value):
         self.args: Sequence[Any] | None = args
         self._meta = meta
         self.handle: weakref.ref[Any] | None = None
+        self.modes = error_modes()
         depth: int = 0
         held: int = 0
         me: weakref.ref[Value] = weakref.ref(self)
@@ -92,6 +98,26 @@ class Pending(Value):
     @property
     def meta(self) -> Meta:
         return self._meta if self.data is None else (self.data.shape, self.data.dtype)
+
+
+_umath: Any = import_module("numpy._core.umath")
+_errstate: ContextVar[Any] | None = getattr(_umath, "_extobj_contextvar", None)
+_seen_modes: tuple[Any, tuple[str, ...]] = (object(), ())
+
+
+def error_modes() -> tuple[str, ...]:
+    """What NumPy does about floating point errors here, as `np.geterr()` orders it.
+
+    NumPy keeps the error state in a context variable; while that holds the object that was looked
+    at last, nothing changed.
+    """
+    global _seen_modes
+    state = object() if _errstate is None else _errstate.get(None)
+    seen, modes = _seen_modes
+    if state is not seen:
+        modes = tuple(str(mode) for mode in np.geterr().values())
+        _seen_modes = (state, modes)
+    return modes
 
 
 def watch(value: Value, user: Value) -> None:

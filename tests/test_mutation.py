@@ -1,8 +1,11 @@
 """In-place writes, views and aliasing keep NumPy's meaning (D6), also on a hit."""
 
+import numpy as np
 import pytest
+from same import same
 
-from bench.fuzz import check, report
+import lima
+from bench.fuzz import check, report, stress
 
 # Each line is a program, statement by statement; `bench.fuzz.inputs` has the arguments.
 PROGRAMS = """
@@ -98,3 +101,294 @@ def test_programs(program):
     lines = program.split("; ") if not program.startswith(("for ", "while ")) else [program]
     if check(lines, len(program)) is not None:
         pytest.fail(report(lines, len(program)), pytrace=False)
+
+
+# --------------------------------------------------------------------------- arguments
+
+
+def fresh(*shapes):
+    rng = np.random.default_rng(11)
+    return tuple(rng.normal(size=shape) for shape in shapes)
+
+
+def test_an_argument_written_in_place_is_the_callers_own_buffer():
+    def use(a, b):
+        a[0] = 5
+        b += a
+        return a, b[1:]
+
+    same(use, lambda: fresh((4, 3), (4, 3)))
+    a, b = fresh((4, 3), (4, 3))
+    address = a.__array_interface__["data"]
+    back, part = lima.traced(use)(a, b)
+    assert back is a and a.__array_interface__["data"] == address
+    assert part.base is b or np.shares_memory(part, b)
+
+
+def test_one_array_as_two_arguments_is_one_array():
+    def use(a, b):
+        a[0] = 7
+        return a.sum(), b.sum(), a.T @ b, a is b
+
+    def one():
+        (a,) = fresh((5, 5))
+        return a, a
+
+    def two():
+        (a,) = fresh((5, 5))
+        return a, a.copy()
+
+    assert same(use, one) != same(use, two)
+    with stress(), lima.session():  # neither may be served the other's call
+        traced = lima.traced(use)
+        for make in (one, two, one, two):
+            assert traced(*make())[1] == use(*make())[1]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [np.s_[1:], np.s_[:, 0], np.s_[::-1], np.s_[::2, ::2], np.s_[...], np.s_[2], np.s_[1:1]],
+    ids=str,
+)
+def test_an_argument_that_is_a_view_of_another(part):
+    def writes_whole(a, b):
+        a += 1
+        return b.sum(), a.copy()
+
+    def writes_part(a, b):
+        b *= 2
+        b[:1] = 3
+        return a @ a.T, b + 1
+
+    def make():
+        (a,) = fresh((4, 4))
+        return a, a[part]
+
+    same(writes_whole, make)
+    same(writes_part, make)
+    same(writes_part, lambda: make()[::-1])
+
+
+def test_views_of_views_that_are_arguments():
+    def use(a, b, c):
+        c[...] = 1
+        a[0] += b[0].sum()
+        return a, b, c, b.T @ b
+
+    def make():
+        (base,) = fresh((6, 4))
+        return base[1:], base[:, 1:], base[2:4, 2:]
+
+    same(use, make)
+
+
+def test_arrays_inside_of_arguments():
+    class Model:
+        def __init__(self, w):
+            self.w, self.past = w, [w.copy()]
+
+    def use(models, table):
+        for m in models:
+            m.w -= 0.5
+            m.past.append(m.w.copy())
+            m.w = m.w * 2
+        table["x"][0] = 9
+        table["y"] = table["x"] + 1
+        return models[0].w, table["x"].sum(), len(models[0].past)
+
+    def make():
+        a, b, x = fresh((3,), (3,), (4,))
+        return [Model(a), Model(b)], {"x": x, "alias": x[1:]}
+
+    def left(make, function):
+        models, table = make()
+        found = function(models, table)
+        held = [m.w for m in models] + [p for m in models for p in m.past] + list(table.values())
+        assert all(type(a) is np.ndarray for a in held)
+        return [np.asarray(a).tolist() for a in (*found, *held)]
+
+    wanted = left(make, use)
+    for reuse in ("none", "hybrid"):
+        with stress(), lima.session(reuse=reuse):
+            traced = lima.traced(use)
+            assert left(make, traced) == wanted == left(make, traced)
+
+
+def test_what_a_hit_gives_belongs_to_the_caller():
+    def use(a):
+        g = a.T @ a
+        return g, g[0], (g + 1).T
+
+    with stress(), lima.session() as s:
+        traced = lima.traced(use)
+        for _ in range(4):
+            g, row, more = traced(*fresh((5, 4)))
+            want = use(*fresh((5, 4)))
+            assert g.tobytes() == want[0].tobytes() and more.tobytes() == want[2].tobytes()
+            assert g.flags.writeable and row.base is not None and np.shares_memory(g, row)
+            g[...] = more[...] = 0
+        assert s.stats.function_hits == 3
+
+
+def test_effects_are_repeated_on_a_hit():
+    def use(a, log):
+        a *= 2
+        a[0] = 1
+        log.append(a.sum())
+        return a.mean()
+
+    same(use, lambda: (*fresh((3, 3)), []), runs=3)
+
+
+def test_read_only_arguments_stay_read_only_and_raise():
+    def use(a, write):
+        if write:
+            a[0] = 1
+        b = a[1:]
+        try:
+            b += 1
+        except ValueError as error:
+            return "read-only" in str(error), a.flags.writeable, b.flags.writeable
+        return "written"
+
+    def make(write):
+        (a,) = fresh((3, 3))
+        a.setflags(write=False)
+        return a, write
+
+    same(use, lambda: make(False))
+    same(use, lambda: make(True))
+    for row in ("a += 1", "a.sort()", "a.fill(0)", "np.add(a, 1, out=a)", "np.copyto(a, 0)",
+                "np.put(a, 0, 1)", "np.add.at(a, 0, 1)", "a.flat = 0", "a.T[0] = 1"):  # fmt: skip
+        scope = {"np": np}
+        exec(f"def use(a): {row}", scope)
+        with pytest.raises(ValueError, match="read-only"):
+            lima.traced(scope["use"])(make(False)[0])
+
+
+GLOBAL = np.arange(6.0)
+
+
+def test_a_plain_global_array_that_changes_between_uses():
+    def use(a):
+        before = a + GLOBAL
+        GLOBAL[0] += 1
+        middle = a * GLOBAL
+        GLOBAL[:] = GLOBAL[::-1].copy()
+        return before, middle, a @ GLOBAL, GLOBAL.sum()
+
+    def run(function):
+        GLOBAL[:] = np.arange(6.0)
+        found = [[np.asarray(x).tolist() for x in function(np.ones(6))] for _ in range(3)]
+        return found, GLOBAL.tolist()
+
+    wanted = run(use)
+    for reuse in ("none", "operation", "hybrid"):
+        with stress(), lima.session(reuse=reuse):
+            assert run(lima.traced(use)) == wanted
+
+
+def test_a_closure_array_that_changes_between_calls():
+    held = np.ones(4)
+
+    def use(a):
+        return (a * held).sum()
+
+    with stress(), lima.session():
+        traced = lima.traced(use)
+        for k in range(4):
+            held[k] = 5
+            assert traced(np.ones(4)) == use(np.ones(4))
+
+
+def test_results_do_not_change_when_arguments_do():
+    def use(a, b):
+        return a + 1, np.concatenate([a, b]), a.T, a[::2] * b[::2], [x + y for x, y in zip(a, b)]
+
+    with stress(), lima.session():
+        a, b = fresh((4, 4), (4, 4))
+        found = lima.traced(use)(a, b)
+        want = use(a, b)
+        kept = [x.copy() for x in (want[0], want[1], want[3])]
+        a[...] = b[...] = 77
+        assert [x.tolist() for x in (found[0], found[1], found[3])] == [x.tolist() for x in kept]
+        assert (found[2] == 77).all()
+
+
+def test_arrays_that_outlive_a_call_follow_plain_memory():
+    kept = []
+
+    def use(a):
+        kept.append((a, a[1:], a + 1, a @ a))
+        a[0] = 5
+        return a
+
+    (a,) = fresh((3, 3))
+    with stress(), lima.session():
+        lima.traced(use)(a)
+        whole, part, more, product = kept[0]
+        was = np.array(more), np.array(product)
+        a[...] = 9
+        assert np.asarray(whole).tolist() == a.tolist() and (np.asarray(part) == 9).all()
+        assert (np.array(more) == was[0]).all() and (np.array(product) == was[1]).all()
+        whole[1] = 4
+        assert (a[1] == 4).all() and (np.asarray(part)[0] == 4).all()
+
+
+# --------------------------------------------------------------------------- large arrays
+
+LARGE = {
+    "written while something waits": lambda a, b: (a + b, a.__iadd__(1), a - b, b.T @ a),
+    "view written while something waits": lambda a, b: (
+        a * 2, a[1:].__iadd__(5), a.T.__setitem__(0, 1), a + b, a[:3].sum()),
+    "copy written": lambda a, b: (c := a + b, c.__iadd__(a), c[0].__imul__(3), c.T, c),
+    "swapped": lambda a, b: (a.__setitem__(slice(0, 2), a[2:4]), a[::-1] + a, a.sort(axis=0), a),
+    "stacked and then written": lambda a, b: (
+        s := np.vstack([a, b]), a.fill(0), s.T @ s, b.__imul__(2), s),
+    "mask": lambda a, b: (m := a > b, a.__setitem__(m, 0), b[m].sum(), a, m),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", LARGE)
+def test_arrays_large_enough_to_wait(what):
+    same(LARGE[what], lambda: fresh((300, 300), (300, 300)))
+
+
+# --------------------------------------------------------------------------- completeness
+
+NOT_OFFERED = {
+    *("__array_finalize__", "__array_interface__", "__array_struct__", "__array_wrap__"),
+    *("__class_getitem__", "__setstate__"),
+}
+"""Attributes of ndarray that an `Array` does not have: parts of how C code and subclasses work."""
+
+
+def test_every_attribute_of_ndarray_is_there():
+    """A method that a new NumPy adds, which might write in place, fails here first."""
+    assert set(dir(np.ndarray)) - set(dir(lima.Array)) <= NOT_OFFERED
+
+
+def test_pointers_to_the_memory_are_refused():
+    with pytest.raises(NotImplementedError, match=r"np\.array"):
+        lima.array([1.0]).ctypes
+    with pytest.raises(NotImplementedError, match="resize"):
+        lima.array([1.0]).resize(3)
+
+
+def test_shape_in_place():
+    def use(a, b):
+        c = a + 1
+        c.shape = (2, 6)
+        b.shape = -1
+        try:
+            c.shape = 5
+        except ValueError:
+            c[0] = 0
+        return c, b
+
+    same(use, lambda: fresh((3, 4), (2, 2)))
+    x = lima.array(np.zeros((2, 3)))
+    seen = x[0]
+    with pytest.raises(NotImplementedError, match="views"):
+        x.shape = 6
+    assert seen.shape == (3,)
