@@ -106,7 +106,8 @@ def machine(options: argparse.Namespace) -> Report:
 
 
 def _lima_version() -> str:
-    return str(getattr(importlib.import_module("lima"), "__version__", "of unknown version"))
+    lima = importlib.import_module("lima")
+    return f"{lima.__version__} ({'compiled' if lima.__compiled__ else 'interpreted'})"
 
 
 if __name__ == "__main__":

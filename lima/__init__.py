@@ -20,6 +20,7 @@ from lima.api import (
 )
 from lima.array import Array, array
 from lima.block import disabled, traced
+from lima.environment import compiled
 from lima.errors import (
     ConfigError,
     InternalError,
@@ -38,6 +39,7 @@ from lima.sessions import Session, configure, session
 from lima.stats import Stats
 
 __version__ = "0.1.0"
+__compiled__ = compiled()
 
 __all__ = [
     "Array",

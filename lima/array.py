@@ -19,7 +19,6 @@ from lima.calls import (
     method_of,
     plain,
     reshape_in_place,
-    unary,
     view,
     write,
     write_untraced,
@@ -27,11 +26,12 @@ from lima.calls import (
 from lima.calls import ufunc as ufunc_call
 from lima.errors import UnsupportedError
 from lima.frame import Look, refuse
-from lima.handle import Handle, data_of, handle, locked, root_of, value_of
+from lima.handle import Handle, data_of, handle, locked, make_handles, root_of, value_of
 from lima.indexing import getitem, setitem
 from lima.leaves import seen
 from lima.node import Node, Ref, Spec, leaf
 from lima.op import CALLS, OPS, Op
+from lima.operators import Operators
 from lima.ops.spelling import SPELLINGS
 from lima.stats import Outcome
 from lima.values import Value
@@ -45,7 +45,7 @@ def _is_scalar(a: Handle) -> bool:
     return issubclass(type(a._value.data), np.generic)
 
 
-class Array(Handle):
+class Array(Operators):
     """An array that knows how it was made.
 
     It behaves as an `ndarray` does in expressions, calls of NumPy functions, indexing, in-place
@@ -179,7 +179,7 @@ class Array(Handle):
             if copy is False:
                 raise ValueError("a conversion of dtype needs a copy, copy=False was given")
             return data.astype(dtype)
-        return data.copy() if copy else data
+        return data.copy(order="K") if copy else data
 
     def __array_ufunc__(self, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> Any:
         for other in args:
@@ -410,18 +410,6 @@ class Array(Handle):
     def __rdivmod__(self, other: Any) -> Any:
         return function(np.divmod, (other, self), {})
 
-    def __neg__(self) -> Any:
-        return unary(OPS["negative"], self)
-
-    def __pos__(self) -> Any:
-        return unary(OPS["positive"], self)
-
-    def __abs__(self) -> Any:
-        return unary(OPS["absolute"], self, abs)
-
-    def __invert__(self) -> Any:
-        return unary(OPS["invert"], self)
-
 
 class Flags:
     """The memory flags of an `Array`, by the attribute names of `ndarray.flags`."""
@@ -486,66 +474,19 @@ class Flat:
         base[tuple(int(k) for k in where) if not places.ndim else where] = item
 
 
-# --------------------------------------------------------------------------- operators
+# --------------------------------------------------------------------------- in-place operators
 
-OPERATORS = {
+IN_PLACE = {
     "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide",
     "floordiv": "floor_divide", "mod": "remainder", "pow": "pow", "matmul": "matmul",
     "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
     "lshift": "left_shift", "rshift": "right_shift",
 }  # fmt: skip
-"""Python's binary operators and the rows that they mean."""
-
-COMPARISONS = {"eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal",
-               "gt": "greater", "ge": "greater_equal"}  # fmt: skip
-
-
-def _python_operator(name: str) -> Any:
-    """The function of the `operator` module behind a dunder name."""
-    return getattr(operator, f"__{name}__")
-
-
-def _operator(name: str, row: Op) -> tuple[Any, Any]:
-    """The methods for `a op b` and `b op a`.
-
-    The forward one has the case of present, small operands written out, since it is what most
-    operations of most programs are; `calls.binary` is the whole story.
-    """
-    run, spec, new = _python_operator(name), row.spec, object.__new__
-    direct = not row.aliasing
-
-    def forward(self: Any, other: Any) -> Any:
-        if direct and self._base is None:
-            a = self._value
-            x = a.data
-            kind = type(other)
-            if kind is Array:
-                b = other._value
-                y = b.data if other._base is None else None
-                right = b.node
-                fits = y is not None and y.size <= row.small
-            else:
-                y = right = other
-                fits = kind in _NUMBERS
-            if fits and x is not None and x.size <= row.small:
-                made = new(Array)
-                made._value = Value(Node(spec, (a.node, right)), run(x, y))
-                made._base = None
-                made._path = ()
-                return made
-        return binary(row, self, other, False, run)
-
-    def reflected(self: Any, other: Any) -> Any:
-        return binary(row, self, other, True, run)
-
-    return forward, reflected
-
-
-_NUMBERS = frozenset({float, int, np.float64, np.int64})
+"""Python's in-place operators and the rows that they mean."""
 
 
 def _in_place(name: str, row: Op) -> Any:
-    run = _python_operator(name)
+    run = getattr(operator, f"__{name}__")
     writing = OPS.get(f"i{row.name}", row)  # a row of its own where `out=` means something else
     spec = writing.spec if writing.into else Spec(row.name, (("out", Ref(2)),), 2, row.version)
 
@@ -558,25 +499,20 @@ def _in_place(name: str, row: Op) -> Any:
         write(self, writing, spec, inputs)
         return self
 
+    in_place.__name__ = f"__i{name}__"
     return in_place
 
 
 def _install() -> None:
-    for name, row_name in OPERATORS.items():
-        forward, reflected = _operator(name, OPS[row_name])
-        for prefix, made in (
-            ("", forward), ("r", reflected), ("i", _in_place(name, OPS[row_name]))
-        ):  # fmt: skip
-            made.__name__ = f"__{prefix}{name}__"
-            setattr(Array, made.__name__, made)
-    for name, row_name in COMPARISONS.items():
-        setattr(Array, f"__{name}__", _operator(name, OPS[row_name])[0])
+    for name, row_name in IN_PLACE.items():
+        setattr(Array, f"__i{name}__", _in_place(name, OPS[row_name]))
     for name, method in vars(np.ndarray).items():
         known = callable(method) and (method in CALLS or method in SPELLINGS)
-        if known and name not in vars(Array):
+        if known and name not in vars(Array) and name not in vars(Operators):
             setattr(Array, name, method_of(method))
 
 
+make_handles(Array)
 _install()
 
 

@@ -10,17 +10,27 @@ import numpy as np
 
 from lima import leaves
 from lima.errors import NotCanonical, UnsupportedError
-from lima.forcing import force
+from lima.forcing import force, forced
 from lima.frame import refuse
-from lima.handle import Handle, data_of, handle, is_outside, locked, root_of, value_of, view_handle
-from lima.node import OUTPUT, Node, Spec, leaf
+from lima.handle import (
+    Handle,
+    data_of,
+    handle,
+    is_outside,
+    locked,
+    new_handle,
+    root_of,
+    value_of,
+    view_handle,
+)
+from lima.node import OUTPUT, Node, Spec, leaf, new_node
 from lima.op import CALLS, OPS, BindError, Kind, Lift, Op, bind, clone, evaluate, owner
 from lima.ops.spelling import METADATA, SPELLINGS
 from lima.runtime import apply
 from lima.runtime import binary as _binary
 from lima.sessions import current
 from lima.stats import Outcome, outcome_row
-from lima.values import Borrowed, Foreign, Pending, Value, live_users, tied
+from lima.values import Borrowed, Foreign, Pending, Value, live_users, new_value, nodes_of, tied
 
 PYTHON_SCALARS = (bool, int, float, complex)
 LITERALS = frozenset(
@@ -129,12 +139,18 @@ def _view_result(value: Value, base: Handle, spec: Spec) -> Any:
 
 def _with_alias(row: Op, spec: Spec, inputs: Sequence[Any]) -> Spec:
     """`spec`, marked where two operands are one buffer (kernels may look; see `op._apart`)."""
-    roots = [id(i.root or i) for i in inputs if isinstance(i, Value)]
+    roots = [id(_memory(i)) for i in inputs if isinstance(i, Value)]
     if len(set(roots)) == len(roots):
         return spec
     if spec is row.spec:
         return _alias_spec(row)
     return Spec(row.name, (*spec.params, ("alias", True)), spec.npos, row.version)
+
+
+def _memory(value: Value) -> Any:
+    """What two values have in common that are one buffer in the plain program as well."""
+    root = value.root or value
+    return owner(root.data) if isinstance(root, (Foreign, Borrowed)) else root
 
 
 @lru_cache(maxsize=256)
@@ -211,7 +227,8 @@ def unary(row: Op, x: Handle, run: Any = None) -> Any:
     data = value.data
     if data is None or data.size > row.small:
         return result(apply(row, row.spec, (value,)), row)
-    return handle(Value(Node(row.spec, (value.node,)), (run or row.kernel)(data)))
+    node = new_node(row.spec, (value.node,))
+    return new_handle(new_value(node, (run or row.kernel)(data)))
 
 
 def ufunc(func: np.ufunc, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -271,7 +288,8 @@ def plain(x: Any) -> Any:
     if isinstance(x, Handle):
         value = value_of(x)
         value.shared = True
-        (value.root or value).shared = True
+        if value.root is not None:
+            value.root.shared = True
         data = force(value)
         return tied(data)
     kind = type(x)
@@ -411,8 +429,8 @@ def write(target: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     if is_outside(target):
         window = value_of(target).data
         return _write_plain(window, row, spec, inputs, target)
-    node = Node(spec, tuple([i.node if isinstance(i, Value) else i for i in inputs]))
-    data = [force(i) if isinstance(i, Value) else i for i in inputs]
+    node = new_node(spec, nodes_of(inputs))
+    data = forced(inputs)
     base = root_of(target)
     old = base._value
     memory = force(old)
@@ -499,7 +517,7 @@ def _write_view(
 def _write_plain(target: Any, row: Op, spec: Spec, inputs: Sequence[Any], shown: Any = None) -> Any:
     """The written array is a plain one: NumPy writes it, its owner sees it."""
     refuse("it writes into an array that is no argument")
-    data = [force(i) if isinstance(i, Value) else i for i in inputs]
+    data = forced(inputs)
     evaluate(row, spec, data, target)
     return (target if shown is None else shown) if spec.out is not None else None
 
@@ -577,7 +595,7 @@ def refuse_readonly(target: Handle) -> None:
     """Raise what NumPy raises for a write into a read-only array or a scalar."""
     if locked(target):
         raise ValueError("assignment destination is read-only")
-    part = getattr(root_of(target), "_rivals", None)
+    part = root_of(target)._rivals
     if part is not None:
         part()
     kind = type(target._value.data)

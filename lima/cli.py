@@ -19,8 +19,6 @@ from rich.console import Console
 import lima
 from lima import demo
 
-HOME = Path(lima.__file__).parent
-
 WrongUsage = cast(type[Exception], typer.BadParameter.__mro__[2])
 """What typer raises for a wrong command line, a class that not all of its releases name alike."""
 
@@ -74,7 +72,9 @@ def _say(text: str = "") -> None:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"lima {lima.__version__}")
+        typer.echo(
+            f"lima {lima.__version__} ({'compiled' if lima.__compiled__ else 'interpreted'})"
+        )
         raise typer.Exit
 
 
@@ -173,13 +173,14 @@ def _users_frames(first: TracebackType | None) -> list[TracebackType]:
     while first is not None:
         entries.append(first)
         first = first.tb_next
-    files = [Path(entry.tb_frame.f_code.co_filename) for entry in entries]
-    runs = [k for k, file in enumerate(files) if file == HOME / "script.py"]
+    # By module, since compiled code has no file of its own.
+    modules = [str(entry.tb_frame.f_globals.get("__name__")) for entry in entries]
+    runs = [k for k, module in enumerate(modules) if module == "lima.script"]
     below = runs[0] + 1 if runs else 0
     return [
         entry
-        for entry, file in zip(entries[below:], files[below:], strict=True)
-        if not file.is_relative_to(HOME)
+        for entry, module in zip(entries[below:], modules[below:], strict=True)
+        if module.partition(".")[0] != "lima"
     ]
 
 

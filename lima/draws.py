@@ -9,15 +9,15 @@ import numpy as np
 
 from lima.calls import LIFT, barrier, plain, refuse_readonly, result, write_untraced
 from lima.errors import NotCanonical
-from lima.forcing import force
+from lima.forcing import forced
 from lima.frame import Look, active, refuse
 from lima.handle import Handle, locked
-from lima.node import OUTPUT, Node, Ref, Spec, resolve
+from lima.node import OUTPUT, Node, Ref, Spec, new_node, resolve
 from lima.op import OPS, BindError, Op, bind, own
 from lima.ops.random import METHODS, draw, set_state, state_of
 from lima.sessions import current
 from lima.stats import Outcome, outcome_row
-from lima.values import Value
+from lima.values import Value, nodes_of
 
 _FIRST, _SECOND = (Spec(OUTPUT, (("index", k),)) for k in (0, 1))
 
@@ -201,14 +201,14 @@ def _drawn(owner: TracedGenerator, method: str, spec: Spec, inputs: list[Any]) -
     if frame is not None:
         frame.draws_from(owner._generator)
     here = current()
-    node = Node(spec, tuple([i.node if isinstance(i, Value) else i for i in inputs]))
+    node = new_node(spec, nodes_of(inputs))
     entry = here.cache.get(node.digest) if here.reuses else None
     if entry is not None:
         found, state = entry.value
         set_state(owner._generator, state)
         outcome, seconds, kept = Outcome.HIT, entry.seconds, True
     else:
-        data = [force(i) if isinstance(i, Value) else i for i in inputs]
+        data = forced(inputs)
         start = perf_counter()
         params = {k: resolve(v, data) for k, v in spec.params}
         npos = len(data) if spec.npos is None else spec.npos

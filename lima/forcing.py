@@ -46,6 +46,19 @@ def force(value: Value) -> Any:
     return _Pass(here, value, plan).run()
 
 
+def forced(inputs: Sequence[Any]) -> list[Any]:
+    """The data of the inputs of an operation, computed if need be; literals as they are."""
+    found = []
+    for i in inputs:
+        if isinstance(i, Value):
+            value = i
+            data = value.data
+            found.append(force(value) if data is None else data)
+        else:
+            found.append(i)
+    return found
+
+
 def _found(here: Session, item: Pending) -> bool:
     entry = here.cache.get(item.node.digest)
     if entry is None:

@@ -28,22 +28,33 @@ class Handle:
     _value: Value
     _base: Handle | None
     _path: tuple[Spec, ...]
-    _rivals: Callable[[], None] | None  # unset, or what to do before it is written
-
-    def __init_subclass__(cls) -> None:
-        global _class
-        _class = cls
+    _locked: bool  # NumPy would refuse to write it
+    _rivals: Callable[[], None] | None  # what to do before it is written
 
 
 _class: type[Handle] = Handle
 
 
-def handle(value: Value) -> Any:
-    """A new handle on `value`."""
-    made = object.__new__(_class)
+def make_handles(kind: type[Handle]) -> None:
+    """Let every new handle be one of this class."""
+    global _class
+    _class = kind
+
+
+def new_handle(value: Value) -> Any:
+    """A handle on a value that does not wait."""
+    made = _class.__new__(_class)
     made._value = value
     made._base = None
     made._path = ()
+    made._locked = False
+    made._rivals = None
+    return made
+
+
+def handle(value: Value) -> Any:
+    """A new handle on `value`."""
+    made = new_handle(value)
     if type(value) is Pending:
         value.handle = weakref.ref(made)
     return made
@@ -67,7 +78,7 @@ def root_of(a: Handle) -> Handle:
 
 def locked(a: Handle) -> bool:
     """Whether NumPy would refuse to write through this array."""
-    return getattr(a, "_locked", False)
+    return a._locked
 
 
 def value_of(a: Handle) -> Value:
@@ -100,7 +111,7 @@ _NOWHERE = leaf(np.zeros(0))
 """Stands for the lineage of a released array, which nobody asks: each look makes a leaf."""
 
 
-_OUTSIDE = object.__new__(Handle)
+_OUTSIDE = Handle.__new__(Handle)
 _OUTSIDE._base = _OUTSIDE
 _OUTSIDE._path = ()
 _OUTSIDE._value = Foreign(_NOWHERE, None)

@@ -19,7 +19,7 @@ from lima.calls import (
 )
 from lima.errors import NotCanonical
 from lima.handle import Handle, data_of, root_of, value_of, view_handle
-from lima.node import Node, Ref, Spec
+from lima.node import Ref, Spec, new_node
 from lima.op import OPS, Kind, Op, owner
 from lima.runtime import apply
 from lima.values import Value, watch
@@ -112,7 +112,7 @@ def _get_present(a: Handle, value: Value, spec: Spec, param: Any) -> Any:
     """A view or an element of data that is there: what `apply` would do, in one step."""
     data = value.data
     item = data[param]
-    node = Node(spec, (value.node,))
+    node = new_node(spec, (value.node,))
     if type(item) is not np.ndarray or type(data) is not np.ndarray:
         return result(Value(node, item), OPS[spec.op])
     if data.dtype.hasobject and owner(item) is not owner(data):
@@ -145,5 +145,6 @@ def _lifts_to_array(a: Handle, index: Any) -> bool:
     """Whether `a[index] = sequence` sets several elements, each a number."""
     shape, dtype = value_of(a).meta
     parts = index if type(index) is tuple else (index,)
+    parts = tuple(p for p in parts if p is not Ellipsis)
     one = len(parts) == len(shape) and all(isinstance(p, (int, np.integer)) for p in parts)
     return not one and dtype.kind not in "VO"

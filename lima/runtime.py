@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from lima.entries import MIN_SECONDS
-from lima.forcing import force
-from lima.node import Node, Spec
+from lima.forcing import forced
+from lima.node import Node, Spec, new_node
 from lima.op import Kind, Meta, Op, evaluate, own, owner
 from lima.sessions import Session, current
 from lima.stats import Outcome, outcome_row
-from lima.values import Foreign, Pending, Value, error_modes, watch
+from lima.values import Foreign, Pending, Value, error_modes, new_value, nodes_of, watch
 
 MIN_EFFORT = 8192
 """Elements of work below which an operation is cheaper to run than to probe and keep (D9)."""
@@ -40,7 +40,7 @@ MAX_HELD = 1 << 28
 def apply(row: Op, spec: Spec, inputs: Sequence[Any]) -> Value:
     """Trace one operation on values and literals, and compute it now or let it wait."""
     here = current()
-    node = Node(spec, tuple([i.node if isinstance(i, Value) else i for i in inputs]))
+    node = new_node(spec, nodes_of(inputs))
     kind = row.kind
     if kind is Kind.HEAVY:
         if here.reuses and effort(row, inputs) > MIN_EFFORT:
@@ -131,17 +131,20 @@ def _size(shape: tuple[int, ...]) -> int:
 
 def binary(row: Op, a: Any, b: Any, run: Any) -> Value:
     """`apply` for an elementwise operation of two operands: the hot path, small results at once."""
-    left, right = isinstance(a, Value), isinstance(b, Value)
-    x = a.data if left else a
-    y = b.data if right else b
-    if x is None or y is None:
-        return apply(row, row.spec, (a, b))
+    inputs = (a, b)
     small = row.small
-    large = (left and x.size > small) or (right and y.size > small)
+    large = False
+    for i in inputs:
+        if isinstance(i, Value):
+            value = i
+            data = value.data
+            if data is None:
+                return apply(row, row.spec, inputs)
+            large = large or data.size > small
     if large and current().reuses:
-        return apply(row, row.spec, (a, b))
-    node = Node(row.spec, (a.node if left else a, b.node if right else b))
-    return Value(node, run(x, y))
+        return apply(row, row.spec, inputs)
+    x, y = forced(inputs)
+    return new_value(new_node(row.spec, nodes_of(inputs)), run(x, y))
 
 
 def run_view(row: Op, spec: Spec, node: Node, inputs: Sequence[Any]) -> Value:
@@ -149,7 +152,7 @@ def run_view(row: Op, spec: Spec, node: Node, inputs: Sequence[Any]) -> Value:
     base = inputs[0]
     if not isinstance(base, Value):
         return run(row, spec, node, inputs)
-    data = evaluate(row, spec, [force(i) if isinstance(i, Value) else i for i in inputs])
+    data = evaluate(row, spec, forced(inputs))
     if type(data) is np.ndarray and (data is base.data or owner(data) is owner(base.data)):
         value = Value(node, data, base.root or base)
         watch(base, value)
@@ -159,8 +162,8 @@ def run_view(row: Op, spec: Spec, node: Node, inputs: Sequence[Any]) -> Value:
 
 def run(row: Op, spec: Spec, node: Node, inputs: Sequence[Any], buffer: Any = None) -> Value:
     """Compute at once, without the cache."""
-    data = [force(i) if isinstance(i, Value) else i for i in inputs]
-    return Value(node, own(evaluate(row, spec, data, buffer), data))
+    data = forced(inputs)
+    return new_value(node, own(evaluate(row, spec, data, buffer), data))
 
 
 def probe(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any]) -> Value:
@@ -175,12 +178,12 @@ def probe(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any])
     if entry is not None:
         here.repaid(row, entry.value)
         return _hit(node, entry.value, entry.seconds)
-    data = [force(i) if isinstance(i, Value) else i for i in inputs]
+    data = forced(inputs)
     if sum([d.nbytes for d in data if type(d) is np.ndarray]) < FLIGHT_BYTES:
         result, seconds = _timed(here, row, spec, node, data)
         if seconds > MIN_SECONDS and here.keep(row, node, result, seconds):
             return _kept(node, result)
-        return Value(node, result)
+        return new_value(node, result)
     with here.cache.flight(digest, probed=True) as flight:
         if flight.entry is not None:
             return _hit(node, flight.entry.value, flight.entry.seconds)
@@ -197,7 +200,7 @@ def _hit(node: Node, data: Any, seconds: float) -> Value:
 
 
 def _kept(node: Node, data: Any) -> Value:
-    value = Value(node, data)
+    value = new_value(node, data)
     value.shared = True
     return value
 

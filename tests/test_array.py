@@ -277,6 +277,13 @@ def test_masked_arrays_and_matrices_are_left_to_numpy():
     same(use, lambda: (sample("f8"),))
 
 
+def test_a_plain_copy_has_the_memory_order_of_the_array():
+    x = lima.array(np.asfortranarray(np.arange(12.0).reshape(3, 4)))
+    assert np.array(x).flags.f_contiguous
+    assert np.array(x.T, copy=True).flags.c_contiguous
+    assert np.ma.array(x, copy=True).data.flags.f_contiguous
+
+
 def test_masked_arrays_and_matrices_as_arguments():
     def use(masked, matrix):
         return masked + 1, matrix * matrix, np.sqrt(matrix), masked.mean()

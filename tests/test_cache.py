@@ -22,6 +22,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+import lima
 from lima import cache as module
 from lima import entries, flight, policies
 from lima.cache import Cache
@@ -227,6 +228,12 @@ CHANGES = {
 }
 
 
+by_lines = pytest.mark.skipif(
+    lima.__compiled__, reason="compiled code is interrupted only where it calls Python"
+)
+
+
+@by_lines
 @pytest.mark.parametrize("change", CHANGES)
 def test_ctrl_c_at_any_line_leaves_the_books_right(policy, change):
     for line in itertools.count(1):
@@ -1052,6 +1059,7 @@ def test_a_chain_of_threads_is_no_cycle(waiting):
     assert calls == ["c"]
 
 
+@by_lines
 def test_ctrl_c_on_entering_gives_the_key_back_while_its_traceback_lives():
     for line in itertools.count(1):
         cache = Cache(ROOM)
@@ -1063,6 +1071,7 @@ def test_ctrl_c_on_entering_gives_the_key_back_while_its_traceback_lives():
     assert line > 10
 
 
+@by_lines
 @pytest.mark.parametrize("seconds", [1.0, 1e-6])
 def test_ctrl_c_at_any_line_of_the_owner_releases_its_waiter(waiting, seconds):
     for line in itertools.count(1):

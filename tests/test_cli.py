@@ -42,7 +42,8 @@ def log(tmp_path):
 
 def test_version(capsys):
     assert cli.main(["--version"]) == 0
-    assert capsys.readouterr().out == f"lima {lima.__version__}\n"
+    kind = "compiled" if lima.__compiled__ else "interpreted"
+    assert capsys.readouterr().out == f"lima {lima.__version__} ({kind})\n"
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"]])

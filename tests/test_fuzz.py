@@ -2,13 +2,13 @@
 
 import random
 
+import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from bench.fuzz import MODES, check, generate, inputs, load, main, reduced, report, source
 from lima.op import OPS
-from lima.values import Value
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -17,7 +17,11 @@ def write(choices, seed):
     return generate(choices, choices.randint(5, 40), seed)
 
 
-@settings(max_examples=5 * settings.default.max_examples, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=5 * settings.default.max_examples,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # `report` reduces what fails
+)
 @given(st.randoms(use_true_random=False), st.integers(0, 10_000))
 def test_programs(choices, seed):
     lines = write(choices, seed)
@@ -69,20 +73,18 @@ def test_a_wrong_result_is_found_and_reduced():
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.__name__)
 def test_every_way_to_run_traces(mode):
-    made = 0
-    create = Value.__init__
+    row, made = OPS["matmul"], []
 
-    def counting(self, *args):
-        nonlocal made
-        made += 1
-        create(self, *args)
+    def counting(*operands):
+        made.append(operands)
+        return np.matmul(*operands)
 
+    object.__setattr__(row, "kernel", counting)  # rows are frozen
     try:
-        Value.__init__ = counting
         list(mode(source(["v0 = A.T @ A", "v1 = v0 + 1"]), 1))
     finally:
-        Value.__init__ = create
-    assert made > 1
+        object.__setattr__(row, "kernel", np.matmul)
+    assert made
 
 
 def test_command(capsys):

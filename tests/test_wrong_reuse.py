@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import lima
+import lima.numpy
 
 RNG = np.random.default_rng(2021)
 SQUARE = RNG.standard_normal((60, 60))
@@ -55,6 +56,16 @@ def w3_all_parts_of_a_concatenation(F1, F2, F3):
     G = F1.T @ F1
     Z = np.vstack([F1, F2, F3])
     return G, Z.T @ Z
+
+
+def test_plain_arrays_in_one_buffer_meet_the_symmetric_kernel():
+    """`X.T @ X` rounds differently from `X.T @ X.copy()`; `lima.numpy` is given plain arrays."""
+    for n in range(3, 40):
+        X = np.random.default_rng(n).standard_normal((n, n // 2 + 1)).astype("f4")
+        with lima.session():
+            for other in (X, X.copy(), X[:]):
+                got = lima.numpy.matmul(X.T, other)
+                assert np.asarray(got).tobytes() == np.matmul(X.T, other).tobytes()
 
 
 CASES = [

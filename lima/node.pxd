@@ -1,0 +1,25 @@
+cimport cython
+
+cdef class Spec:
+    cdef public str op
+    cdef public tuple params
+    cdef public object npos
+    cdef public object version
+    cdef public object out
+    cdef public bytes _prefix
+    cdef public object _fixed
+
+@cython.no_gc  # lineage has no cycles, and is most of what a long program keeps
+cdef class Node:
+    cdef public Spec spec
+    cdef public tuple inputs
+    cdef public bytes _digest
+    cdef public Py_ssize_t _height
+    cdef public object outcome
+    cdef public object name
+
+@cython.locals(node=Node)
+cpdef Node new_node(Spec spec, tuple inputs)
+
+@cython.locals(node=Node, spec=Spec, text=bytes, digest=bytes, height=Py_ssize_t, waiting=bint, below=Node, stack=list)
+cpdef bytes _finish(Node root)

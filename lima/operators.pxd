@@ -1,0 +1,18 @@
+cimport cython
+from lima.handle cimport Handle, new_handle
+from lima.node cimport Node, Spec, new_node
+from lima.values cimport Value, new_value
+
+cdef class Operator:
+    cdef public bint direct
+    cdef public object row
+    cdef public object run
+    cdef public Spec spec
+
+@cython.locals(a=Value, b=Value, other=Handle, node=Node, small=Py_ssize_t)
+cdef object forward(Operator op, Handle x, object y)
+
+cdef object reflected(Operator op, Handle x, object y)
+
+cdef class Operators(Handle):
+    pass

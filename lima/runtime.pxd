@@ -1,0 +1,19 @@
+cimport cython
+from lima.node cimport Node, Spec
+from lima.values cimport Pending, Value
+
+@cython.locals(node=Node, value=Value, present=bint, large=bint)
+cpdef Value apply(object row, Spec spec, object inputs)
+
+@cython.locals(value=Value, elements=Py_ssize_t)
+cpdef object effort(object row, object inputs)
+
+@cython.locals(value=Value, large=bint, inputs=tuple)
+cpdef Value binary(object row, object a, object b, object run)
+
+@cython.locals(value=Value, base=Value)
+cpdef Value run_view(object row, Spec spec, Node node, object inputs)
+
+cpdef Value run(object row, Spec spec, Node node, object inputs, object buffer=*)
+
+cpdef Value _kept(Node node, object data)

@@ -1,0 +1,32 @@
+cimport cython
+from lima.node cimport Node
+
+@cython.freelist(64)
+cdef class Value:
+    cdef object __weakref__
+    cdef public Node node
+    cdef public object data
+    cdef public Value root
+    cdef public bint shared
+    cdef public list users
+
+@cython.locals(value=Value)
+cpdef Value new_value(Node node, object data)
+
+@cython.locals(value=Value, found=list)
+cpdef tuple nodes_of(object inputs)
+
+cdef class Foreign(Value):
+    pass
+
+cdef class Borrowed(Value):
+    pass
+
+cdef class Pending(Value):
+    cdef public object _meta
+    cdef public object args
+    cdef public Py_ssize_t depth
+    cdef public object held
+    cdef public object handle
+    cdef public tuple modes
+    cdef public object row
