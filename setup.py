@@ -9,11 +9,13 @@ import os
 import sys
 
 from Cython.Build import cythonize
+from Cython.Compiler.Options import get_directive_defaults
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 COMPILED = (
-    "node values sessions forcing runtime handle calls indexing operators op entries cache flight"
+    "node op entries policies flight cache leaves values sessions forcing runtime handle calls"
+    " indexing operators array"
 ).split()
 
 
@@ -39,19 +41,29 @@ class OptionalBuild(build_ext):
         return [path for path in super().get_outputs() if os.path.exists(path)]
 
 
+DIRECTIVES = {"language_level": 3, "annotation_typing": False, "nonecheck": True}
+MORE_DIRECTIVES = {
+    "node": {"no_gc": True},  # lineage has no cycles, and is most of what a long program keeps
+    "values": {"freelist": 64},
+    "handle": {"freelist": 64},
+}
+
+
+# Otherwise known as decorators only, which would need Cython where the modules run.
+get_directive_defaults().update(no_gc=False, freelist=0)
+
+
 def extensions():
     """What to compile; nothing with LIMA_PURE set."""
     if os.environ.get("LIMA_PURE"):
         return []
     flags = [] if os.name == "nt" else ["-O2", "-g0"]
-    modules = [
-        Extension(f"lima.{name}", [f"lima/{name}.py"], extra_compile_args=flags)
-        for name in COMPILED
-    ]
-    directives = {"language_level": 3, "annotation_typing": False, "nonecheck": True}
-    return cythonize(
-        modules, build_dir="build/cython", nthreads=os.cpu_count(), compiler_directives=directives
-    )
+    found = []
+    for name in COMPILED:
+        module = Extension(f"lima.{name}", [f"lima/{name}.py"], extra_compile_args=flags)
+        directives = DIRECTIVES | MORE_DIRECTIVES.get(name, {})
+        found += cythonize([module], build_dir="build/cython", compiler_directives=directives)
+    return found
 
 
 if __name__ == "__main__":

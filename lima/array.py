@@ -19,7 +19,7 @@ from lima.calls import (
     method_of,
     plain,
     reshape_in_place,
-    view,
+    transposed,
     write,
     write_untraced,
 )
@@ -37,7 +37,6 @@ from lima.stats import Outcome
 from lima.values import Value
 
 _TYPE = type
-_TRANSPOSE = OPS["transpose"]
 
 
 def _is_scalar(a: Handle) -> bool:
@@ -132,7 +131,7 @@ class Array(Operators):
 
     @property
     def T(self) -> Any:
-        return view(self, _TRANSPOSE, _TRANSPOSE.spec)
+        return transposed(self)
 
     @property
     def mT(self) -> Any:

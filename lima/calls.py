@@ -23,6 +23,7 @@ from lima.handle import (
     value_of,
     view_handle,
 )
+from lima.nesting import each
 from lima.node import OUTPUT, Node, Spec, leaf, new_node
 from lima.op import CALLS, OPS, BindError, Kind, Lift, Op, bind, clone, evaluate, owner
 from lima.ops.spelling import METADATA, SPELLINGS
@@ -30,7 +31,17 @@ from lima.runtime import apply
 from lima.runtime import binary as _binary
 from lima.sessions import current
 from lima.stats import Outcome, outcome_row
-from lima.values import Borrowed, Foreign, Pending, Value, live_users, new_value, nodes_of, tied
+from lima.values import (
+    Borrowed,
+    Foreign,
+    Pending,
+    Value,
+    live_users,
+    new_value,
+    nodes_of,
+    tied,
+    watch,
+)
 
 PYTHON_SCALARS = (bool, int, float, complex)
 LITERALS = frozenset(
@@ -80,7 +91,7 @@ LIFT = _Lift()
 def _has_handle(x: Any) -> bool:
     if isinstance(x, Handle):
         return True
-    return type(x) in (list, tuple) and any(map(_has_handle, x))
+    return type(x) in (list, tuple) and any(each(_has_handle, x))
 
 
 # --------------------------------------------------------------------------- calls
@@ -96,6 +107,14 @@ def call(
 
     `asked` is the call as the user spelled it, for NumPy to do if the row cannot.
     """
+    form = _form(row, args, kwargs)
+    if form is not None:
+        known = _bound.get(form)
+        if known is not None:
+            inputs = [value_of(args[0])]
+            if row.kind is Kind.VIEW:
+                return _view_of(row, known, inputs, args[0])
+            return result(apply(row, known, inputs), row)
     out = kwargs.get("out")
     if out is not None:
         return _call_out(row, args, kwargs, out)
@@ -115,14 +134,59 @@ def call(
         return write(target, row, spec, inputs)
     if row.aliasing:
         spec = _with_alias(row, spec, inputs)
+    elif form is not None and len(inputs) == 1:
+        if len(_bound) > MAX_FORMS:
+            _bound.clear()
+        _bound[form] = spec
     if row.kind is not Kind.VIEW:
         return result(apply(row, spec, inputs), row)
-    base = args[0] if args else kwargs.get(row.operands[0])
+    return _view_of(row, spec, inputs, args[0] if args else kwargs.get(row.operands[0]))
+
+
+def _view_of(row: Op, spec: Spec, inputs: Sequence[Any], base: Any) -> Any:
+    """The result of a view operation whose arguments are bound; `base` is the first."""
     if isinstance(base, Handle):
         return _view_result(apply(row, spec, inputs), base, spec)
     if isinstance(base, np.ndarray):  # a view of what stays plain
         return evaluate(row, spec, [base, *[force(i) for i in inputs[1:]]])
     return result(apply(row, spec, inputs), row)
+
+
+MAX_FORMS = 4096
+_bound: dict[Any, Spec] = {}
+"""What calls of one traced array and simple parameters were bound to, by their form."""
+
+_SIMPLE = frozenset({int, bool, str, type(None), type})
+
+
+def _form(row: Op, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """What the binding of a call of one traced array depends on; None for any other call."""
+    if not args or not isinstance(args[0], Handle):
+        return None
+    form: list[Any] = [row]
+    for a in args[1:]:
+        if not _is_simple(a):
+            return None
+        form.append(type(a))
+        form.append(a)
+    for name, a in kwargs.items():
+        if not _is_simple(a):
+            return None
+        form.append(name)
+        form.append(type(a))
+        form.append(a)
+    return tuple(form)
+
+
+def _is_simple(a: Any) -> bool:
+    """Whether equal values of this type are the same parameter."""
+    kind = type(a)
+    if kind is not tuple:
+        return kind in _SIMPLE
+    for item in a:  # noqa: SIM110  (what is compiled has no generators here)
+        if type(item) is not int:
+            return False
+    return True
 
 
 def _view_result(value: Value, base: Handle, spec: Spec) -> Any:
@@ -275,9 +339,24 @@ def function(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     return barrier(func, args, kwargs, "no row")
 
 
-def view(a: Handle, row: Op, spec: Spec) -> Any:
-    """A view operation without further arguments, such as the transpose."""
-    return _view_result(apply(row, spec, (value_of(a),)), a, spec)
+def transposed(a: Handle) -> Any:
+    """`a.T`."""
+    value = value_of(a)
+    data = value.data
+    if type(data) is np.ndarray and data.ndim > 1:
+        return view_of_present(a, value, _TRANSPOSE.spec, data.T)
+    return _view_result(apply(_TRANSPOSE, _TRANSPOSE.spec, (value,)), a, _TRANSPOSE.spec)
+
+
+_TRANSPOSE = OPS["transpose"]
+
+
+def view_of_present(a: Handle, value: Value, spec: Spec, data: Any) -> Any:
+    """`data`, a view of that of `value`, which is there: what `apply` would do, in one step."""
+    found = new_value(new_node(spec, (value.node,)), data)
+    found.root = value.root or value
+    watch(value, found)
+    return view_handle(found, a, spec)
 
 
 # --------------------------------------------------------------------------- barrier
@@ -294,9 +373,9 @@ def plain(x: Any) -> Any:
         return tied(data)
     kind = type(x)
     if kind in (list, tuple):
-        return kind(plain(v) for v in x)
+        return kind(each(plain, x))
     if kind is dict:
-        return {k: plain(v) for k, v in x.items()}
+        return dict(zip(x, each(plain, x.values()), strict=True))
     return x
 
 
@@ -360,9 +439,9 @@ def adopt(found: Any, why: str) -> Any:
         leaves.hold(value.node.digest, value.data)
         return handle(value)
     if type(found) in (tuple, list):
-        return type(found)(adopt(item, why) for item in found)
+        return type(found)(each(lambda item: adopt(item, why), found))
     if isinstance(found, tuple) and hasattr(found, "_fields"):
-        return type(found)(*[adopt(item, why) for item in found])
+        return type(found)(*each(lambda item: adopt(item, why), found))
     return found
 
 

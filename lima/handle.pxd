@@ -2,7 +2,6 @@ cimport cython
 from lima.node cimport Spec
 from lima.values cimport Value
 
-@cython.freelist(64)
 cdef class Handle:
     cdef object __weakref__
     cdef public Value _value

@@ -14,6 +14,7 @@ from lima.calls import (
     plain,
     refuse_readonly,
     result,
+    view_of_present,
     write,
     write_untraced,
 )
@@ -22,7 +23,7 @@ from lima.handle import Handle, data_of, root_of, value_of, view_handle
 from lima.node import Ref, Spec, new_node
 from lima.op import OPS, Kind, Op, owner
 from lima.runtime import apply
-from lima.values import Value, watch
+from lima.values import Value, new_value
 
 
 def index_param(index: Any, inputs: list[Any]) -> tuple[Any, str]:
@@ -112,14 +113,11 @@ def _get_present(a: Handle, value: Value, spec: Spec, param: Any) -> Any:
     """A view or an element of data that is there: what `apply` would do, in one step."""
     data = value.data
     item = data[param]
-    node = new_node(spec, (value.node,))
     if type(item) is not np.ndarray or type(data) is not np.ndarray:
-        return result(Value(node, item), OPS[spec.op])
+        return result(new_value(new_node(spec, (value.node,)), item), OPS[spec.op])
     if data.dtype.hasobject and owner(item) is not owner(data):
         return item  # an array that is an element of an array of objects
-    found = Value(node, item, value.root or value)
-    watch(value, found)
-    return view_handle(found, a, spec)
+    return view_of_present(a, value, spec, item)
 
 
 def setitem(a: Handle, index: Any, item: Any) -> None:

@@ -9,7 +9,6 @@ cdef class Spec:
     cdef public bytes _prefix
     cdef public object _fixed
 
-@cython.no_gc  # lineage has no cycles, and is most of what a long program keeps
 cdef class Node:
     cdef public Spec spec
     cdef public tuple inputs

@@ -18,6 +18,7 @@ import numpy as np
 from xxhash import xxh3_128_digest
 
 from lima.errors import NotCanonical
+from lima.nesting import each
 
 ENCODING_VERSION = 1
 """Version of the byte encoding; it begins every digest, so a change forgets old digests."""
@@ -80,12 +81,16 @@ def _encode_text(tag: bytes, raw: bytes) -> bytes:
 
 
 def _encode_items(tag: bytes, items: Iterable[Param]) -> bytes:
-    parts = [encode(item) for item in items]
+    parts = each(encode, items)
     return tag + _u32(len(parts)) + b"".join(parts)
 
 
+def _encode_pair(pair: tuple[Any, Any]) -> bytes:
+    return encode(pair[0]) + encode(pair[1])
+
+
 def _encode_dict(x: dict[Any, Any]) -> bytes:
-    parts = sorted(encode(k) + encode(v) for k, v in x.items())
+    parts = sorted(each(_encode_pair, x.items()))
     return b"{" + _u32(len(parts)) + b"".join(parts)
 
 
@@ -237,7 +242,7 @@ class Spec:
         fixed = self._fixed
         if fixed is False:
             named = {k: v for k, v in self.params if k != "alias"}
-            fixed = self._fixed = named if next(refs_in(named), None) is None else None
+            fixed = self._fixed = named if next(iter(refs_in(named)), None) is None else None
         if fixed is None:
             return {k: resolve(v, inputs) for k, v in self.params if k != "alias"}
         return fixed  # type: ignore[return-value]
@@ -417,14 +422,16 @@ def count_nodes(roots: Iterable[Node]) -> int:
     return sum(1 for _ in topological(roots))
 
 
-def refs_in(value: Param) -> Iterator[Ref]:
+def refs_in(value: Param) -> Iterable[Ref]:
     """The input places inside a parameter, in order."""
-    if type(value) is Ref:
-        yield value
-    elif type(value) in (tuple, list):
-        yield from itertools.chain.from_iterable(map(refs_in, value))
-    elif type(value) is dict:
-        yield from itertools.chain.from_iterable(map(refs_in, value.values()))
+    kind = type(value)
+    if kind is Ref:
+        return (value,)
+    if kind is dict:
+        value = list(value.values())
+    elif kind is not tuple and kind is not list:
+        return ()
+    return itertools.chain.from_iterable(each(refs_in, value)) if value else ()
 
 
 def resolve(value: Param, inputs: tuple[Any, ...] | list[Any]) -> Any:
@@ -433,9 +440,10 @@ def resolve(value: Param, inputs: tuple[Any, ...] | list[Any]) -> Any:
     if kind is Ref:
         return inputs[value.index]
     if kind is tuple:
-        return tuple(resolve(item, inputs) for item in value)
+        return tuple(each(functools.partial(resolve, inputs=inputs), value))
     if kind is list:
-        return [resolve(item, inputs) for item in value]
+        return each(functools.partial(resolve, inputs=inputs), value)
     if kind is dict:
-        return {key: resolve(item, inputs) for key, item in value.items()}
+        items = each(functools.partial(resolve, inputs=inputs), value.values())
+        return dict(zip(value, items, strict=True))
     return value

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from lima.errors import InternalError, NotCanonical
+from lima.nesting import each
 from lima.node import Ref, Spec
 
 MISSING: Any = inspect.Parameter.empty
@@ -282,9 +283,10 @@ def reference(value: Any, inputs: list[Any], lift: Lift) -> Any:
         return Ref(len(inputs) - 1)
     kind = type(value)
     if kind in (tuple, list):
-        return kind(reference(v, inputs, lift) for v in value)
+        return kind(each(lambda v: reference(v, inputs, lift), value))
     if kind is dict:
-        return {k: reference(v, inputs, lift) for k, v in value.items()}
+        items = each(lambda v: reference(v, inputs, lift), value.values())
+        return dict(zip(value, items, strict=True))
     if isinstance(value, type) and issubclass(value, np.generic):
         return np.dtype(value)
     if isinstance(value, (tuple, list, dict)):

@@ -1,5 +1,5 @@
 cimport cython
-from lima.handle cimport Handle, new_handle
+from lima.handle cimport Handle, new_handle, value_of
 from lima.node cimport Node, Spec, new_node
 from lima.values cimport Value, new_value
 
@@ -9,7 +9,7 @@ cdef class Operator:
     cdef public object run
     cdef public Spec spec
 
-@cython.locals(a=Value, b=Value, other=Handle, node=Node, small=Py_ssize_t)
+@cython.locals(a=Value, b=Value, node=Node, small=Py_ssize_t)
 cdef object forward(Operator op, Handle x, object y)
 
 cdef object reflected(Operator op, Handle x, object y)

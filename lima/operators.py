@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lima.calls import binary, unary
-from lima.handle import Handle, new_handle
+from lima.handle import Handle, new_handle, value_of
 from lima.node import new_node
 from lima.op import OPS, Op
 from lima.values import new_value
@@ -38,24 +38,22 @@ def forward(op: Operator, x: Handle, y: Any) -> Any:
     The case of present, small operands is written out, since it is what most operations of most
     programs are; `calls.binary` is the whole story.
     """
-    if op.direct and x._base is None:
-        a = x._value
+    if op.direct:
+        a = value_of(x)
         left = a.data
         kind = type(y)
         small = op.row.small
         if kind is type(x):
-            other = y
-            if other._base is None:
-                b = other._value
-                right = b.data
-                if (
-                    left is not None
-                    and right is not None
-                    and left.size <= small
-                    and right.size <= small
-                ):
-                    node = new_node(op.spec, (a.node, b.node))
-                    return new_handle(new_value(node, op.run(left, right)))
+            b = value_of(y)
+            right = b.data
+            if (
+                left is not None
+                and right is not None
+                and left.size <= small
+                and right.size <= small
+            ):
+                node = new_node(op.spec, (a.node, b.node))
+                return new_handle(new_value(node, op.run(left, right)))
         elif kind in _NUMBERS and left is not None and left.size <= small:
             node = new_node(op.spec, (a.node, y))
             return new_handle(new_value(node, op.run(left, y)))

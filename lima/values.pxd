@@ -1,7 +1,6 @@
 cimport cython
 from lima.node cimport Node
 
-@cython.freelist(64)
 cdef class Value:
     cdef object __weakref__
     cdef public Node node
@@ -15,6 +14,9 @@ cpdef Value new_value(Node node, object data)
 
 @cython.locals(value=Value, found=list)
 cpdef tuple nodes_of(object inputs)
+
+@cython.locals(root=Value)
+cpdef object watch(Value value, Value user)
 
 cdef class Foreign(Value):
     pass

@@ -178,3 +178,15 @@ def test_eight_threads_get_the_same_and_compute_once():
         assert len(results) == 8
         assert all(same(r, wanted) for r in results)
         assert s.stats.computed == 1
+
+
+@pytest.mark.parametrize("use", [
+    lambda a, deep: np.add(a, deep), lambda a, deep: a + deep, lambda a, deep: np.sum(a, axis=deep),
+    lambda a, deep: np.stack(deep), lambda a, deep: np.stack([a, deep]), lambda a, deep: a[deep],
+])  # fmt: skip
+def test_nesting_deeper_than_the_stack_is_an_error(use):
+    deep = ()
+    for _ in range(100_000):
+        deep = (deep,)
+    with lima.session(), pytest.raises((RecursionError, ValueError, IndexError, TypeError)):
+        np.asarray(lima.traced(lambda a: use(a, deep))(np.ones(3)))
