@@ -15,7 +15,7 @@ from setuptools.command.build_ext import build_ext
 
 COMPILED = (
     "node op entries policies flight cache leaves values sessions forcing runtime handle calls"
-    " indexing operators array"
+    " indexing operators array ops.infer ops.elementwise"
 ).split()
 
 
@@ -60,7 +60,9 @@ def extensions():
     flags = [] if os.name == "nt" else ["-O2", "-g0"]
     found = []
     for name in COMPILED:
-        module = Extension(f"lima.{name}", [f"lima/{name}.py"], extra_compile_args=flags)
+        module = Extension(
+            f"lima.{name}", [f"lima/{name.replace('.', '/')}.py"], extra_compile_args=flags
+        )
         directives = DIRECTIVES | MORE_DIRECTIVES.get(name, {})
         found += cythonize([module], build_dir="build/cython", compiler_directives=directives)
     return found

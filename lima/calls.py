@@ -645,7 +645,7 @@ def detach(value: Value) -> None:
     """Compute what waits to read the buffer of `value`, which is about to be written."""
     if value.users is None:
         return
-    for user in list(live_users(value)):
+    for user in live_users(value):
         if isinstance(user, Pending) and user.data is None and user.root is None:
             force(user)
 

@@ -118,11 +118,18 @@ class _Pass:
             return False
         if item.handle is not None and item.handle() is not None:
             return False
-        return all(id(u) in members and u.root is None for u in live_users(item))
+        if item.users is None:
+            return True
+        for user in live_users(item):
+            if id(user) not in members or user.root is not None:
+                return False
+        return True
 
     def compute(self, item: Pending, args: Sequence[Any]) -> Any:
         here, node, row = self.here, item.node, item.row
-        data = [self.read(a) if isinstance(a, Value) else a for a in args]
+        data: list[Any] = []
+        for a in args:
+            data.append(self.read(a) if isinstance(a, Value) else a)
         start = perf_counter()
         buffer = self.spare(item, args, data)
         if row.elides and not node.spec.params:
@@ -149,7 +156,7 @@ class _Pass:
         data = a.data
         return self.local[id(a)] if data is None else data
 
-    def spare(self, item: Pending, args: Sequence[Any], data: Sequence[Any]) -> Any:
+    def spare(self, item: Pending, args: Sequence[Any], data: list[Any]) -> Any:
         """A buffer for the result of `item`: that of a temporary it reads last, or a pooled one.
 
         Only where every operand of full size lies in C order: there the result does so anyway.

@@ -13,13 +13,13 @@ from lima.draws import TracedGenerator
 from lima.errors import NotCanonical
 from lima.forcing import force
 from lima.frame import active
-from lima.handle import Handle, handle, is_outside, locked, root_of, value_of, view_handle
+from lima.handle import Handle, is_outside, locked, new_handle, root_of, value_of, view_handle
 from lima.keys import Scan
 from lima.node import Node, Spec, encode, leaf
 from lima.op import OPS, clone
 from lima.ops.random import set_state, state_of
 from lima.runtime import apply
-from lima.values import Borrowed, Value
+from lima.values import Borrowed, Value, new_value
 from lima.walk import ATOMS, assign, layout_of
 
 Term = tuple[Any, ...]
@@ -68,6 +68,15 @@ class Record:
     def __sizeof__(self) -> int:
         terms = [self.result, *(t for box in self.boxes for t in box.items)]
         return object.__sizeof__(self) + sum(map(_size, terms)) + 300 * len(self.kept)
+
+    def is_alone(self) -> bool:
+        """Whether the call gave one array of its own and changed nothing."""
+        effects = self.written or self.changed or self.generators
+        return self.result[0] is _array_term and not effects
+
+    def alone(self) -> Handle:
+        """The one array that the call gave."""
+        return _own_array(self.kept[self.result[1]], self.result[2])
 
     def restore(self, scan: Scan) -> Restored:
         """Results as handles, and what turns the arguments into what the call would leave."""
@@ -316,13 +325,16 @@ def _box_term(now: _Restoring, place: int) -> Any:
 
 def _array_term(now: _Restoring, place: int, readonly: bool) -> Any:
     if place not in now.arrays:
-        kept = now.record.kept[place]
-        value = Value(kept.node, kept.data)
-        value.shared = True
-        made = handle(value)
-        made._locked = readonly
-        now.arrays[place] = made
+        now.arrays[place] = _own_array(now.record.kept[place], readonly)
     return now.arrays[place]
+
+
+def _own_array(kept: Kept, readonly: bool) -> Handle:
+    value = new_value(kept.node, kept.data)
+    value.shared = True
+    made: Handle = new_handle(value)
+    made._locked = readonly
+    return made
 
 
 def _argument_term(now: _Restoring, place: int) -> Any:

@@ -32,3 +32,8 @@ cdef class Pending(Value):
     cdef public object handle
     cdef public tuple modes
     cdef public object row
+
+    @cython.locals(depth=Py_ssize_t, root=Value, value=Value, below=Pending)
+    cpdef object _count(self)
+
+cpdef list live_users(Value value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextvars import ContextVar
 from importlib import import_module
 from typing import Any
@@ -98,25 +98,34 @@ class Pending(Value):
         self._meta = meta
         self.handle: weakref.ref[Any] | None = None
         self.modes = error_modes()
-        depth: int = 0
-        held: int = 0
+        self.depth = 0
+        self.held = 0
+        self._count()
+
+    def _count(self) -> None:
+        """Depth and held bytes from the operands, which learn that they are waited for."""
+        depth = 0
+        held = 0
         me: weakref.ref[Value] = weakref.ref(self)
-        for arg in args:
+        for arg in self.args or ():
             if not isinstance(arg, Value):
                 continue
-            root = arg.root or arg
-            if arg.data is not None:
-                if not arg.shared and root is arg:
-                    held += arg.data.nbytes
-            elif isinstance(arg, Pending):
-                held += arg.held
-                if arg.depth > depth:
-                    depth = arg.depth
+            value = arg
+            root = value.root or value
+            if value.data is not None:
+                if not value.shared and root is value:
+                    held += value.data.nbytes
+            elif isinstance(value, Pending):
+                below = value
+                held += below.held
+                if below.depth > depth:
+                    depth = below.depth
             if root.users is None:
                 root.users = [me]
             else:
                 _add_user(root.users, me)
-        self.depth, self.held = depth + 1, held
+        self.depth = depth + 1
+        self.held = held
 
     @property
     def meta(self) -> Meta:
@@ -158,12 +167,15 @@ def _add_user(users: list[weakref.ref[Value]], user: weakref.ref[Value]) -> None
     users.append(user)
 
 
-def live_users(value: Value) -> Iterator[Value]:
+def live_users(value: Value) -> list[Value]:
     """The values still alive that read the buffer of `value`."""
-    for ref in value.users or ():
-        user = ref()
-        if user is not None:
-            yield user
+    found: list[Value] = []
+    if value.users is not None:
+        for ref in value.users:
+            user = ref()
+            if user is not None:
+                found.append(user)
+    return found
 
 
 def tied(data: Any) -> Any:
