@@ -203,9 +203,14 @@ def _view_result(value: Value, base: Handle, spec: Spec) -> Any:
 
 def _with_alias(row: Op, spec: Spec, inputs: Sequence[Any]) -> Spec:
     """`spec`, marked where two operands are one buffer (kernels may look; see `op._apart`)."""
-    roots = [id(_memory(i)) for i in inputs if isinstance(i, Value)]
-    if len(set(roots)) == len(roots):
-        return spec
+    if len(inputs) == 2:
+        a, b = inputs
+        if not (isinstance(a, Value) and isinstance(b, Value)) or _memory(a) is not _memory(b):
+            return spec
+    else:
+        roots = [id(_memory(i)) for i in inputs if isinstance(i, Value)]
+        if len(set(roots)) == len(roots):
+            return spec
     if spec is row.spec:
         return _alias_spec(row)
     return Spec(row.name, (*spec.params, ("alias", True)), spec.npos, row.version)

@@ -16,4 +16,13 @@ cpdef Value run_view(object row, Spec spec, Node node, object inputs)
 
 cpdef Value run(object row, Spec spec, Node node, object inputs, object buffer=*)
 
+@cython.locals(nbytes=Py_ssize_t)
+cpdef Value probe(object here, object row, Spec spec, Node node, object inputs)
+
+cpdef bint _raising()
+
+cpdef Value _hit(Node node, object data, object seconds)
+
+cpdef tuple _timed(object here, object row, Spec spec, Node node, object data)
+
 cpdef Value _kept(Node node, object data)

@@ -119,7 +119,18 @@ def waits(here: Session, row: Op, spec: Spec, inputs: Sequence[Any]) -> Meta | N
 
 def _raising() -> bool:
     """Whether floating point errors raise or call something here (`np.errstate(all="raise")`)."""
-    return not QUIET.issuperset(error_modes())
+    global _quiet_modes
+    modes = error_modes()
+    if modes is _quiet_modes:
+        return False
+    if not QUIET.issuperset(modes):
+        return True
+    _quiet_modes = modes
+    return False
+
+
+_quiet_modes: tuple[str, ...] = ()
+"""The modes that were looked at last, if they are quiet."""
 
 
 def _size(shape: tuple[int, ...]) -> int:
@@ -179,7 +190,11 @@ def probe(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any])
         here.repaid(row, entry.value)
         return _hit(node, entry.value, entry.seconds)
     data = forced(inputs)
-    if sum([d.nbytes for d in data if type(d) is np.ndarray]) < FLIGHT_BYTES:
+    nbytes = 0
+    for d in data:
+        if type(d) is np.ndarray:
+            nbytes += d.nbytes
+    if nbytes < FLIGHT_BYTES:
         result, seconds = _timed(here, row, spec, node, data)
         if seconds > MIN_SECONDS and here.keep(row, node, result, seconds):
             return _kept(node, result)
