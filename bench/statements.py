@@ -268,18 +268,21 @@ def mutate(g: Writer) -> str:
     forms = [
         *(f"np.copyto({a}, {g.operand(a)})", f"np.put({a}, [0, 1], [5, 6])", f"{a}.sort()"),
         *(f"np.place({a}, {a} > 0, [1, 2])", f"np.putmask({a}, {a} > 0, 7)", f"{a}.fill(3)"),
-        *(f"np.fill_diagonal({a}, 4)", f"np.add.at({a}, [0, 0], 1)", f"{a}.partition(0)"),
+        *(f"np.fill_diagonal({a}, 4)", f"{a}.partition(0)"),
         *(f"np.put_along_axis({a}, np.argmax({a}, axis=0)[None], 9, axis=0)", f"{a}.put([0], 1)"),
         *(
             f"np.copyto({a}[:1], {a}[-1:] * 2)",
             f"np.copyto({a}, 1, where={a} > 0)",
             f"{a}.sort(axis=0)",
         ),
-        *(f"{a}.setflags(write=False)", f"np.subtract.at({a}, ..., 2)", f"{a}[1:].sort()"),
-        *(f"np.negative.at({a}, [0])", f"{a}.T.sort()", f"np.copyto({a}.T, {a}.T * 2)"),
+        *(f"{a}.setflags(write=False)", f"{a}[1:].sort()"),
+        *(f"{a}.T.sort()", f"np.copyto({a}.T, {a}.T * 2)"),
         *(f"np.fill_diagonal({a}[::2], {a}[0])", f"{a}.itemset(0, 1)"),
         *(f"np.nan_to_num({a}, copy=False)", f"{a}.byteswap(inplace=True)"),
     ]
+    if g.get(a).flags.writeable:  # NumPy writes into read-only arrays here, lima refuses
+        at = (f"np.add.at({a}, [0, 0], 1)", f"np.subtract.at({a}, ..., 2)")
+        forms += [*at, f"np.negative.at({a}, [0])"]
     return str(g.one(forms))
 
 

@@ -190,3 +190,14 @@ def test_nesting_deeper_than_the_stack_is_an_error(use):
         deep = (deep,)
     with lima.session(), pytest.raises((RecursionError, ValueError, IndexError, TypeError)):
         np.asarray(lima.traced(lambda a: use(a, deep))(np.ones(3)))
+
+
+def test_a_list_that_holds_itself_is_an_error():
+    endless = []
+    endless.append(endless)
+
+    def use(a):
+        return np.add(a, endless)
+
+    with lima.session(), pytest.raises((RecursionError, ValueError, TypeError)):
+        np.asarray(lima.traced(use)(np.ones(3)))

@@ -393,3 +393,16 @@ def test_shape_in_place():
     with pytest.raises(NotImplementedError, match="views"):
         x.shape = 6
     assert seen.shape == (3,)
+
+
+@pytest.mark.parametrize("place", [[0, 0], 1, np.s_[0:2]])
+def test_ufunc_at_refuses_a_read_only_array(place):
+    """NumPy overlooks the flag in some of these; lima never writes what is marked."""
+
+    def use(a):
+        np.add.at(np.diagonal(a), place, 1)
+
+    a = np.zeros((3, 3))
+    with lima.session(), pytest.raises(ValueError, match="read-only"):
+        lima.traced(use)(a)
+    assert not a.any()
