@@ -161,7 +161,7 @@ def test_unknown_options_are_refused(options):
 
 
 def test_eight_threads_get_the_same_and_compute_once():
-    A = np.random.default_rng(0).standard_normal((400, 300))
+    A = np.random.default_rng(0).standard_normal((20_000, 60))  # dear for its size: kept at once
     wanted = A.T @ A
     meet, results = threading.Barrier(8), []
     with lima.session() as s:
