@@ -18,9 +18,7 @@ from lima.calls import (
     function,
     method_of,
     plain,
-    reshape_in_place,
     transposed,
-    write,
     write_untraced,
 )
 from lima.calls import ufunc as ufunc_call
@@ -35,6 +33,7 @@ from lima.operators import Operators
 from lima.ops.spelling import SPELLINGS
 from lima.stats import Outcome
 from lima.values import Value
+from lima.writes import reshape_in_place, write
 
 _TYPE = type
 

@@ -18,8 +18,6 @@ cpdef object _memory(Value value)
 @cython.locals(form=list)
 cpdef object _form(object row, object args, dict kwargs)
 
-cpdef bint _is_simple(object a)
-
 @cython.locals(value=Value)
 cpdef object transposed(Handle a)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lima.calls import LIFT, barrier, plain, refuse_readonly, result, write_untraced
+from lima.calls import LIFT, barrier, plain, result, write_untraced
 from lima.errors import NotCanonical
 from lima.forcing import forced
 from lima.frame import Look, active, refuse
@@ -18,6 +18,7 @@ from lima.ops.random import METHODS, draw, set_state, state_of
 from lima.sessions import current
 from lima.stats import Outcome, outcome_row
 from lima.values import Value, nodes_of
+from lima.writes import refuse_readonly
 
 _FIRST, _SECOND = (Spec(OUTPUT, (("index", k),)) for k in (0, 1))
 

@@ -7,23 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from lima.calls import (
-    LIFT,
-    adopt,
-    leaf_value,
-    plain,
-    refuse_readonly,
-    result,
-    view_of_present,
-    write,
-    write_untraced,
-)
+from lima.calls import LIFT, adopt, leaf_value, plain, result, view_of_present, write_untraced
 from lima.errors import NotCanonical
 from lima.handle import Handle, data_of, root_of, value_of, view_handle
 from lima.node import Ref, Spec, new_node
 from lima.op import OPS, Kind, Op, owner
 from lima.runtime import apply
 from lima.values import Value, new_value
+from lima.writes import refuse_readonly, write
 
 
 def index_param(index: Any, inputs: list[Any]) -> tuple[Any, str]:

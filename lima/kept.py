@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lima.calls import detach, repoint
 from lima.draws import TracedGenerator
 from lima.errors import NotCanonical
 from lima.forcing import force
@@ -21,6 +20,7 @@ from lima.ops.random import set_state, state_of
 from lima.runtime import apply
 from lima.values import Borrowed, Value, new_value
 from lima.walk import ATOMS, assign, layout_of
+from lima.writes import detach, repoint
 
 Term = tuple[Any, ...]
 """A value in a record: what it is, then its parts. See `_MAKE`."""

@@ -194,7 +194,7 @@ _specs: dict[Any, Spec] = {}
 _SIMPLE = frozenset({int, bool, str, type(None), type(Ellipsis)})
 
 
-def _is_simple(value: Any) -> bool:
+def is_simple(value: Any) -> bool:
     """Whether equal values of this type are the same parameter (`1 == True`, but not here)."""
     kind = type(value)
     return kind in _SIMPLE or (kind is tuple and all(type(v) is int for v in value))
@@ -205,7 +205,7 @@ def _spec(row: Op, params: tuple[tuple[str, Any], ...], npos: int) -> Spec:
 
     Raises NotCanonical here, before anything runs.
     """
-    if not all(map(_is_simple, [v for _, v in params])):
+    if not all(map(is_simple, [v for _, v in params])):
         spec = Spec(row.name, params, npos, row.version)
         _ = spec.prefix
         return spec

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from lima.bytecode import NotReusable
-from lima.calls import detach, is_private
 from lima.code import CALLABLES, Code, code_of
 from lima.draws import TracedGenerator
 from lima.errors import InternalError
@@ -32,6 +31,7 @@ from lima.op import OPS, clone, evaluate, owner
 from lima.twin import plain_module, twin_of
 from lima.values import Borrowed, Value
 from lima.walk import ATOMS, Walk, arrays_by_name, layout_of
+from lima.writes import detach, is_private
 
 # ----------------------------------------------------------------- lineage of plain arrays
 

@@ -1,0 +1,199 @@
+"""Writes: into the old buffer where nobody else sees it, else into a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lima.errors import UnsupportedError
+from lima.forcing import force, forced
+from lima.frame import refuse
+from lima.handle import Handle, is_outside, locked, root_of, value_of
+from lima.node import OUTPUT, Node, Spec, leaf, new_node
+from lima.op import OPS, Op, clone, evaluate, owner
+from lima.runtime import apply
+from lima.values import Borrowed, Pending, Value, live_users, nodes_of
+
+
+def write(target: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
+    """Run a call that writes into `target` and re-point its handle. Returns `target` for `out=`."""
+    if not isinstance(target, Handle):
+        return _write_plain(target, row, spec, inputs)
+    refuse_readonly(target)
+    if is_outside(target):
+        window = value_of(target).data
+        return _write_plain(window, row, spec, inputs, target)
+    node = new_node(spec, nodes_of(inputs))
+    data = forced(inputs)
+    base = root_of(target)
+    old = base._value
+    memory = force(old)
+    buffer = memory if is_private(old) or _is_lent(old) else None
+    spent = None if buffer is None else old
+    if buffer is None and (row.into or target is not base or _overlaps(data, memory)):
+        # What NumPy's kernels do depends on overlaps, and they may fail half-way: the copy is
+        # written as the original would be.
+        buffer = clone(memory)
+        data = [_moved(d, memory, buffer) for d in data]
+    if target is not base:
+        return _write_view(target, row, node, data, buffer, spent)
+    written = _evaluated(base, row, spec, data, buffer, buffer, spent)
+    extra = None
+    if type(written) is tuple:
+        written, extra = written
+        node = Node(Spec(OUTPUT, (("index", 0),)), (node,))
+    repoint(target, Value(node, written), spent)
+    return extra if extra is not None else (target if spec.out is not None else None)
+
+
+def _overlaps(data: Sequence[Any], memory: Any) -> bool:
+    """Whether an operand is another view of `memory`."""
+    whole = owner(memory)
+    return any(type(d) is np.ndarray and d is not memory and owner(d) is whole for d in data)
+
+
+def _moved(d: Any, memory: Any, copy: Any) -> Any:
+    """The view of `copy`, a clone of `memory`, that lies in it as `d` lies in `memory`."""
+    if type(d) is not np.ndarray or owner(d) is not owner(memory) or not d.size:
+        return d
+    if d is memory:
+        return copy
+    if memory.dtype.hasobject:
+        return d
+    offset = _address(d) - _address(memory)
+    if copy.flags.c_contiguous or copy.flags.f_contiguous:
+        room = copy if copy.flags.c_contiguous else copy.T
+    else:
+        room = owner(copy)
+        offset += _address(copy) - _address(room)
+    return np.ndarray(d.shape, d.dtype, room, offset, d.strides)
+
+
+def _address(a: Any) -> int:
+    return int(a.__array_interface__["data"][0])
+
+
+def _evaluated(
+    base: Handle,
+    row: Op,
+    spec: Spec,
+    data: Sequence[Any],
+    window: Any,
+    buffer: Any,
+    spent: Value | None,
+) -> Any:
+    """What was written, the `window` of `buffer`. A call that fails leaves what NumPy leaves."""
+    try:
+        return evaluate(row, spec, data, window)
+    except BaseException:
+        if buffer is not None:
+            repoint(base, Value(leaf(buffer), buffer), spent)
+        raise
+
+
+def _write_view(
+    target: Handle, row: Op, node: Node, data: Sequence[Any], buffer: Any, spent: Value | None
+) -> Any:
+    """Write through a view: the call on the view's elements, then an assignment to the base."""
+    assign = OPS["assign"]
+    base = root_of(target)
+    path = tuple((s.op, s.params) for s in target._path)
+    spec = Spec(assign.name, (("path", path),), 2, assign.version)
+    whole = Node(spec, (base._value.node, node))
+    window = buffer
+    for step in target._path:
+        window = evaluate(OPS[step.op], step, (window,))
+    _evaluated(base, row, node.spec, data, window, buffer, spent)
+    repoint(base, Value(whole, buffer), spent)
+    return target if node.spec.out is not None else None
+
+
+def _write_plain(target: Any, row: Op, spec: Spec, inputs: Sequence[Any], shown: Any = None) -> Any:
+    """The written array is a plain one: NumPy writes it, its owner sees it."""
+    refuse("it writes into an array that is no argument")
+    data = forced(inputs)
+    evaluate(row, spec, data, target)
+    return (target if shown is None else shown) if spec.out is not None else None
+
+
+def reshape_in_place(a: Handle, shape: Any) -> None:
+    """`a.shape = shape`: the handle itself becomes another view, or gets its elements reshaped."""
+    value = value_of(a)
+    data = force(value)
+    if is_outside(a) and root_of(a) is a:
+        refuse("it sets the shape of an array")
+        data.shape = shape
+        return
+    row = OPS["reshape"]
+    found = evaluate(row, Spec(row.name, (("shape", shape),), 1), [data])
+    if not np.shares_memory(found, data) and data.size:
+        raise AttributeError(
+            "incompatible shape for in-place modification; use .reshape() to make a copy"
+        )
+    spec = Spec(row.name, (("shape", found.shape),), 1, row.version)
+    refuse("it sets the shape of an array")
+    if a._base is not None:
+        a._path = (*a._path, spec)
+        a._value = apply(row, spec, (value,))
+        return
+    if any(user.root is value for user in live_users(value)):
+        raise UnsupportedError(
+            "the shape of a traced array that has views cannot be set; use a = a.reshape(shape)"
+        )
+    a._value = Value(Node(spec, (value.node,)), found)
+    a._value.shared = value.shared
+
+
+def repoint(target: Handle, value: Value, spent: Value | None) -> None:
+    """Let `target` point to `value`; `spent` is the old value whose buffer was written."""
+    if spent is not None:
+        for user in live_users(spent):
+            if user.root is spent:
+                user.data = None  # a view of the old state; its handle derives it again
+        spent.data = None
+        if type(spent) is Borrowed:
+            value = Borrowed(value.node, value.data)
+    target._value = value
+
+
+def detach(value: Value) -> None:
+    """Compute what waits to read the buffer of `value`, which is about to be written."""
+    if value.users is None:
+        return
+    for user in live_users(value):
+        if isinstance(user, Pending) and user.data is None and user.root is None:
+            force(user)
+
+
+def _is_lent(value: Value) -> bool:
+    """Whether the buffer is an argument's own, which is written after all that waits for it."""
+    if type(value) is not Borrowed or not value.data.flags.writeable:
+        return False
+    detach(value)
+    return True
+
+
+def is_private(value: Value) -> bool:
+    """Whether nothing but the handle, and views of it that are derived again, sees the buffer."""
+    data = value.data
+    if value.shared or type(data) is not np.ndarray or data.base is not None:
+        return False
+    if not data.flags.writeable:
+        return False
+    return not any(
+        user.data is None or (user.root is value and user.shared) for user in live_users(value)
+    )
+
+
+def refuse_readonly(target: Handle) -> None:
+    """Raise what NumPy raises for a write into a read-only array or a scalar."""
+    if locked(target):
+        raise ValueError("assignment destination is read-only")
+    part = root_of(target)._rivals
+    if part is not None:
+        part()
+    kind = type(target._value.data)
+    if kind is not np.ndarray and issubclass(kind, np.generic):
+        raise TypeError(f"a {kind.__name__} is a scalar, not an array that can be written")
