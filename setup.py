@@ -14,8 +14,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 COMPILED = (
-    "node op entries policies flight cache leaves values sessions forcing runtime handle writes"
-    " calls indexing operators array ops.infer ops.elementwise"
+    "node op entries policies flight cache leaves values sessions forcing pieces rewrite runtime"
+    " handle writes calls indexing operators array ops.infer ops.elementwise ops.forms ops.products"
 ).split()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from lima import leaves
 from lima.array import Array, array, node_of
 from lima.errors import ReplayError, UnknownLineage
-from lima.node import Node
+from lima.node import Node, topological
 from lima.record import Lineage, check_of
 from lima.record import read as _read_log
 from lima.record import write as _write_log
@@ -202,9 +202,10 @@ class Explanation:
     Counter({'computed': 1})
     """
 
-    def __init__(self, record: Lineage) -> None:
-        self.rows = [(repr(n.spec), *_outcome(n)) for n in record.nodes if not n.is_leaf]
-        self.leaves = [n.name or n.digest.hex()[:12] for n in record.leaves]
+    def __init__(self, nodes: Iterable[Node]) -> None:
+        seen = {node.digest: node for node in nodes}.values()
+        self.rows = [(repr(n.spec), *_outcome(n)) for n in seen if not n.is_leaf]
+        self.leaves = [n.name or n.digest.hex()[:12] for n in seen if n.is_leaf]
 
     def counts(self) -> Counter[str]:
         """Number of operations by outcome."""
@@ -243,10 +244,17 @@ def explain(x: Any) -> Explanation:
     """Which operations behind a result were computed, taken from the cache, or not traceable.
 
     x is a result or a lineage. Seconds are compute seconds: spent for what was computed, saved
-    for hits. What could not be traced is named with the reason.
+    for hits. What could not be traced is named with the reason. An operation whose result a rule
+    had from parts is `partial`, with the rule; the operations that gave its bits stand before it.
 
     >>> import lima, numpy as np
     >>> print(lima.explain(lima.array(np.ones(3), name="x").sum()))  # doctest: +ELLIPSIS
     1 operations on x: 1 computed; ...
     """
-    return Explanation(_lineage_of(x))
+    if isinstance(x, Lineage):
+        return Explanation(x.nodes)
+    return Explanation(topological([_node(x)], _with_derivation))
+
+
+def _with_derivation(node: Node) -> tuple[Any, ...]:
+    return node.inputs if node.derived is None else (*node.inputs, node.derived)

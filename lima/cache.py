@@ -147,6 +147,7 @@ class Cache:
         level: str = "operation",
         owned: bool = False,
         first_sight: float = FIRST_SIGHT,
+        lineage: Any = None,
     ) -> bool:
         """Offer a value that took `seconds` to compute; True when `key` is kept now.
 
@@ -154,9 +155,10 @@ class Cache:
         object whose `buffers()` gives its arrays. On admission its arrays become read-only. A view
         is refused unless `owned` says that nobody else writes to the memory it sees (then all of
         that memory is charged). A key that is there keeps its first value. `first_sight`: seconds a
-        byte from which it is kept although it was never wanted before.
+        byte from which it is kept although it was never wanted before. `lineage`: what a hit shall
+        know of how the value was got, beyond its key.
         """
-        kept = self._offer(key, value, seconds, height, level, owned, first_sight)
+        kept = self._offer(key, value, seconds, height, level, owned, first_sight, lineage=lineage)
         return kept is not None
 
     def _offer(
@@ -169,10 +171,13 @@ class Cache:
         owned: bool,
         first_sight: float = FIRST_SIGHT,
         flight: Flight | None = None,
+        lineage: Any = None,
     ) -> Entry | None:
         """Keep a value if it is worth it; from then on nobody joins the `flight` it comes from."""
         memory = memory_of(value, owned) if seconds >= self.worth else None
         entry = None if memory is None else Entry(key, value, memory, seconds, height, level)
+        if entry is not None:
+            entry.lineage = lineage
         with self._lock:
             try:  # as in _change, whose extra call would cost a tenth of a put
                 kept, _victims = self._admit(key, entry, memory, first_sight)

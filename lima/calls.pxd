@@ -12,9 +12,6 @@ cpdef object unary(object row, Handle x, object run=*)
 
 cpdef object result(Value value, object row)
 
-@cython.locals(root=Value)
-cpdef object _memory(Value value)
-
 @cython.locals(form=list)
 cpdef object _form(object row, object args, dict kwargs)
 

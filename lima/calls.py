@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,17 +22,17 @@ from lima.handle import (
 )
 from lima.nesting import each
 from lima.node import OUTPUT, Node, Spec, leaf, new_node
-from lima.op import CALLS, OPS, BindError, Kind, Lift, Op, bind, clone, evaluate, is_simple, owner
+from lima.op import CALLS, OPS, BindError, Kind, Lift, Op, bind, clone, evaluate, is_simple
 from lima.ops.spelling import METADATA, SPELLINGS
 from lima.runtime import apply
 from lima.runtime import binary as _binary
 from lima.sessions import current
 from lima.stats import Outcome, outcome_row
 from lima.values import (
-    Borrowed,
     Foreign,
     Pending,
     Value,
+    aliased,
     new_value,
     tied,
     watch,
@@ -130,7 +129,7 @@ def call(
         target = args[0] if args else kwargs[row.operands[0]]
         return write(target, row, spec, inputs)
     if row.aliasing:
-        spec = _with_alias(row, spec, inputs)
+        spec = aliased(row, spec, inputs)
     elif form is not None and len(inputs) == 1:
         if len(_bound) > MAX_FORMS:
             _bound.clear()
@@ -183,32 +182,6 @@ def _view_result(value: Value, base: Handle, spec: Spec) -> Any:
     if type(value.data) is np.ndarray and not value.data.flags.writeable:
         made._locked = True  # no view, but NumPy gives it read-only (`imag` of a real array)
     return made
-
-
-def _with_alias(row: Op, spec: Spec, inputs: Sequence[Any]) -> Spec:
-    """`spec`, marked where two operands are one buffer (kernels may look; see `op._apart`)."""
-    if len(inputs) == 2:
-        a, b = inputs
-        if not (isinstance(a, Value) and isinstance(b, Value)) or _memory(a) is not _memory(b):
-            return spec
-    else:
-        roots = [id(_memory(i)) for i in inputs if isinstance(i, Value)]
-        if len(set(roots)) == len(roots):
-            return spec
-    if spec is row.spec:
-        return _alias_spec(row)
-    return Spec(row.name, (*spec.params, ("alias", True)), spec.npos, row.version)
-
-
-def _memory(value: Value) -> Any:
-    """What two values have in common that are one buffer in the plain program as well."""
-    root = value.root or value
-    return owner(root.data) if isinstance(root, (Foreign, Borrowed)) else root
-
-
-@lru_cache(maxsize=256)
-def _alias_spec(row: Op) -> Spec:
-    return Spec(row.name, (("alias", True),), None, row.version)
 
 
 def result(value: Value, row: Op) -> Any:
@@ -266,7 +239,7 @@ def binary(row: Op, x: Handle, y: Any, swapped: bool = False, run: Any = None) -
             return NotImplemented
     if row.aliasing:
         pair = (b, a) if swapped else (a, b)
-        return handle(apply(row, _with_alias(row, row.spec, pair), pair))
+        return handle(apply(row, aliased(row, row.spec, pair), pair))
     run = run or row.kernel
     return handle(_binary(row, b, a, run) if swapped else _binary(row, a, b, run))
 
@@ -456,7 +429,7 @@ def _call_out(row: Op, args: Sequence[Any], kwargs: dict[str, Any], out: Any) ->
     except (BindError, NotCanonical) as error:
         return write_untraced(row.calls[0], out, args, kwargs, str(error))
     if row.aliasing:
-        spec = _with_alias(row, spec, inputs[: spec.npos])
+        spec = aliased(row, spec, inputs[: spec.npos])
     return write(out, row, spec, inputs)
 
 

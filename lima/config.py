@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from lima.errors import ConfigError
+from lima.pattern import CLASSES
 
-REUSE = ("none", "operation", "full", "hybrid")
-EXACTNESS = ("bitwise", "rounding")
+REUSE = ("none", "operation", "full", "partial", "hybrid")
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
          "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
 
@@ -49,6 +49,7 @@ class Config:
     policy: str = "cost-size"
     reuse: str = "hybrid"
     exactness: str = "rounding"
+    strict: bool = False
 
     @classmethod
     def load(cls, **options: Any) -> Config:
@@ -58,9 +59,11 @@ class Config:
         if unknown:
             raise ConfigError(f"unknown option {unknown[0]!r}; the options are {', '.join(known)}")
         values = {**_from_pyproject(known), **_from_environment(known), **options}
+        if isinstance(values.get("strict"), str):
+            values["strict"] = values["strict"].lower() not in ("0", "false", "no", "")
         if "memory" in values:
             values["memory"] = parse_bytes(values["memory"])
-        for name, allowed in (("reuse", REUSE), ("exactness", EXACTNESS)):
+        for name, allowed in (("reuse", REUSE), ("exactness", CLASSES)):
             if values.get(name, allowed[0]) not in allowed:
                 raise ConfigError(f"{name}={values[name]!r}: choose one of {', '.join(allowed)}")
         return cls(**values)

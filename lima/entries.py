@@ -40,6 +40,7 @@ class Entry:
         "age",  # the policy's clock at the last use
         "density",  # seconds that a use saves for each byte held
         "evicted",  # how often it was evicted before
+        "lineage",  # the node, where rules gave the bits of it or of its ancestors
         "loose",  # bytes that are not in `owners`: scalars, text, containers
         "owners",  # the distinct arrays that own the memory
         "sights",  # how often it was wanted until it came in, computed or hit
@@ -58,6 +59,7 @@ class Entry:
         self.seconds = seconds
         self.height = height
         self.level = level
+        self.lineage: Any = None
         self.hits = 0
         self.sights = 1
         self.spent = seconds

@@ -137,6 +137,7 @@ class Flight:
         level: str | None = None,
         owned: bool = False,
         first_sight: float = FIRST_SIGHT,
+        lineage: Any = None,
     ) -> bool:
         """Put the value into the cache and hand it to the waiters; True when it is kept.
 
@@ -145,13 +146,14 @@ class Flight:
         """
         cache, call, level = self._cache, self._owned, level or self._level
         kept = entry = cache._offer(
-            self._key, value, seconds, height, level, owned, first_sight, self
+            self._key, value, seconds, height, level, owned, first_sight, self, lineage
         )
         if kept is None and call is not None and call.waiters:
             memory = memory_of(value, owned)
             if memory is not None:
                 freeze(memory[1])
                 entry = Entry(self._key, value, memory, seconds, height, level)
+                entry.lineage = lineage
         self._land(entry, kept is not None)
         return kept is not None
 

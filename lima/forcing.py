@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from lima.entries import MIN_SECONDS
+from lima.entries import MIN_SECONDS, Entry
 from lima.errors import InternalError
+from lima.node import Node
 from lima.op import Kind, evaluate, own
 from lima.sessions import Session, current
 from lima.stats import Outcome, outcome_row
@@ -65,10 +66,27 @@ def _found(here: Session, item: Pending) -> bool:
         return False
     here.repaid(item.row, entry.value)
     item.node.outcome = outcome_row(Outcome.HIT, entry.seconds)
+    adopt_lineage(item.node, entry)
     item.shared = True
     item.data = entry.value
     item.args = None
     return True
+
+
+def adopt_lineage(node: Node, entry: Entry) -> None:
+    """Let the node of a hit know what the entry knows of how its bits came about."""
+    made = entry.lineage
+    if made is not None:
+        node.inputs = made.inputs
+        node.derived = made.derived
+        node.inexact = True
+
+
+def mark_inexact(node: Node) -> None:
+    """Note that an operand was derived after the digest of `node` was asked for."""
+    for item in node.inputs:
+        if type(item) is Node and item.inexact:
+            node.inexact = True
 
 
 class _Pass:
@@ -132,10 +150,11 @@ class _Pass:
             data.append(self.read(a) if isinstance(a, Value) else a)
         start = perf_counter()
         buffer = self.spare(item, args, data)
-        if row.elides and not node.spec.params:
+        if row.elides and node.derived is None and not node.spec.params:
             result = row.kernel(*data, out=buffer)
         else:
-            result = evaluate(row, node.spec, data)
+            spec = node.spec if node.derived is None else node.derived.spec
+            result = evaluate(row, spec, data)
         seconds = perf_counter() - start
         shape, dtype = item._meta
         if result.shape != shape or result.dtype != dtype:
@@ -148,6 +167,8 @@ class _Pass:
         node.outcome = outcome_row(Outcome.COMPUTED, seconds)
         here.counts.computed += 1
         here.counts.seconds_computed += seconds
+        if here.derived:
+            mark_inexact(node)
         if seconds > MIN_SECONDS and here.keep(row, node, result, seconds):
             item.shared = True
         return result

@@ -16,6 +16,9 @@ from lima.runtime import apply
 from lima.values import Value, new_value
 from lima.writes import refuse_readonly, write
 
+COPIED = 1 << 16
+"""Bytes up to which a plain index array is copied."""
+
 
 def index_param(index: Any, inputs: list[Any]) -> tuple[Any, str]:
     """The canonical form of an index, and the kind of result it gives, a row's name."""
@@ -55,7 +58,10 @@ def _index_item(item: Any, inputs: list[Any]) -> tuple[Any, str]:
         return item, "slice"
     if kind is list and not item:
         item = np.zeros(0, np.intp)
-    inputs.append(LIFT.operand(item))
+    if kind is np.ndarray and item.nbytes <= COPIED:
+        inputs.append(leaf_value(item.copy()))  # not the owner's: so the selection may wait
+    else:
+        inputs.append(LIFT.operand(item))
     return Ref(len(inputs) - 1), "gather"
 
 

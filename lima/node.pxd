@@ -16,9 +16,11 @@ cdef class Node:
     cdef public Py_ssize_t _height
     cdef public object outcome
     cdef public object name
+    cdef public Node derived
+    cdef public bint inexact
 
 @cython.locals(node=Node)
 cpdef Node new_node(Spec spec, tuple inputs)
 
-@cython.locals(node=Node, spec=Spec, text=bytes, digest=bytes, height=Py_ssize_t, waiting=bint, below=Node, stack=list)
+@cython.locals(node=Node, spec=Spec, text=bytes, digest=bytes, height=Py_ssize_t, waiting=bint, inexact=bint, below=Node, stack=list)
 cpdef bytes _finish(Node root)

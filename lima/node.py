@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import functools
 import itertools
+import operator
 import os
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -277,9 +278,11 @@ class Node:
 
     `digest` and `height` are computed when first asked for. `outcome` says how the value was got in
     this process (see `lima.explain`); it is no part of the identity. `name` is the name of a leaf.
+    `derived` is the node of the operations that gave the bits where a rule stood in for this one,
+    and `inexact` says that there is such a node here or among the ancestors.
     """
 
-    __slots__ = ("_digest", "_height", "inputs", "name", "outcome", "spec")
+    __slots__ = ("_digest", "_height", "derived", "inexact", "inputs", "name", "outcome", "spec")
 
     def __init__(self, spec: Spec, inputs: tuple[Any, ...] = ()) -> None:
         self.spec = spec
@@ -288,6 +291,8 @@ class Node:
         self._height = 0
         self.outcome: Any = None
         self.name: str | None = None
+        self.derived: Node | None = None
+        self.inexact = False
 
     @property
     def digest(self) -> bytes:
@@ -319,6 +324,8 @@ def new_node(spec: Spec, inputs: tuple[Any, ...]) -> Node:
     node._height = 0
     node.outcome = None
     node.name = None
+    node.derived = None
+    node.inexact = False
     return node
 
 
@@ -334,7 +341,7 @@ def _finish(root: Node) -> bytes:
         spec = node.spec
         text = spec._prefix or spec.prefix
         height = 0
-        waiting = False
+        waiting = inexact = False
         for item in node.inputs:
             if type(item) is Node:
                 digest = item._digest
@@ -345,10 +352,13 @@ def _finish(root: Node) -> bytes:
                     text += b"#" + digest
                     if item._height > height:
                         height = item._height
+                    if item.inexact:
+                        inexact = True
             elif not waiting:
                 text += encode(item)
         if not waiting:
             node._height = height + 1
+            node.inexact = node.inexact or inexact
             node._digest = xxh3_128_digest(text)
             pop()
     assert root._digest is not None
@@ -397,11 +407,16 @@ def leaf_with(
     return node
 
 
-def topological(roots: Iterable[Node]) -> Iterator[Node]:
-    """Every ancestor of `roots` and the roots, inputs before users, each object once."""
+def topological(
+    roots: Iterable[Node], below: Callable[[Node], tuple[Any, ...]] = operator.attrgetter("inputs")
+) -> Iterator[Node]:
+    """Every ancestor of `roots` and the roots, inputs before users, each object once.
+
+    `below` gives what comes before a node.
+    """
     seen: set[int] = set()
     for root in roots:
-        stack: list[tuple[Node, Iterator[Any]]] = [(root, iter(root.inputs))]
+        stack: list[tuple[Node, Iterator[Any]]] = [(root, iter(below(root)))]
         if id(root) in seen:
             continue
         seen.add(id(root))
@@ -410,11 +425,46 @@ def topological(roots: Iterable[Node]) -> Iterator[Node]:
             for item in rest:
                 if type(item) is Node and id(item) not in seen:
                     seen.add(id(item))
-                    stack.append((item, iter(item.inputs)))
+                    stack.append((item, iter(below(item))))
                     break
             else:
                 stack.pop()
                 yield node
+
+
+def settled(roots: Sequence[Node]) -> list[Node]:
+    """The roots with, for every result that a rule derived, the operations that gave its bits.
+
+    Nodes without such an ancestor are kept as they are.
+    """
+    made: dict[int, Node] = {}
+
+    def inputs_of(node: Node) -> tuple[Any, ...]:
+        return (node.derived,) if node.derived is not None else node.inputs
+
+    for root in roots:
+        stack = [root]
+        while stack:
+            node = stack[-1]
+            if id(node) in made:
+                stack.pop()
+                continue
+            waiting = [i for i in inputs_of(node) if type(i) is Node and id(i) not in made]
+            if waiting:
+                stack.extend(waiting)
+                continue
+            stack.pop()
+            if node.derived is not None:
+                made[id(node)] = made[id(node.derived)]
+                continue
+            below = tuple([made[id(i)] if type(i) is Node else i for i in node.inputs])
+            if all(a is b for a, b in zip(below, node.inputs, strict=True)):
+                made[id(node)] = node
+            else:
+                made[id(node)] = new_node(node.spec, below)
+                made[id(node)].name = node.name
+                made[id(node)].outcome = node.outcome
+    return [made[id(root)] for root in roots]
 
 
 def count_nodes(roots: Iterable[Node]) -> int:

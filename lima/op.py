@@ -19,6 +19,7 @@ import numpy as np
 from lima.errors import InternalError, NotCanonical
 from lima.nesting import each
 from lima.node import Ref, Spec
+from lima.pattern import Form, Rule
 
 MISSING: Any = inspect.Parameter.empty
 
@@ -58,6 +59,8 @@ class Op:
     variadic    the first argument is a sequence of arrays
     readonly    NumPy gives this view read-only
     infer       shape and dtype of a result that waits; None where it must run at once
+    form        how the result lies on its operands, for rules (`lima.pattern`)
+    rules       equations by which the result may be had from parts (`lima.pattern.Rule`)
     wrap        named-tuple type of a tuple result; `tuple` for a plain one; None for one array
     aliasing    the kernel may look at whether two operands are one buffer
     into        the argument that the call writes (`np.copyto`: "dst"); it re-points a handle
@@ -80,6 +83,8 @@ class Op:
     variadic: bool = False
     readonly: bool = False
     infer: Callable[[Sequence[Any], Spec], Meta | None] | None = None
+    form: Callable[..., Form | None] | None = None
+    rules: tuple[Rule, ...] = ()
     wrap: Any = None
     aliasing: bool = False
     into: str | None = None

@@ -16,7 +16,7 @@ from xxhash import xxh3_128_hexdigest
 from lima.environment import environment as present_environment
 from lima.errors import LogError, ReplayError
 from lima.log import MAX_LINE, Check, Log, distinct, lines, node_text, parse
-from lima.node import Node, content_bytes, dtype_text
+from lima.node import Node, content_bytes, dtype_text, settled
 from lima.op import CALLS
 from lima.source import to_python
 
@@ -53,7 +53,7 @@ class Lineage:
         environment: Mapping[str, str] | None = None,
         data_dir: Path | None = None,
     ) -> None:
-        self.outputs = dict(outputs)
+        self.outputs = dict(zip(outputs, settled(list(outputs.values())), strict=True))
         self.checks = dict(checks or {})
         self.environment = dict(present_environment() if environment is None else environment)
         self.data_dir = data_dir

@@ -2,7 +2,7 @@ cimport cython
 from lima.node cimport Node, Spec
 from lima.values cimport Pending, Value
 
-@cython.locals(node=Node, value=Value, present=bint, large=bint)
+@cython.locals(node=Node, value=Value, present=bint, large=bint, total=Py_ssize_t)
 cpdef Value apply(object row, Spec spec, object inputs)
 
 @cython.locals(value=Value, elements=Py_ssize_t)
@@ -21,7 +21,7 @@ cpdef Value probe(object here, object row, Spec spec, Node node, object inputs)
 
 cpdef bint _raising()
 
-cpdef Value _hit(Node node, object data, object seconds)
+cpdef Value _hit(Node node, object entry)
 
 cpdef tuple _timed(object here, object row, Spec spec, Node node, object data)
 

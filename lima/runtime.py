@@ -13,10 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from lima.entries import MIN_SECONDS
-from lima.forcing import forced
+from lima.entries import MIN_SECONDS, Entry
+from lima.forcing import adopt_lineage, force, forced, mark_inexact
 from lima.node import Node, Spec, new_node
-from lima.op import Kind, Meta, Op, evaluate, own, owner
+from lima.op import Kind, Meta, Op, clone, evaluate, own, owner
+from lima.pattern import Same
+from lima.pieces import form_of
+from lima.rewrite import Planner
 from lima.sessions import Session, current
 from lima.stats import Outcome, outcome_row
 from lima.values import Foreign, Pending, Value, error_modes, new_value, nodes_of, watch
@@ -26,6 +29,9 @@ MIN_EFFORT = 8192
 
 FLIGHT_BYTES = 1 << 16
 """Operand bytes from which equal work in several threads is worth coordinating."""
+
+DEAR = 500e-6
+"""Seconds that a derivation took from which its result is kept at once, else at second sight."""
 
 QUIET = frozenset({"ignore", "warn"})
 """Modes of `np.errstate` under which a floating point error may come to light later."""
@@ -50,12 +56,15 @@ def apply(row: Op, spec: Spec, inputs: Sequence[Any]) -> Value:
         return run(row, spec, node, inputs)
     present = True
     large = not inputs
+    total = 0
     for i in inputs:
         if isinstance(i, Value):
             if i.data is None:
                 present = False
-            elif i.data.size > row.small:
-                large = True
+            else:
+                total = i.data.size + (total if row.variadic else 0)
+                if total > row.small:
+                    large = True
     if kind is Kind.VIEW:
         return run_view(row, spec, node, inputs) if present else wait_view(row, spec, node, inputs)
     if large or not present:
@@ -188,8 +197,14 @@ def probe(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any])
     entry = here.cache.get(digest)
     if entry is not None:
         here.repaid(row, entry.value)
-        return _hit(node, entry.value, entry.seconds)
+        return _hit(node, entry)
+    if row.rules and here.allowed:
+        made = derive(here, row, spec, node, inputs)
+        if made is not None:
+            return made
     data = forced(inputs)
+    if here.derived:
+        mark_inexact(node)
     nbytes = 0
     for d in data:
         if type(d) is np.ndarray:
@@ -201,17 +216,81 @@ def probe(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any])
         return new_value(node, result)
     with here.cache.flight(digest, probed=True) as flight:
         if flight.entry is not None:
-            return _hit(node, flight.entry.value, flight.entry.seconds)
+            return _hit(node, flight.entry)
         if flight.delivered:
-            return _hit(node, flight.value, 0.0)
+            node.outcome = outcome_row(Outcome.HIT, 0.0)
+            return _kept(node, flight.value)
         result, seconds = _timed(here, row, spec, node, data)
         kept = here.keep(row, node, result, seconds, flight)
     return _kept(node, result) if kept else Value(node, result)
 
 
-def _hit(node: Node, data: Any, seconds: float) -> Value:
-    node.outcome = outcome_row(Outcome.HIT, seconds)
-    return _kept(node, data)
+def derive(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any]) -> Value | None:
+    """The result from parts, by the rule that saves most; None where none does.
+
+    The derivation runs through the pipeline itself. Its lineage is the truth about the bits, so
+    the node remembers it; the digest stays that of the operation that was asked for.
+    """
+    planner = planner_of(here)
+    start = perf_counter()
+    try:
+        offer = planner.best(row, spec, inputs)
+        if offer is None:
+            return None
+        planner.depth += 1
+        try:
+            with np.errstate(all="ignore"):
+                made = offer.make()
+                waiting = made.data is None and type(form_of(made)) is Same
+                if not waiting:
+                    data = force(made)
+        finally:
+            planner.depth -= 1
+    except Exception as error:  # never the user's trouble (D16)
+        if here.config.strict:
+            raise
+        here.counts.faults += 1
+        node.outcome = outcome_row(Outcome.REFUSED, 0.0, f"a rule failed: {error}")
+        return None
+    if not waiting:
+        total = np.add.reduce(data, axis=None)
+        if total - total != 0:
+            return None  # what is not finite the plain operation shall say, with NumPy's warnings
+    node.derived = made.node
+    node.inexact = True
+    here.derived = True
+    seconds = perf_counter() - start
+    node.outcome = outcome_row(Outcome.PARTIAL, seconds, offer.rule.name)
+    here.counts.partial[offer.rule.name] += 1
+    here.counts.seconds_partial += max(0.0, offer.direct - seconds)
+    if waiting:
+        return Pending(node, made.row, made.args, made.meta)  # type: ignore[attr-defined]
+    if made.root is not None:
+        data = clone(data)
+    value = new_value(node, data)
+    value.shared = made.shared or (made.root is None and _is_held(made))
+    keeps = seconds > DEAR or here.cache.sighted(node.digest, seconds, data.nbytes)
+    if keeps and seconds > MIN_SECONDS and here.keep(row, node, data, seconds):
+        value.shared = True
+    return value
+
+
+def _is_held(made: Value) -> bool:
+    """Whether someone else may have the buffer of a value that a rule made."""
+    return type(made.data) is np.ndarray and not made.data.flags.writeable
+
+
+def planner_of(here: Session) -> Planner:
+    """The planner of a session."""
+    if here.planner is None:
+        here.planner = Planner(here, apply)
+    return here.planner  # type: ignore[no-any-return]
+
+
+def _hit(node: Node, entry: Entry) -> Value:
+    node.outcome = outcome_row(Outcome.HIT, entry.seconds)
+    adopt_lineage(node, entry)
+    return _kept(node, entry.value)
 
 
 def _kept(node: Node, data: Any) -> Value:

@@ -16,6 +16,7 @@ from lima.config import Config
 from lima.entries import FIRST_SIGHT, SECOND_SIGHT, SURELY, TINY_BYTES
 from lima.node import Node
 from lima.op import Meta, Op
+from lima.pattern import CLASSES
 from lima.stats import Stats
 
 CREDIT = 8_000_000
@@ -72,6 +73,13 @@ class Session:
         self.counts = Stats()
         self.reuses = config.reuse != "none"
         self.functions = config.reuse in ("hybrid", "full")
+        self.allowed = frozenset(
+            CLASSES[: CLASSES.index(config.exactness) + 1]
+            if config.reuse in ("hybrid", "partial")
+            else ()
+        )
+        self.planner: Any = None  # made when a rule is first tried
+        self.derived = False  # whether a rule ever gave a result
         self.call_seconds = CALL_SECONDS
         self.credit: dict[str, int] = {}
         self._pools = threading.local()
@@ -106,7 +114,14 @@ class Session:
                 return False
         offer = flight.deliver if flight is not None else partial(self.cache.put, node.digest)
         return bool(
-            offer(result, seconds=seconds, height=node.height, owned=True, first_sight=first_sight)
+            offer(
+                result,
+                seconds=seconds,
+                height=node.height,
+                owned=True,
+                first_sight=first_sight,
+                lineage=node if node.inexact else None,
+            )
         )
 
     def repaid(self, row: Op, value: Any) -> None:
@@ -176,8 +191,13 @@ def session(**options: Any) -> Iterator[Session]:
 
     memory     byte budget of the cache, a number of bytes or text such as "2GB"
     policy     row of the eviction table: "cost-size", "lru", "dag-height"
-    reuse      "none" (trace only), "operation", "full" (operations and calls), "hybrid"
-    exactness  "bitwise" or "rounding"; every reuse of this version is bitwise
+    reuse      "none" (trace only), "operation", "full" (operations and calls), "partial"
+               (operations, and results from parts by rules), "hybrid" (all of these)
+    exactness  how near rules must come to the plain computation: "bitwise" (its bits),
+               "rounding" (an error of the order of rounding), "guarded" (also rules that
+               cancellation could hurt, where a check at run time lets them)
+
+    strict     whether a fault of a rule raises its error; else the operation is computed as asked
 
     Raises ConfigError for an unknown option or value.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 
@@ -12,6 +13,7 @@ class Outcome(enum.Enum):
 
     COMPUTED = "computed"
     HIT = "hit"
+    PARTIAL = "partial"
     REFUSED = "refused"
 
 
@@ -35,12 +37,14 @@ class Stats:
     """Totals of a session; seconds are wall-clock seconds, bytes are bytes.
 
     hits, function_hits        operations and whole calls whose results came from the cache
+    partial, seconds_partial   results that rules had from parts, by rule; estimated seconds saved
     computed                   operations that were probed or forced and had to be computed
     seconds_saved              compute seconds of everything that was hit
     seconds_computed           compute seconds of everything that was not
     bytes, entries             held by the cache now
     admitted, refused, evicted decisions of the cache
     barriers                   calls that ran without lineage
+    faults                     rules that failed; the operation was then computed as asked
 
     >>> print(Stats(hits=2, seconds_saved=0.5).summary())
     2 operation hits, 0 call hits, 0 computed, 0.5 s saved, 0 bytes held
@@ -49,6 +53,8 @@ class Stats:
     hits: int = 0
     function_hits: int = 0
     function_misses: int = 0
+    partial: Counter[str] = field(default_factory=Counter)
+    seconds_partial: float = 0.0
     computed: int = 0
     seconds_saved: float = 0.0
     seconds_computed: float = 0.0
@@ -58,6 +64,7 @@ class Stats:
     refused: int = 0
     evicted: int = 0
     barriers: int = 0
+    faults: int = 0
 
     def with_cache(self, cache: Any) -> Stats:
         """These totals with those of `cache` filled in."""
@@ -84,7 +91,9 @@ class Stats:
 
     def table(self) -> str:
         """One line a figure."""
-        rows = {name: getattr(self, name) for name in self.__slots__}
+        rows: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
+        by_rule = rows.pop("partial")
+        rows |= {f"partial: {name}": count for name, count in sorted(by_rule.items())}
         width = max(map(len, rows))
         return "\n".join(
             f"{name:<{width}}  {value:,.4f}"

@@ -31,9 +31,13 @@ cdef class Pending(Value):
     cdef public object held
     cdef public object handle
     cdef public tuple modes
+    cdef public dict notes
     cdef public object row
 
     @cython.locals(depth=Py_ssize_t, root=Value, value=Value, below=Pending)
     cpdef object _count(self)
 
 cpdef list live_users(Value value)
+
+@cython.locals(root=Value)
+cpdef object _memory(Value value)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import weakref
 from collections.abc import Sequence
 from contextvars import ContextVar
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from lima.node import Node
-from lima.op import Meta, Op
+from lima.node import Node, Spec
+from lima.op import Meta, Op, owner
 
 
 class Value:
@@ -84,9 +85,10 @@ class Pending(Value):
     """A value that waits: `row` applied to `args` (values and literals) when first needed.
 
     modes   what NumPy shall then do about floating point errors
+    notes   what the planner found out about its structure
     """
 
-    __slots__ = ("_meta", "args", "depth", "handle", "held", "modes", "row")
+    __slots__ = ("_meta", "args", "depth", "handle", "held", "modes", "notes", "row")
 
     depth: int
     held: int
@@ -98,6 +100,7 @@ class Pending(Value):
         self._meta = meta
         self.handle: weakref.ref[Any] | None = None
         self.modes = error_modes()
+        self.notes: dict[Any, Any] | None = None
         self.depth = 0
         self.held = 0
         self._count()
@@ -184,3 +187,29 @@ def tied(data: Any) -> Any:
         data = data.view()
         data.setflags(write=False)
     return data
+
+
+def aliased(row: Op, spec: Spec, inputs: Sequence[Any]) -> Spec:
+    """`spec`, marked where two operands are one buffer (kernels may look; see `op._apart`)."""
+    if len(inputs) == 2:
+        a, b = inputs
+        if not (isinstance(a, Value) and isinstance(b, Value)) or _memory(a) is not _memory(b):
+            return spec
+    else:
+        roots = [id(_memory(i)) for i in inputs if isinstance(i, Value)]
+        if len(set(roots)) == len(roots):
+            return spec
+    if spec is row.spec:
+        return _alias_spec(row)
+    return Spec(row.name, (*spec.params, ("alias", True)), spec.npos, row.version)
+
+
+def _memory(value: Value) -> Any:
+    """What two values have in common that are one buffer in the plain program as well."""
+    root = value.root or value
+    return owner(root.data) if isinstance(root, (Foreign, Borrowed)) else root
+
+
+@lru_cache(maxsize=256)
+def _alias_spec(row: Op) -> Spec:
+    return Spec(row.name, (("alias", True),), None, row.version)

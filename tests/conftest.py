@@ -10,6 +10,11 @@ from hypothesis import HealthCheck, settings
 # which are no part of the installed package, can be imported by the tests.
 sys.path.append(str(Path(__file__).parents[1]))
 
+# Nearly every test compares bits with plain NumPy, which is what "bitwise" promises; rules that round
+# are tested in `test_rules.py`. A rule that fails falls back to the plain operation, except here.
+os.environ.setdefault("LIMA_EXACTNESS", "bitwise")
+os.environ.setdefault("LIMA_STRICT", "1")
+
 # The time of one example says nothing on a shared machine, so no profile has a deadline.
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("default", max_examples=50, **_COMMON)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lima.op import OPS, Kind, op
-from lima.ops import infer
+from lima.ops import forms, infer
 from lima.ops.spelling import (
     Args,
     Kwargs,
@@ -26,8 +26,24 @@ LIGHT, VIEW = Kind.LIGHT, Kind.VIEW
 FILL = "shape, dtype=None, order='C'"
 LIKE = "dtype=None, order='K', subok=True, shape=None"
 
-op("zeros", np.zeros, LIGHT, operands="", signature=FILL, infer=infer.filled)
-op("ones", np.ones, LIGHT, operands="", signature=FILL, infer=infer.filled)
+op(
+    "zeros",
+    np.zeros,
+    LIGHT,
+    operands="",
+    signature=FILL,
+    infer=infer.filled,
+    form=forms.filled(0.0),
+)
+op(
+    "ones",
+    np.ones,
+    LIGHT,
+    operands="",
+    signature=FILL,
+    infer=infer.filled,
+    form=forms.filled(1.0),
+)
 op(
     "full",
     np.full,
@@ -35,6 +51,7 @@ op(
     operands="",
     signature="shape, fill_value, dtype=None, order='C'",
     infer=infer.full,
+    form=forms.filled(),
 )
 family((np.zeros_like, np.ones_like), LIGHT, signature=f"a, {LIKE}", infer=infer.like)
 op("full_like", np.full_like, LIGHT, signature=f"a, fill_value, {LIKE}", infer=infer.like)

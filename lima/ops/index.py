@@ -9,6 +9,7 @@ import numpy as np
 
 from lima.node import Ref, Spec
 from lima.op import OPS, Kind, Meta, op
+from lima.ops import forms
 
 Path = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
 """View operations, each with its parameters, that lead from a base array to a view of it."""
@@ -68,9 +69,25 @@ def index_text(index: Any, texts: Any = repr) -> str:
     return ", ".join(map(one, index)) + ("," if len(index) == 1 else "") if index else "()"
 
 
-op("slice", _get, Kind.VIEW, calls=(), params={"index": None}, infer=_slice_meta)
+op(
+    "slice",
+    _get,
+    Kind.VIEW,
+    calls=(),
+    params={"index": None},
+    infer=_slice_meta,
+    form=forms.sliced,
+)
 op("element", _get, Kind.LIGHT, calls=(), params={"index": None})
-op("gather", _get, Kind.LIGHT, calls=(), params={"index": None}, infer=_select_meta)
+op(
+    "gather",
+    _get,
+    Kind.LIGHT,
+    calls=(),
+    params={"index": None},
+    infer=_select_meta,
+    form=forms.gathered,
+)
 
 
 def follow(a: Any, path: Path) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 
 from lima.op import OPS, Kind, op
 from lima.ops.infer import as_view
+from lima.ops.products import RULES
 from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling
 
 # --------------------------------------------------------------------------- products
@@ -25,6 +26,7 @@ op(
     calls=(np.matmul, np.linalg.matmul),
     aliasing=True,
     growth=1.5,
+    rules=RULES,
     infix="@",
 )
 op(
@@ -45,7 +47,15 @@ for _name in ("matvec", "vecmat"):  # NumPy 2.2 and later
             aliasing=True,
         )
 
-op("dot", np.dot, operands="a b", signature="a, b, out=None", aliasing=True, growth=1.5)
+op(
+    "dot",
+    np.dot,
+    operands="a b",
+    signature="a, b, out=None",
+    aliasing=True,
+    growth=1.5,
+    rules=RULES,
+)
 op("inner", np.inner, operands="a b", signature="a, b", aliasing=True, growth=1.5)
 op("vdot", np.vdot, operands="a b", signature="a, b", aliasing=True)
 op(

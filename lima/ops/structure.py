@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lima.op import CALLS, OPS, Kind, op
-from lima.ops import infer
+from lima.ops import forms, infer
 from lima.ops.infer import as_view
 from lima.ops.spelling import (
     SPELLINGS,
@@ -40,20 +40,25 @@ def _transpose_text(inputs: list[str], params: dict[str, str]) -> str:
     return f"{inputs[0]}.T"
 
 
-op("transpose", np.transpose, VIEW, infer=as_view, source=_transpose_text)
+op(
+    "transpose",
+    np.transpose,
+    VIEW,
+    infer=as_view,
+    form=forms.swapped,
+    source=_transpose_text,
+)
 op(
     "matrix_transpose",
     np.matrix_transpose,
     VIEW,
     operands="x",
     infer=as_view,
+    form=forms.swapped,
     calls=(np.matrix_transpose, np.linalg.matrix_transpose),
 )
-family(
-    (np.swapaxes, np.moveaxis, np.rollaxis, np.squeeze, np.expand_dims),
-    VIEW,
-    infer=as_view,
-)
+family((np.swapaxes, np.moveaxis), VIEW, infer=as_view, form=forms.swapaxes)
+family((np.rollaxis, np.squeeze, np.expand_dims), VIEW, infer=as_view)
 op("diagonal", np.diagonal, VIEW, infer=as_view, readonly=True)
 op("linalg.diagonal", np.linalg.diagonal, VIEW, operands="x", infer=as_view, readonly=True)
 family((np.flip, np.fliplr, np.flipud, np.rot90), VIEW, operands="m", infer=as_view)
@@ -113,6 +118,7 @@ op(
     VIEW,
     signature="a, shape, order='C', copy=None",
     calls=(np.reshape,),
+    form=forms.reshaped,
     source=written("np.reshape", "shape"),
 )
 renamed(np.reshape, "reshape", newshape="shape")
@@ -156,7 +162,14 @@ def _astype_text(inputs: list[str], params: dict[str, str]) -> str:
 
 ASTYPE = "x, dtype, order='K', casting='unsafe', subok=True, copy=True"
 
-op("copy", np.copy, LIGHT, infer=infer.same, signature="a, order='K', subok=False")
+op(
+    "copy",
+    np.copy,
+    LIGHT,
+    infer=infer.same,
+    form=forms.same,
+    signature="a, order='K', subok=False",
+)
 op(
     "astype",
     _astype,
@@ -184,10 +197,17 @@ def _respell_astype(args: Args, kwargs: Kwargs) -> Respelled:
 
 TUPLE: dict[str, Any] = {"operands": "tup", "variadic": True}
 
-op("vstack", np.vstack, LIGHT, infer=infer.vstacked, **TUPLE)
-op("hstack", np.hstack, LIGHT, infer=infer.hstacked, **TUPLE)
+op("vstack", np.vstack, LIGHT, infer=infer.vstacked, form=forms.vstacked, **TUPLE)
+op("hstack", np.hstack, LIGHT, infer=infer.hstacked, form=forms.hstacked, **TUPLE)
 op("dstack", np.dstack, LIGHT, infer=infer.dstacked, **TUPLE)
-op("column_stack", np.column_stack, LIGHT, infer=infer.columns_stacked, **TUPLE)
+op(
+    "column_stack",
+    np.column_stack,
+    LIGHT,
+    infer=infer.columns_stacked,
+    form=forms.columns_stacked,
+    **TUPLE,
+)
 op(
     "concatenate",
     np.concatenate,
@@ -196,10 +216,34 @@ op(
     signature="arrays, axis=0, out=None, dtype=None, casting='same_kind'",
     variadic=True,
     infer=infer.concatenated,
+    form=forms.concatenated,
 )
-op("stack", np.stack, LIGHT, operands="arrays", variadic=True, infer=infer.stacked)
-op("block", np.block, LIGHT, operands="", signature="arrays", infer=infer.blocks)
-op("append", np.append, LIGHT, operands="arr values", infer=infer.appended)
+op(
+    "stack",
+    np.stack,
+    LIGHT,
+    operands="arrays",
+    variadic=True,
+    infer=infer.stacked,
+    form=forms.stacked,
+)
+op(
+    "block",
+    np.block,
+    LIGHT,
+    operands="",
+    signature="arrays",
+    infer=infer.blocks,
+    form=forms.blocks,
+)
+op(
+    "append",
+    np.append,
+    LIGHT,
+    operands="arr values",
+    infer=infer.appended,
+    form=forms.appended,
+)
 
 # --------------------------------------------------------------------------- splitting
 
@@ -255,7 +299,7 @@ def _respell_diag(args: Args, kwargs: Kwargs) -> Respelled:
 # --------------------------------------------------------------------------- picking elements
 
 # The indices are a parameter since an empty list of them is no array of floating point numbers.
-op("take", np.take, LIGHT)
+op("take", np.take, LIGHT, form=forms.taken)
 op("take_along_axis", np.take_along_axis, LIGHT, operands="arr indices")
 op("compress", np.compress, LIGHT, operands="condition a")
 op("extract", np.extract, LIGHT, operands="condition arr")

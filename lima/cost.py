@@ -1,0 +1,74 @@
+"""From sizes to seconds: what this machine needs, measured once per process in a few milliseconds.
+
+Only the ratio of two estimates decides anything, so a factor of two does no harm.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from math import prod
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+CALL = 2e-6
+"""Seconds that the smallest NumPy call takes."""
+
+DERIVATION = 30e-6
+"""Seconds that finding and carrying out a derivation takes besides its operations."""
+
+
+SKINNY = 12
+"""A product of tall matrices with few columns takes as long as if they had so many more."""
+
+RUN = 6e-9
+"""Seconds for each piece of contiguous memory that a concatenation copies."""
+
+
+class Machine(NamedTuple):
+    """Speeds: `flops` of a matrix product, `stream` bytes read, `fresh` bytes written, a second."""
+
+    flops: float
+    stream: float
+    fresh: float
+
+
+@cache
+def machine() -> Machine:
+    """The speeds of this machine with the threads that BLAS has now."""
+    a = np.full((192, 192), 0.5)
+    x = np.full(1 << 21, 0.5)  # 16 MB: more than caches hold
+    product = _seconds(lambda: a @ a)
+    read = _seconds(lambda: x @ x)
+    write = _seconds(lambda: x + x)
+    return Machine(2 * 192**3 / product, x.nbytes / read, x.nbytes / write)
+
+
+def _seconds(run: Any) -> float:
+    best = float("inf")
+    for _ in range(3):
+        start = perf_counter()
+        run()
+        best = min(best, perf_counter() - start)
+    return max(best, 1e-7)
+
+
+def product(m: int, k: int, n: int, itemsize: int, symmetric: bool = False) -> float:
+    """Seconds of a product of an m x k and a k x n matrix; `symmetric`: of X' and X.
+
+    >>> product(1000, 1000, 1000, 8) > product(1000, 1000, 10, 8)
+    True
+    """
+    speed = machine()
+    narrow, wide = min(m, n), max(m, n)
+    work = 2.0 * k * wide * (narrow * (0.6 if symmetric else 1.0) + SKINNY) / speed.flops
+    if narrow == 1:
+        work = 0.0
+    traffic = itemsize * (m * k + k * n * (not symmetric) + m * n) / speed.stream
+    return CALL + max(work, traffic)
+
+
+def build(shape: tuple[int, ...], itemsize: int, runs: int = 0) -> float:
+    """Seconds of writing a new array, such as a sum, or a concatenation of so many runs."""
+    return CALL + prod(shape) * itemsize / machine().fresh + runs * RUN

@@ -1,0 +1,547 @@
+"""Rules of matrix products: any block, at any position, of any width, from products of bases.
+
+A product is a table of lines against lines: row i of the left against column j of the right. So
+lines that were selected, repeated, permuted or joined on the free sides select and join the same
+lines of the result; and where the contracted side is joined, the products of the parts add up.
+Gram matrices of grown and cut matrices, cross products, intercepts, folds, projections on leading
+components are all cases of these two equations (reference: sections 2.1, 2.2 and 2.4, A1, A3, A4,
+A6, A11, A13, A14, B1, B2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lima import cost
+from lima.node import Ref, Spec
+from lima.op import OPS, Op
+from lima.pattern import ROUNDING, Filled, Joined, Picked, Rule, Swapped
+
+AT_HAND = 4 * cost.CALL
+"""Seconds of cutting lines out of a table that is there."""
+
+UPRIGHT = (slice(None), None)
+GROWTH = 1.5
+"""How far a window of leading lines reaches beyond those that were asked for."""
+
+MAX_LINES = 4096
+"""Lines of an operand that are looked at one by one."""
+
+MAX_GROUPS = 12
+"""Bases of one side that are looked at."""
+
+
+class Group:
+    """Lines of one base among the lines of an operand.
+
+    base, axis   the base and the axis of its lines; a vector is one line
+    length       number of lines of the base
+    window       the lines that the table of products covers
+    key          what identifies it
+    """
+
+    __slots__ = ("axis", "base", "is_vector", "key", "length", "window")
+
+    def __init__(self, piece: Any, key: Any) -> None:
+        self.base = piece.base
+        self.axis = piece.axis
+        self.length = piece.length
+        self.window: Picked = range(piece.length)
+        self.key = key
+        self.is_vector = len(piece.base.meta[0]) == 1
+
+
+class Side:
+    """One operand of a product: the bases of its lines, and which of their lines it has."""
+
+    __slots__ = ("flat", "groups", "key", "picked", "whole", "_places")
+
+    def __init__(self, p: Any, pieces: Sequence[Any], flat: bool) -> None:
+        self.groups: list[Group] = []
+        self.flat = flat  # a vector: its one line is no axis of the result
+        self.picked: list[tuple[int, Picked]] = []  # group, lines of its base
+        self.whole = len(pieces) == 1 and pieces[0].whole
+        at: dict[Any, int] = {}
+        for piece in pieces:
+            base = piece.base
+            form = p.form(base) if base.data is None else None
+            if type(form) is Filled:
+                shape, dtype = base.meta
+                key: Any = (form.value, max(shape), dtype.char)
+                if len(shape) == 2 and key not in at:
+                    piece.base = p.bare_fill(form.value, base)
+            else:
+                key = (base.node.digest, piece.axis)
+            k = at.get(key)
+            if k is None:
+                k = at[key] = len(self.groups)
+                self.groups.append(Group(piece, key))
+            self.picked.append((k, piece.picked))
+        self.key = tuple(at)
+        self._places: Picked | None = None
+
+    def places(self) -> Picked:
+        """Where the lines of the operand stand among those of the table."""
+        if self._places is None:
+            self._places = self._place()
+        return self._places
+
+    def _place(self) -> Picked:
+        starts, total = [], 0
+        for g in self.groups:
+            starts.append(total)
+            total += len(g.window)
+        found: list[int] = []
+        for k, picked in self.picked:
+            g, start = self.groups[k], starts[k]
+            if len(g.window) != g.length:
+                picked = [g.window.index(line) for line in picked]  # type: ignore[assignment]
+            elif start == 0 and len(self.picked) == 1:
+                return picked
+            found.extend([start + line for line in picked])
+        first = found[0]
+        if found == list(range(first, first + len(found))):
+            return range(first, first + len(found))
+        return tuple(found)
+
+    def width(self) -> int:
+        return sum([len(g.window) for g in self.groups])
+
+
+class Table:
+    """The products of all lines of the left bases with all lines of the right ones."""
+
+    def __init__(self, p: Any, row: Op, left: Side, right: Side) -> None:
+        self.p, self.row, self.left, self.right = p, row, left, right
+        self.same = left is right or left.key == right.key
+        self.found: Any = None
+        self.key = (row.name, left.key, None if self.same else right.key, right.flat, left.flat)
+        self.account = p.account(self.key)
+
+    def node_window(self) -> bool:
+        """Whether the table that was made before covers the lines in use."""
+        window = self.account.window
+        if window is None:
+            return True
+        (group,) = self.right.groups
+        for _, picked in self.right.picked:
+            if not all(line in window for line in picked):
+                return False
+        group.window = window
+        return True
+
+    def price(self) -> float:
+        """Seconds of making it, less what is cached."""
+        total = 0.0
+        for i, g in enumerate(self.left.groups):
+            for j, h in enumerate(self.right.groups):
+                if self.same and j < i:
+                    continue
+                total += self._price(g, h, self.same and i == j)
+        size = self.left.width() * self.right.width()
+        return total + cost.build((size,), self.left.groups[0].base.meta[1].itemsize)
+
+    def _price(self, g: Group, h: Group, symmetric: bool) -> float:
+        shape, dtype = g.base.meta
+        inner = shape[0] if len(shape) == 1 else shape[1 - g.axis]
+        seconds = cost.product(len(g.window), inner, len(h.window), dtype.itemsize, symmetric)
+        if seconds > 10 * cost.CALL and len(h.window) == h.length:
+            a, b = self._operands(g, h)
+            if self.p.known(self.row.name, a, b):
+                return cost.CALL
+            split = plan_split(self.p, SPLIT, self.row, self.row.spec, (a, b))
+            if split is not None:
+                return float(split.price)
+        return float(seconds + self.p.building(g.base) + self.p.building(h.base))
+
+    def _operands(self, g: Group, h: Group) -> tuple[Any, Any]:
+        """The operands of the product of two bases, in the one order that both ways share."""
+        if g.is_vector and not h.is_vector:
+            g, h = h, g
+        a = g.base if g.is_vector or g.axis == 0 else self.p.run("transpose", g.base)
+        b = h.base if h.is_vector or h.axis == 1 else self.p.run("transpose", h.base)
+        if len(h.window) != h.length:
+            b = choose(self.p, b, 1, h.window)
+        return a, b
+
+    def product(self, g: Group, h: Group) -> Any:
+        """The products of the lines of two bases; a vector if one of them is one."""
+        return self.p.run(self.row.name, *self._operands(g, h))
+
+    def value(self) -> Any:
+        """The table itself: as it was kept, or made now."""
+        if self.found is not None:
+            return self.found
+        price = self.price()
+        made = self._flat() if self.right.flat or self.left.flat else self._blocks()
+        self.account.node = made.node
+        (h,) = self.right.groups if len(self.right.groups) == 1 else (None,)
+        partial = h is not None and len(h.window) != h.length
+        self.account.window = h.window if h is not None and partial else None
+        self.account.barred = not self.p.hold(made, price)
+        return made
+
+    def _flat(self) -> Any:
+        """Against the one line of a vector: a vector."""
+        vector, side = (self.right, self.left) if self.right.flat else (self.left, self.right)
+        (v,) = vector.groups
+        found = [self.product(g, v) for g in side.groups]
+        return (
+            found[0]
+            if len(found) == 1 and not side.groups[0].is_vector
+            else self.p.run("hstack", *found)
+        )
+
+    def _blocks(self) -> Any:
+        p, left, right = self.p, self.left.groups, self.right.groups
+        made: dict[tuple[int, int], Any] = {}
+        nested: list[list[Ref]] = []
+        inputs: list[Any] = []
+        for i, g in enumerate(left):
+            line = []
+            for j, h in enumerate(right):
+                if self.same and j < i:
+                    block = made[j, i]
+                    if len(block.meta[0]) == 2:
+                        block = p.run("transpose", block)
+                else:
+                    block = made[i, j] = self.product(g, h)
+                if len(block.meta[0]) == 1 and h.is_vector and not g.is_vector:
+                    block = p.run("slice", block, index=UPRIGHT)
+                line.append(Ref(len(inputs)))
+                inputs.append(block)
+            nested.append(line)
+        if len(inputs) == 1 and len(inputs[0].meta[0]) == 2:
+            return inputs[0]
+        row = OPS["block"]
+        return p.apply(row, Spec(row.name, (("arrays", nested),), 0, row.version), inputs)
+
+
+def choose(p: Any, value: Any, axis: int, picked: Picked) -> Any:
+    """The lines `picked` of `value` along `axis`: a view where they are evenly spaced."""
+    if type(picked) is range:
+        stop: int | None = picked.stop if picked.step > 0 or picked.stop >= 0 else None
+        if len(picked) == 1:
+            part = slice(picked[0], picked[0] + 1)
+        else:
+            part = slice(picked.start, stop, None if picked.step == 1 else picked.step)
+        index = (slice(None), part) if axis else part
+        return p.run("slice", value, index=index)
+    return p.run("take", value, indices=picked, axis=axis)
+
+
+def cut(p: Any, table: Any, rows: Picked | None, columns: Picked | None) -> Any:
+    """Rows and columns of a table; a copy, which may wait if it is large."""
+    found = table
+    for axis, picked in enumerate((rows, columns)):
+        if picked is None or picked == range(found.meta[0][axis]):
+            continue
+        found = choose(p, found, axis, picked)
+    return found if found is table or found.root is None else p.run("copy", found, order="C")
+
+
+def _direct(p: Any, a: Any, b: Any, symmetric: bool) -> float:
+    """Seconds of the product as the program asked for it."""
+    return float(p.product(a, b, symmetric) + p.building(a) + p.building(b))
+
+
+def _floats(a: Any, b: Any) -> bool:
+    """Whether the operands are matrices or vectors of one floating point dtype."""
+    if not (hasattr(a, "meta") and hasattr(b, "meta")):
+        return False
+    (sa, da), (sb, db) = a.meta, b.meta
+    return da == db and da.kind in "fc" and {len(sa), len(sb)} <= {1, 2} and len(sa) + len(sb) > 2
+
+
+def plan_table(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
+    """Lines of a table of products that is known, or pays."""
+    if len(inputs) != 2 or any(name != "alias" for name, _ in spec.params):
+        return None
+    a, b = inputs
+    if not _floats(a, b):
+        return None
+    above, across = p.upright(a, 0)
+    left_pieces = p.pieces(above, across)
+    right_pieces = p.pieces(b, 1 if len(b.meta[0]) == 2 else 0)
+    single = len(left_pieces) == len(right_pieces) == 1
+    if single and left_pieces[0].whole and right_pieces[0].whole:
+        return None
+    if 0 in a.meta[0] or 0 in b.meta[0] or not (_few(left_pieces) and _few(right_pieces)):
+        return None
+    left = Side(p, left_pieces, len(a.meta[0]) == 1)
+    right = left if right_pieces is left_pieces else Side(p, right_pieces, len(b.meta[0]) == 1)
+    if len(left.groups) > MAX_GROUPS or len(right.groups) > MAX_GROUPS:
+        return None
+    for side in (left, right):  # a column of a matrix as a vector: only lines of whole vectors
+        if side.flat and not side.groups[0].is_vector:
+            return None
+    table = Table(p, row, left, right)
+    account = table.account
+    if account.barred:
+        return None
+    direct = _direct(p, a, b, table.same)
+    if account.node is not None and table.node_window():
+        table.found = p.recall(account.node)
+    if table.found is not None:
+        price, saved = AT_HAND, direct - AT_HAND
+    else:
+        if p.depth == 0:
+            _open_window(left, right)
+        price = table.price()
+        saved = direct + account.spent - price
+    if saved <= 0.0:
+        account.spent += direct
+        return None
+    return p.offer(rule, saved, lambda: _lines_of(p, table), direct, price=price)
+
+
+def _few(pieces: Sequence[Any]) -> bool:
+    """Whether the lines of an operand can be listed: few, or evenly spaced in one base."""
+    if len(pieces) == 1 and type(pieces[0].picked) is range:
+        return True
+    return sum([len(piece.picked) for piece in pieces]) <= MAX_LINES
+
+
+def _open_window(left: Side, right: Side) -> None:
+    """Of evenly spaced lines of one base on the right, ask for half as many again, not for all."""
+    if not left.whole or len(right.groups) != 1:
+        return
+    (group,) = right.groups
+    ((_, picked), *more) = right.picked
+    if more or type(picked) is not range or group.is_vector or 2 * len(picked) >= group.length:
+        return
+    if len(picked) > 1:
+        start, step = picked.start, picked.step
+        wanted = [start + step * k for k in range(int(len(picked) * GROWTH) + 1)]
+        inside = len([k for k in wanted if 0 <= k < group.length])
+        group.window = range(start, start + step * inside, step)
+
+
+def _lines_of(p: Any, table: Table) -> Any:
+    made = table.value()
+    if table.right.flat:
+        return cut(p, made, table.left.places(), None)
+    if table.left.flat:
+        return cut(p, made, table.right.places(), None)
+    return cut(p, made, table.left.places(), table.right.places())
+
+
+# --------------------------------------------------------------------------- contracted sides
+
+
+def _joined(p: Any, value: Any, axis: int) -> list[Any] | None:
+    """The parts that `value` joins along `axis`, each as it lies in `value`."""
+    form = p.form(value)
+    if type(form) is Swapped:
+        found = p.parts(value.args[0], 1 - axis)
+        return (
+            None
+            if found is None
+            else [p.run("transpose", part) if len(part.meta[0]) == 2 else part for part in found]
+        )
+    return p.parts(value, axis)  # type: ignore[no-any-return]
+
+
+def _extent(part: Any, axis: int, ndim: int) -> int:
+    shape = part.meta[0]
+    return 1 if len(shape) < ndim else shape[axis]
+
+
+class Split:
+    """A product as the sum of the products of parts of its contracted side."""
+
+    def __init__(self, p: Any, row: Op, a: Any, b: Any, ours: Any, theirs: Any) -> None:
+        self.p, self.row, self.a, self.b = p, row, a, b
+        self.ours, self.theirs = ours, theirs
+        self.price = 0.0
+        self.saved = 0.0
+
+    def terms(self) -> list[tuple[Any, Any]]:
+        """Pairs of parts."""
+        if self.ours is not None and self.theirs is not None:
+            return list(zip(self.ours, self.theirs, strict=True))
+        found, start = [], 0
+        if self.ours is not None:
+            for part in self.ours:
+                stop = start + _extent(part, len(self.a.meta[0]) - 1, len(self.a.meta[0]))
+                found.append((part, choose(self.p, self.b, 0, range(start, stop))))
+                start = stop
+        else:
+            axis = len(self.a.meta[0]) - 1
+            for part in self.theirs:
+                stop = start + _extent(part, 0, len(self.b.meta[0]))
+                found.append((choose(self.p, self.a, axis, range(start, stop)), part))
+                start = stop
+        return found
+
+    def term(self, x: Any, y: Any) -> Any:
+        """The product of one pair; of a single line, which needs no product of matrices."""
+        p = self.p
+        if len(x.meta[0]) < len(self.a.meta[0]) or x.meta[0][-1:] == (1,):
+            fill = p.form(x)
+            line = p.run("slice", y, index=0)  # a number or a row
+            if type(fill) is Filled:
+                return line if fill.value == 1.0 else p.run("multiply", fill.value, line)
+            x = p.bare(x)
+            if len(x.meta[0]) == 2:
+                x = p.run("slice", x, index=(slice(None), 0))
+            x = contiguous(p, x)
+            if len(self.b.meta[0]) == 2:
+                x = p.run("slice", x, index=UPRIGHT)
+            return p.run("multiply", x, line)
+        return p.run(self.row.name, p.bare(x), p.bare(y))
+
+    def make(self) -> Any:
+        numbers, found = [], None
+        for x, y in self.terms():
+            term = self.term(x, y)
+            if type(self.p.form(x)) is Filled:
+                numbers.append(term)  # last: they are not of full shape
+            else:
+                found = term if found is None else self.p.run("add", found, term)
+        for term in numbers:
+            found = term if found is None else self.p.run("add", found, term)
+        return found
+
+
+def plan_split(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
+    """The sum of the products of parts, which are known, or spare the joining."""
+    if len(inputs) != 2 or any(name != "alias" for name, _ in spec.params):
+        return None
+    a, b = inputs
+    if not _floats(a, b) or 0 in a.meta[0] or 0 in b.meta[0]:
+        return None
+    ours, theirs = _joined(p, a, len(a.meta[0]) - 1), _joined(p, b, 0)
+    if ours is None and theirs is None:
+        return None
+    if ours is not None and theirs is not None:
+        ndims = len(a.meta[0]), len(b.meta[0])
+        cuts = [_extent(x, ndims[0] - 1, ndims[0]) for x in ours]
+        if cuts != [_extent(x, 0, ndims[1]) for x in theirs]:
+            theirs = None
+    if len(ours or theirs or ()) > MAX_TERMS or (
+        ours and all(type(p.form(x)) is Filled for x in ours)
+    ):
+        return None
+    split = Split(p, row, a, b, ours, theirs)
+    symmetric = any(name == "alias" for name, _ in spec.params)
+    split.price = _price_of(p, split)
+    plain = p.product(a, b, symmetric)
+    building = p.building(a) + p.building(b)
+    if theirs is None and p.depth > 0:
+        columns = _columns(p, a, split.price - plain, building)
+        if columns is not None:
+            return p.offer(
+                rule, building, lambda: p.run(row.name, columns(), b), plain + building, price=plain
+            )
+    if split.price >= plain + building:
+        return None
+    return p.offer(
+        rule, plain + building - split.price, split.make, plain + building, price=split.price
+    )
+
+
+def _columns(p: Any, a: Any, extra: float, building: float) -> Any:
+    """What gives joined columns in one place, if not having them has cost as much as joining does.
+
+    They are kept one after the other in memory, which BLAS reads fastest. `extra`: seconds that
+    doing without them costs this time, `building` that joining them does.
+    """
+    if len(a.meta[0]) != 2 or type(p.form(a)) is not Joined:
+        return None
+    account = p.account(("columns", a.node.digest))
+    if account.node is None:
+        account.spent += max(0.0, extra)
+        if account.barred or account.spent < building / 2:
+            return None
+    return lambda: p.run("transpose", _lines(p, a, building))
+
+
+def _lines(p: Any, a: Any, building: float) -> Any:
+    """The columns of a joined matrix as rows."""
+    account = p.account(("columns", a.node.digest))
+    found = p.recall(account.node) if account.node is not None else None
+    if found is not None:
+        return found
+    lines = []
+    for part in p.parts(a, 1):
+        if type(p.form(part)) is Joined and p.parts(part, 1) is not None:
+            lines.append(_lines(p, part, building))
+        elif len(part.meta[0]) == 1:
+            lines.append(contiguous(p, part))
+        elif part.meta[0][1] == 1:
+            lines.append(contiguous(p, p.run("slice", p.bare(part), index=(slice(None), 0))))
+        else:
+            lines.append(p.run("transpose", p.bare(part)))
+    made = p.run("vstack", *lines)
+    account.barred = not p.hold(made, building)
+    account.node = made.node
+    return made
+
+
+def contiguous(p: Any, line: Any) -> Any:
+    """A line of a matrix; from the second time on, a copy whose elements lie side by side."""
+    data = line.data
+    if data is None or data.ndim != 1 or data.strides[0] == data.itemsize:
+        return line
+    account = p.account(("line", line.node.digest))
+    if account.node is not None:
+        found = p.recall(account.node)
+        if found is not None:
+            return found
+    account.spent += 1.0
+    if account.barred or account.spent < 2.0:
+        return line
+    made = p.run("copy", line)
+    account.barred = not p.hold(made, cost.build(data.shape, data.itemsize))
+    account.node = made.node
+    return made
+
+
+def _price_of(p: Any, split: Split) -> float:
+    a, b = split.a, split.b
+    shape = (*a.meta[0][:-1], *b.meta[0][1:])
+    itemsize = a.meta[1].itemsize
+    inner = a.meta[0][-1]
+    both = split.ours is not None and split.theirs is not None
+    total = cost.DERIVATION
+    pairs = split.terms() if both else [(x, None) for x in split.ours or split.theirs]
+    for x, y in pairs:
+        filled = type(p.form(x)) is Filled
+        if both and not filled and p.known(split.row.name, x, y):
+            total += 2 * cost.CALL
+            continue
+        width = _extent(x, len(a.meta[0]) - 1, len(a.meta[0])) if split.ours else len(x.meta[0])
+        rows = a.meta[0][0] if len(a.meta[0]) == 2 else 1
+        columns = b.meta[0][1] if len(b.meta[0]) == 2 else 1
+        if not filled:
+            symmetric = both and p.symmetric(x, y)
+            total += cost.product(rows, min(width, inner), columns, itemsize, symmetric)
+            total += p.building(p.bare(x)) + (p.building(y) if y is not None else 0.0)
+        total += cost.build(shape, itemsize)
+    return total
+
+
+MAX_TERMS = 64
+"""Parts of a contracted side that are looked at."""
+
+TABLE = Rule(
+    name="product-of-lines",
+    equation="(A[S, :] B[:, T]) = (A B)[S, T];  [A; D] [B E] = [AB AE; DB DE]",
+    saves="the product of lines whose products are known, and the joining and selecting of lines",
+    exactness=ROUNDING,
+    plan=plan_table,
+    example="def f(X, d):\n    G = X.T @ X\n    Z = np.column_stack([X, d])\n    return G, Z.T @ Z",
+)
+
+SPLIT = Rule(
+    name="product-of-parts",
+    equation="[A D] [B; E] = A B + D E",
+    saves="the joining of the contracted sides, and products of parts that are known",
+    exactness=ROUNDING,
+    plan=plan_split,
+    example="def f(X, F):\n    G = X.T @ X\n    Z = np.vstack([X, F])\n    return G, Z.T @ Z",
+)
+
+RULES = (TABLE, SPLIT)

@@ -1,0 +1,88 @@
+"""Patterns and rules as data: how a result lies on its operands, and what may be had from parts.
+
+A `Form` says how the lines (rows or columns) of a result lie on the operands of the operation that
+made it. Rows of the operation table state it (`Op.form`); rules are written over forms, never over
+operations, so that one rule serves however a program spelled its structure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+Picked = range | tuple[int, ...]
+"""Places along an axis, counted from the front."""
+
+
+class Joined(NamedTuple):
+    """The operands one after the other along `axis`; one-dimensional ones stand as single lines."""
+
+    axis: int
+
+
+class Selected(NamedTuple):
+    """The lines `picked` of the first operand along `axis`."""
+
+    axis: int
+    picked: Picked
+
+
+class Line(NamedTuple):
+    """One line of the first operand: a vector. `axis` is the one that `place` counts along."""
+
+    axis: int
+    place: int
+
+
+class Upright(NamedTuple):
+    """The first operand, a vector, as the only line along `axis` of a matrix."""
+
+    axis: int
+
+
+class Swapped(NamedTuple):
+    """The first operand transposed."""
+
+
+class Same(NamedTuple):
+    """The elements of the first operand in the same places."""
+
+
+class Filled(NamedTuple):
+    """One number everywhere."""
+
+    value: Any
+
+
+Form = Joined | Selected | Line | Upright | Swapped | Same | Filled
+
+
+BITWISE, ROUNDING, GUARDED = "bitwise", "rounding", "guarded"
+CLASSES = (BITWISE, ROUNDING, GUARDED)
+"""How near a rule comes to the plain computation, the strictest class first.
+
+bitwise   its very bits (class E0 of the reference's identities)
+rounding  an error of the order of rounding, whatever the data (E1, E2)
+guarded   a check at run time decides, and declines where cancellation could hurt (E3)
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A named equation: how a result may be had from parts that are known or cheaper.
+
+    name       appears in every explanation and statistic
+    equation   what holds, in the notation of mathematics
+    saves      what is avoided, in words
+    exactness  one of `CLASSES`
+    plan       finds a derivation of a call, or None; it gets a `lima.rewrite.Planner`
+    example    a function in source text whose second result the rule derives from its first
+    """
+
+    name: str
+    equation: str
+    saves: str
+    exactness: str
+    plan: Callable[..., Any]
+    example: str

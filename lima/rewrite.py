@@ -1,0 +1,200 @@
+"""The planner: whether a result may be had from parts, and at what price (D8).
+
+Rules (`lima.pattern.Rule`, in the rows) see structure and prices through a `Planner` and carry out
+their derivation with ordinary operations, which run through the pipeline like any other: they are
+probed, planned, kept and have lineage. A rule never touches the cache, and takes its parts from
+live data; nothing is locked while it computes.
+
+Investment: a rule that would compute more than was asked for, since much was asked for in parts
+before, keeps an `Account` of the seconds spent on the parts. It invests once they reach the
+price, so the total is never more than twice the best choice made with hindsight.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lima import cost
+from lima.forcing import force
+from lima.node import Node, Spec, new_node
+from lima.op import OPS, Op
+from lima.pieces import Piece, bare, form_of, parts, pieces, upright
+from lima.values import Pending, Value, aliased, nodes_of
+
+AT_HAND = 4 * cost.CALL
+"""Seconds of a derivation from which no better one is looked for."""
+
+ACCOUNTS = 1024
+"""Accounts that a session keeps, the least recently used go first."""
+
+
+class Offer(NamedTuple):
+    """A derivation that a rule proposes.
+
+    saved   estimated seconds that it saves
+    make    carries it out
+    direct  estimated seconds of the plain operation
+    price   estimated seconds of the derivation
+    """
+
+    rule: Any
+    saved: float
+    make: Callable[[], Value]
+    direct: float
+    price: float
+
+
+class Account:
+    """What is known of a larger product that requests see in part.
+
+    spent   seconds that went into computing parts without it
+    node    the larger product, once it was computed
+    window  the lines of its base that it covers, where it is not all of them
+    barred  it could not be kept, so it is not computed again
+    """
+
+    __slots__ = ("barred", "node", "spent", "window")
+
+    def __init__(self) -> None:
+        self.spent = 0.0
+        self.node: Node | None = None
+        self.window: Any = None
+        self.barred = False
+
+
+class Planner:
+    """What rules see of a session: structure, prices, accounts, and the pipeline."""
+
+    def __init__(self, session: Any, apply: Callable[..., Value]) -> None:
+        self.session = session
+        self.derived = 0
+        self.apply = apply
+        self.accounts: OrderedDict[Any, Account] = OrderedDict()
+        self.depth = 0
+
+    pieces = staticmethod(pieces)
+    parts = staticmethod(parts)
+    upright = staticmethod(upright)
+    form = staticmethod(form_of)
+    bare = staticmethod(bare)
+
+    def offer(
+        self, rule: Any, saved: float, make: Callable[[], Value], direct: float, price: float = 0.0
+    ) -> Offer:
+        """What `Rule.plan` returns."""
+        return Offer(rule, saved, make, direct, price)
+
+    def bare_fill(self, number: float, like: Value) -> Value:
+        """A vector of one number, as long as `like` has rows."""
+        shape, dtype = like.meta
+        return self.run("full", shape=(max(shape),), fill_value=number, dtype=dtype)
+
+    def symmetric(self, a: Value, b: Value) -> bool:
+        """Whether two operands are one buffer, so that BLAS computes half of their product."""
+        row = OPS["matmul"]
+        return aliased(row, row.spec, (a, b)) is not row.spec
+
+    def best(self, row: Op, spec: Spec, inputs: Sequence[Any]) -> Offer | None:
+        """The offer that saves most, of the rules of `row` that the session allows."""
+        if self.depth > MAX_DEPTH:
+            return None
+        found = None
+        allowed = self.session.allowed
+        for rule in row.rules:
+            if rule.exactness in allowed:
+                offer = rule.plan(self, rule, row, spec, inputs)
+                if offer is not None and (found is None or offer.saved > found.saved):
+                    found = offer
+                    if offer.price <= AT_HAND:
+                        break
+        return found
+
+    def run(self, name: str, *inputs: Any, **params: Any) -> Value:
+        """An operation of the table on values and literals."""
+        row = OPS[name]
+        spec = Spec(name, tuple(params.items()), len(inputs), row.version) if params else row.spec
+        if row.aliasing:
+            spec = aliased(row, spec, inputs)
+        return self.apply(row, spec, inputs)
+
+    def known(self, name: str, *inputs: Any) -> bool:
+        """Whether the result of an operation is in the cache."""
+        row = OPS[name]
+        spec = aliased(row, row.spec, inputs) if row.aliasing else row.spec
+        return self.session.cache.peek(new_node(spec, nodes_of(inputs)).digest) is not None
+
+    def recall(self, node: Node) -> Value | None:
+        """The value of `node` if the cache still has it."""
+        cache = self.session.cache
+        digest = node.digest
+        entry = cache.get(digest) if cache.peek(digest) is not None else None
+        if entry is None:
+            return None
+        value = Value(node, entry.value)
+        value.shared = True
+        return value
+
+    def hold(self, value: Value, seconds: float) -> bool:
+        """Keep what a rule invested in, whatever admission thinks of it; False if it is too big."""
+        data = force(value)
+        cache = self.session.cache
+        if type(data) is not np.ndarray or data.nbytes > cache.budget // 4:
+            return False
+        kept: bool = cache.put(
+            value.node.digest,
+            data,
+            seconds=max(seconds, cache.worth),
+            height=value.node.height,
+            owned=value.root is None,
+            first_sight=0.0,
+        )
+        value.shared = value.shared or kept
+        return kept
+
+    def account(self, key: Any) -> Account:
+        """The account of a larger product."""
+        found = self.accounts.get(key)
+        if found is None:
+            found = self.accounts[key] = Account()
+            if len(self.accounts) > ACCOUNTS:
+                self.accounts.popitem(last=False)
+        else:
+            self.accounts.move_to_end(key)
+        return found
+
+    def building(self, value: Value) -> float:
+        """Seconds that computing what waits below `value`, itself included, would take."""
+        if value.data is not None or not isinstance(value, Pending):
+            return 0.0
+        seconds = 0.0
+        todo: list[Any] = [value]
+        seen: set[int] = set()
+        while todo and len(seen) < 64:
+            item = todo.pop()
+            if not isinstance(item, Pending) or item.data is not None or id(item) in seen:
+                continue
+            seen.add(id(item))
+            if item.root is None:
+                shape, dtype = item._meta
+                runs = len(item.args or ()) * shape[0] if item.row.variadic and shape else 0
+                seconds += cost.build(shape, dtype.itemsize, runs)
+            todo.extend(item.args or ())
+        return seconds
+
+    def product(self, a: Value, b: Value, symmetric: bool = False) -> float:
+        """Seconds of a product of two present arrays of these shapes."""
+        shape, dtype = a.meta
+        other = b.meta[0]
+        m = shape[0] if len(shape) == 2 else 1
+        n = other[1] if len(other) == 2 else 1
+        return cost.product(m, shape[-1], n, dtype.itemsize, symmetric)
+
+
+MAX_DEPTH = 4
+"""Derivations within derivations."""
+
+__all__ = ["Account", "Offer", "Piece", "Planner"]

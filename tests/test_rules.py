@@ -1,0 +1,421 @@
+"""Results from parts: every rule gives what the plain operation gives, and says so.
+
+The default exactness is "rounding": the error of a derived result is of the order of rounding,
+measured here against the bound that holds for any order of summation.
+"""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import lima
+from lima import cost
+from lima.op import OPS
+from lima.pattern import CLASSES
+from lima.record import loads
+
+ROWS, COLUMNS = 6000, 12
+
+
+def bound(a, b):
+    """Elementwise bound of the error of a product, whatever the order of summation."""
+    inner = a.shape[-1]
+    eps = np.finfo(a.dtype).eps
+    return 2 * (inner + 8) * eps * (np.abs(a) @ np.abs(b)) + np.finfo(a.dtype).tiny
+
+
+@pytest.fixture(autouse=True)
+def always_pays(monkeypatch):
+    """Derive wherever a rule applies: prices are tested by themselves."""
+    monkeypatch.setattr(cost, "CALL", 1e-12)
+    monkeypatch.setattr(cost, "DERIVATION", 1e-12)
+
+
+@pytest.fixture
+def session():
+    with lima.session(exactness="rounding", strict=True) as made:
+        yield made
+
+
+def matrix(seed, rows=ROWS, columns=COLUMNS, dtype=float):
+    return np.random.default_rng(seed).standard_normal((rows, columns)).astype(dtype)
+
+
+# --------------------------------------------------------------------------- any structure
+
+PARTS = st.sampled_from(["all", "slice", "backwards", "list", "mask", "one", "line", "ones", "new"])
+SPELLINGS = st.sampled_from(["hstack", "column_stack", "concatenate", "c_", "append", "nested"])
+
+
+@st.composite
+def joined(draw, columns=True):
+    """A recipe for a matrix joined from pieces of X, constants and new columns (or rows)."""
+    kinds = draw(st.lists(PARTS, min_size=1, max_size=4))
+    return kinds, draw(SPELLINGS), draw(st.integers(0, 10_000)), columns
+
+
+def build(recipe, X, fresh):
+    """The matrix of a recipe, in NumPy's words; the same for plain and for traced arrays."""
+    kinds, spelling, seed, columns = recipe
+    if not columns:
+        X = X.T
+        fresh = [f.T for f in fresh]
+    rng = np.random.default_rng(seed)
+    n = X.shape[1]
+    parts = []
+    for kind in kinds:
+        picked = rng.permutation(n)[: int(rng.integers(1, n))]
+        start, stop = sorted(rng.choice(n + 1, 2, replace=False))
+        part = {
+            "all": lambda: X,
+            "slice": lambda start=start, stop=stop: X[:, start:stop],
+            "backwards": lambda start=start, stop=stop: X[:, start:stop][:, ::-1],
+            "list": lambda picked=picked: X[:, picked],
+            "mask": lambda picked=picked: X[:, np.isin(np.arange(n), picked)],
+            "one": lambda start=start: X[:, start : start + 1],
+            "line": lambda start=start: X[:, start][:, np.newaxis],
+            "ones": lambda: np.full((X.shape[0], 1), 1.0 if seed % 2 else -2.5, dtype=X.dtype),
+            "new": lambda: fresh[seed % len(fresh)],
+        }[kind]()
+        parts.append(part)
+    if spelling == "hstack":
+        made = np.hstack(parts)
+    elif spelling == "column_stack":
+        made = np.column_stack(parts)
+    elif spelling == "concatenate":
+        made = np.concatenate(parts, axis=-1)
+    elif spelling == "c_":
+        made = np.concatenate(tuple(parts), axis=1)
+    elif spelling == "append":
+        made = parts[0]
+        for part in parts[1:]:
+            made = np.append(made, part, axis=1)
+    else:
+        made = np.hstack([np.hstack(parts[:1]), *parts[1:]])
+    return made if columns else made.T
+
+
+def program(X, Y, fresh, y, left, right):
+    Z, W = build(left, X, fresh), build(right, Y, fresh)
+    w = y[: Z.shape[1]]
+    return [X.T @ X, X.T @ y, Z.T @ Z, Z.T @ y, Z @ w, Z.T @ W, np.dot(Z.T, Z), W.T @ Z, y @ Z]
+
+
+@settings(max_examples=4 * settings.default.max_examples)
+@given(left=joined(), right=joined(), kind=st.sampled_from(["f8", "f4", "c16"]))
+def test_products_of_joined_and_chosen_columns(left, right, kind):
+    X, Y = matrix(1, dtype=kind), matrix(2, columns=7, dtype=kind)
+    fresh, y = [matrix(3, columns=2, dtype=kind), matrix(4, columns=1, dtype=kind)], matrix(5)[:, 0]
+    y = y.astype(kind)
+    arguments = X, Y, fresh, y, left, right
+    wanted = program(*arguments)
+    Z, W = build(left, X, fresh), build(right, Y, fresh)
+    pairs = [(X.T, X), (X.T, y), (Z.T, Z), (Z.T, y), (Z, y[: Z.shape[1]]), (Z.T, W), (Z.T, Z)]
+    pairs += [(W.T, Z), (y, Z)]
+    with pytest.MonkeyPatch.context() as patch, lima.session(exactness="rounding", strict=True):
+        patch.setattr(cost, "CALL", 1e-12)
+        patch.setattr(cost, "DERIVATION", 1e-12)
+        for _ in range(2):
+            for got, want, (a, b) in zip(
+                lima.traced(program)(*arguments), wanted, pairs, strict=True
+            ):
+                assert got.dtype == want.dtype and got.shape == want.shape
+                assert got.flags.c_contiguous == want.flags.c_contiguous and got.flags.writeable
+                assert (np.abs(got - want) <= bound(a, b)).all()
+
+
+def folds(X, y, k, w, spelling):
+    Xs, ys = np.split(X, 6), np.split(y, 6)
+    Z = getattr(np, spelling)(Xs[:k] + Xs[k + 1 :])
+    t = np.concatenate(ys[:k] + ys[k + 1 :])
+    A = np.hstack([Z, np.ones((Z.shape[0], 1))])
+    return [Z.T @ Z, Z.T @ t, A.T @ A, A.T @ t, Xs[k] @ w]
+
+
+@pytest.mark.parametrize("spelling", ["vstack", "concatenate"])
+@pytest.mark.parametrize("dtype", ["f8", "f4"])
+def test_folds(session, spelling, dtype):
+    X, y, w = matrix(1, dtype=dtype), matrix(2)[:, 0].astype(dtype), matrix(3)[0].astype(dtype)
+    for k in (0, 2, 5, 2):
+        wanted = folds(X, y, k, w, spelling)
+        for got, want in zip(lima.traced(folds)(X, y, k, w, spelling), wanted, strict=True):
+            np.testing.assert_allclose(got, want, rtol=0, atol=2e4 * np.finfo(dtype).eps)
+    assert session.stats.partial["product-of-parts"] > 3
+
+
+def leading(C, V, K):
+    return [C @ V[:, ::-1][:, :k] for k in K]
+
+
+@pytest.mark.parametrize("K", [range(3, 30), range(29, 2, -2), (5, 5, 20, 6, 31, 2)])
+def test_projections_on_leading_columns(session, K):
+    C, V = matrix(1, 4000, 40), matrix(2, 40, 40)
+    for got, want in zip(lima.traced(leading)(C, V, K), leading(C, V, K), strict=True):
+        assert got.flags.c_contiguous and got.flags.writeable
+        np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-12)
+    assert session.stats.partial["product-of-lines"] >= len(K) // 3
+
+
+# --------------------------------------------------------------------------- what could go wrong
+
+
+def test_plan_internals_are_not_mistaken_for_other_products(session):
+    """W1 to W6 of the reference: sides, arity, several new rows, bounds, shifted operands."""
+
+    @lima.traced
+    def use(X, D, V):
+        S = X[:COLUMNS]
+        return [
+            *(S.T @ S, S @ S.T, X.T @ X),
+            np.vstack([X, D, D + 1]).T @ np.vstack([X, D, D + 1]),
+            *(X @ V, np.vstack([X, D]) @ V, X @ V[:, 2:5], X[:, 3:] @ V[3:], X @ V[::-1]),
+            *((X + 5) @ V[:, :4], X[:, 1:] @ V[1:], X[:, 1:].T @ X[:, :-1]),
+        ]
+
+    X, D, V = matrix(1), matrix(2, 50), matrix(3, COLUMNS, 7)
+    wanted = use.__wrapped__(X, D, V)
+    for _ in range(2):
+        for got, want in zip(use(X, D, V), wanted, strict=True):
+            assert got.shape == want.shape
+            np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-10)
+
+
+def test_what_was_written_since_is_not_used(session):
+    @lima.traced
+    def use(X, d):
+        first = X.T @ X
+        Z = np.column_stack([X, d])
+        X[:, 0] = 7.0
+        d += 1
+        return first, Z.T @ Z, X.T @ X, np.column_stack([X, d]).T @ np.column_stack([X, d])
+
+    wanted = use.__wrapped__(matrix(1), matrix(2)[:, 0])
+    for got, want in zip(use(matrix(1), matrix(2)[:, 0]), wanted, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-11)
+
+
+def test_derived_results_are_the_callers_own(session):
+    @lima.traced
+    def use(X, V, k):
+        P = X @ V[:, :k]
+        P[0] = 0.0
+        P *= 2
+        return P, X @ V[:, :k], X.T @ X, X[:, 2:].T @ X[:, 2:]
+
+    X, V = matrix(1), matrix(2, COLUMNS, COLUMNS)
+    for k in (3, 4, 5, 5, 4):
+        got, want = use(X, V, k), use.__wrapped__(X, V, k)
+        for g, w in zip(got, want, strict=True):
+            np.testing.assert_allclose(g, w, rtol=1e-11, atol=1e-11)
+            g += 1.0
+    assert session.cache.check() is None
+
+
+def test_structure_is_used_at_all(session):
+    """The random structures above must not all be computed as asked."""
+    recipe = (["all", "ones", "list"], "hstack", 7, True)
+    X, fresh = matrix(1), [matrix(3, columns=2), matrix(4, columns=1)]
+    lima.traced(program)(X, matrix(2, columns=7), fresh, matrix(5)[:, 0], recipe, recipe)
+    assert sum(session.stats.partial.values()) >= 5, session.report()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e200])
+def test_what_is_not_finite_is_computed_as_asked(session, value):
+    """NaN in a column that was not chosen must not show; NumPy's warnings must."""
+
+    @lima.traced
+    def use(X, cols):
+        return X.T @ X, X[:, cols].T @ X[:, cols]
+
+    X = matrix(1)
+    X[5, 2] = value
+    for cols in ([0, 1], [3, 4, 5], [1, 2], [2, 3]):
+        with np.errstate(all="ignore"):
+            want = use.__wrapped__(X, cols)
+            got = use(X, cols)
+        for g, w in zip(got, want, strict=True):
+            np.testing.assert_allclose(g, w, rtol=1e-11, atol=1e-9)
+
+
+def test_dtypes_that_are_mixed_or_exact(session):
+    @lima.traced
+    def use(X, one, K):
+        Z = np.column_stack([X, one])
+        L = np.column_stack([K, K[:, 0]])
+        return X.T @ X, Z.T @ Z, L.T @ L, K.T @ K, L.T @ X
+
+    X, one, K = matrix(1, dtype="f4"), np.ones(ROWS), np.arange(ROWS * 3).reshape(ROWS, 3) % 50
+    for g, w in zip(use(X, one, K), use.__wrapped__(X, one, K), strict=True):
+        assert g.dtype == w.dtype
+        np.testing.assert_allclose(g, w, rtol=1e-4, atol=1e-2)
+
+
+def test_empty_and_tiny_operands(session):
+    @lima.traced
+    def use(X):
+        Z = np.hstack([X, X[:, :0]])
+        E = X[:0]
+        return Z.T @ Z, E.T @ E, np.hstack([E, E]).T @ np.hstack([E, E]), X[:, :0].T @ X
+
+    for g, w in zip(use(matrix(1)), use.__wrapped__(matrix(1)), strict=True):
+        assert g.shape == w.shape
+        np.testing.assert_allclose(g, w, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e-8, 1.0, 1e8, 1e120])
+@pytest.mark.parametrize("shift", [0.0, 1e6])
+def test_errors_stay_rounding_errors(session, scale, shift):
+    """Badly scaled, far from the origin, nearly collinear: the bound knows of no such thing."""
+    X = matrix(1) * np.logspace(-6, 6, COLUMNS) * scale + shift * scale
+    X[:, 3] = X[:, 2] * (1 + 1e-14)
+
+    @lima.traced
+    def use(X):
+        Z = np.column_stack([np.ones(len(X)), X[:, ::2], X])
+        return X.T @ X, Z.T @ Z
+
+    got = use(X)[1]
+    Z = np.column_stack([np.ones(len(X)), X[:, ::2], X])
+    assert (np.abs(got - Z.T @ Z) <= bound(Z.T, Z)).all()
+    assert session.stats.partial["product-of-lines"] == 1
+
+
+# --------------------------------------------------------------------------- what is said of it
+
+
+@lima.traced
+def grown(X, d):
+    G = X.T @ X
+    Z = np.column_stack([X, d, np.ones(len(d))])
+    H = Z.T @ Z
+    return G, H, np.linalg.inv(H)
+
+
+def test_lineage_tells_the_truth_about_the_bits(session):
+    """The log holds the derivation, so what is recomputed has the bits of what was derived."""
+    X, d = matrix(1), matrix(2)[:, 0]
+    for _ in range(2):  # computed, then hit
+        G, H, inverse = grown(X, d)
+        record = lima.lineage(G=G, H=H, inverse=inverse)
+        assert record.find("block")
+        again = lima.recompute(loads(record.log()), {"X": X, "d": d})
+        for name, value in (("G", G), ("H", H), ("inverse", inverse)):
+            assert again[name].tobytes() == value.tobytes()
+        scope = {}
+        exec(lima.to_python(record), scope)
+        for value, text in zip((G, H, inverse), scope["program"](X, d), strict=True):
+            assert text.tobytes() == value.tobytes()
+
+
+def test_explanations_and_statistics_name_the_rule(session):
+    _, H, _ = grown(matrix(1), matrix(2)[:, 0])
+    assert session.stats.partial == {"product-of-lines": 1}
+    assert "product-of-lines" in session.report()
+    assert "product-of-lines" in str(lima.explain(H))
+
+
+@pytest.mark.parametrize("options", [{"exactness": "bitwise"}, {"reuse": "full"}])
+def test_sessions_that_do_not_allow_it(options):
+    X, d = matrix(1), matrix(2)[:, 0]
+    with lima.session(**{"exactness": "rounding", **options}) as session:
+        got = grown(X, d)
+        assert not session.stats.partial
+    for g, w in zip(got, grown.__wrapped__(X, d), strict=True):
+        assert g.tobytes() == w.tobytes()
+
+
+def test_a_rule_that_fails_is_nobodys_trouble(monkeypatch):
+    X, d = matrix(1), matrix(2)[:, 0]
+    rules = OPS["matmul"].rules
+
+    def broken(*arguments):
+        raise RuntimeError("broken rule")
+
+    monkeypatch.setattr(lima.rewrite.Planner, "best", broken, raising=True)
+    with lima.session(exactness="rounding", strict=False) as session:
+        got = grown(X, d)
+        assert session.stats.faults > 0
+    for g, w in zip(got, grown.__wrapped__(X, d), strict=True):
+        assert g.tobytes() == w.tobytes()
+    with lima.session(exactness="rounding", strict=True), pytest.raises(RuntimeError):
+        grown(X, d)
+    assert rules
+
+
+# --------------------------------------------------------------------------- the rules as data
+
+RULES = {rule.name: (row, rule) for row in OPS.values() for rule in row.rules}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_rules_are_stated(name):
+    _, rule = RULES[name]
+    assert rule.exactness in CLASSES and rule.equation and rule.saves
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_example_of_a_rule_fires_it(name, session):
+    _, rule = RULES[name]
+    scope = {"np": np}
+    exec(rule.example, scope)
+    plain = scope["f"]
+    X = matrix(1)
+    for d in (matrix(2)[:, 0], matrix(3)):
+        try:
+            wanted = plain(X, d)
+        except ValueError:
+            continue  # the other kind of operand
+        got = lima.traced(exec_copy(rule.example))(X, d)
+        for g, w in itertools.zip_longest(got, wanted):
+            np.testing.assert_allclose(g, w, rtol=1e-10, atol=1e-10)
+    assert session.stats.partial[name] >= 1
+
+
+def exec_copy(text):
+    scope = {"np": np}
+    exec(text, scope)
+    return scope["f"]
+
+
+# --------------------------------------------------------------------------- investment
+
+WORST = {
+    "ever other single columns": [[k % 16] for k in range(400)],
+    "small and large in turn": [list(range(2)), list(range(15))] * 40,
+    "growing": [list(range(k)) for k in range(1, 17)] * 6,
+    "once and never again": [[0, 5, 9]],
+    "just before it pays": [list(range(4))] * 15,
+}
+
+
+@pytest.mark.parametrize("name", WORST)
+def test_total_is_at_most_twice_the_best_in_hindsight(name, monkeypatch):
+    """Gram matrices of subsets, where a product of k columns costs k^2 and nothing else counts."""
+    n, work = 16, []
+    kernel = OPS["matmul"].kernel
+
+    def counting(a, b):
+        if a.ndim == b.ndim == 2 and a.shape[1] == ROWS:
+            work.append(a.shape[0] * b.shape[1])
+        return kernel(a, b)
+
+    monkeypatch.setattr(cost, "product", lambda m, k, n, size, symmetric=False: float(m * n))
+    monkeypatch.setattr(cost, "build", lambda *sizes: 0.0)
+    object.__setattr__(OPS["matmul"], "kernel", counting)
+    subsets = WORST[name]
+    X = matrix(1, ROWS, n)
+    try:
+        with lima.session(exactness="rounding", strict=True, reuse="partial"):
+            T = lima.array(X)
+            for k, subset in enumerate(subsets):
+                # other rows first: no two requests are equal, so that only the rule can help
+                order = np.roll(subset, k) if len(subset) > 1 else subset
+                Z = T[:, order]
+                np.testing.assert_allclose(Z.T @ Z, X[:, order].T @ X[:, order], atol=1e-9)
+    finally:
+        object.__setattr__(OPS["matmul"], "kernel", kernel)
+    best = min(float(n * n), sum(len(s) ** 2 for s in subsets))
+    assert sum(work) <= 2 * best + max(len(s) for s in subsets) ** 2
