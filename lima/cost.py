@@ -26,6 +26,13 @@ RUN = 6e-9
 """Seconds for each piece of contiguous memory that a concatenation copies."""
 
 
+NEW_PAGES = 0.5e-9
+"""Seconds a byte that memory costs which the system hands out anew, page by page."""
+
+REUSED = 1 << 24
+"""Bytes up to which an array mostly gets memory that was used before."""
+
+
 class Machine(NamedTuple):
     """Speeds: `flops` of a matrix product, `stream` bytes read, `fresh` bytes written, a second."""
 
@@ -71,4 +78,6 @@ def product(m: int, k: int, n: int, itemsize: int, symmetric: bool = False) -> f
 
 def build(shape: tuple[int, ...], itemsize: int, runs: int = 0) -> float:
     """Seconds of writing a new array, such as a sum, or a concatenation of so many runs."""
-    return CALL + prod(shape) * itemsize / machine().fresh + runs * RUN
+    nbytes = prod(shape) * itemsize
+    pages = nbytes * NEW_PAGES if nbytes > REUSED else 0.0
+    return CALL + nbytes / machine().fresh + runs * RUN + pages

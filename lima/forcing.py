@@ -24,6 +24,11 @@ def force(value: Value) -> Any:
     if not isinstance(value, Pending):
         raise InternalError("a value lost its data although something still refers to it")
     here = current()
+    probed = None
+    if value.row.rules and here.allowed:
+        if _found(here, value) or _derived(here, value):
+            return value.data
+        probed = value
     plan: list[tuple[Pending, Sequence[Any]]] = []
     seen: set[int] = set()
     stack: list[tuple[Pending, bool]] = [(value, False)]
@@ -38,7 +43,8 @@ def force(value: Value) -> Any:
         if id(item) in seen:
             continue
         seen.add(id(item))
-        if here.reuses and item.row.kind is not Kind.VIEW and _found(here, item):
+        probes = here.reuses and item is not probed and item.row.kind is not Kind.VIEW
+        if probes and _found(here, item):
             continue
         stack.append((item, True))
         for a in reversed(args):  # the first operand first, as the program would have
@@ -70,6 +76,22 @@ def _found(here: Session, item: Pending) -> bool:
     item.shared = True
     item.data = entry.value
     item.args = None
+    item.notes = None
+    return True
+
+
+def _derived(here: Session, item: Pending) -> bool:
+    """Whether a rule gave what waits."""
+    planner = here.planner
+    if item.args is None or planner.depth:
+        return False
+    made = planner.derive(item.row, item.node.spec, item.node, item.args)
+    if made is None:
+        return False
+    item.shared = item.shared or made.shared
+    item.data = made.data
+    item.args = None
+    item.notes = None
     return True
 
 
@@ -128,6 +150,7 @@ class _Pass:
             else:
                 item.data = result
                 item.args = None
+                item.notes = None
         return self.goal.data
 
     def temporary(self, item: Pending, members: set[int]) -> bool:

@@ -177,6 +177,8 @@ class Draft:
         """The place of an array in the record."""
         if id(root) not in self._places:
             value = value_of(root)
+            if value.data is None and value.node.derived is not None:
+                raise Refused("what it returns is a part of what is kept already")
             force(value)
             self._add(root, value)
         return self._places[id(root)]

@@ -55,7 +55,17 @@ class Filled(NamedTuple):
     value: Any
 
 
-Form = Joined | Selected | Line | Upright | Swapped | Same | Filled
+class Sum(NamedTuple):
+    """The operands added, element by element."""
+
+
+class Scaled(NamedTuple):
+    """The operand at `place` times the other one, a number."""
+
+    place: int
+
+
+Form = Joined | Selected | Line | Upright | Swapped | Same | Filled | Sum | Scaled
 
 
 BITWISE, ROUNDING, GUARDED = "bitwise", "rounding", "guarded"

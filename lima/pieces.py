@@ -86,7 +86,7 @@ def pieces(value: Value, axis: int) -> list[Piece]:
     _collect(value, axis, found)
     if len(found) > MAX_PIECES:
         found = [_whole(value, axis)]
-    if item.notes is not None:
+    if item.notes is not None and found[0].base is not value:  # no cycle of references
         item.notes[axis] = found
     return found
 
@@ -142,6 +142,7 @@ def _collect(value: Value, axis: int, found: list[Piece]) -> None:
 def _view(value: Value, axis: int, found: list[Piece]) -> None:
     """A view of data that is present, as lines of the array that it is a view of."""
     root: Value = value.root  # type: ignore[assignment]
+    form: Any
     path: list[Node] = []
     node = value.node
     while node is not root.node:
@@ -157,6 +158,14 @@ def _view(value: Value, axis: int, found: list[Piece]) -> None:
         found.append(_whole(value, axis))
         return
     shape = root.data.shape
+    if len(path) == 1 and len(shape) == 2:  # the common case
+        form = OPS[path[0].spec.op].form([shape], path[0].spec, None)  # type: ignore[misc]
+        if type(form) is Selected:
+            if form.axis == axis:
+                found.append(Piece(root, axis, form.picked, shape[axis]))
+            else:
+                found.append(_whole(value, axis))
+            return
     here: list[Piece] = []
     # From the root to the view: what lies along either axis of the array that is reached.
     lines: list[list[Piece] | None] = [
@@ -167,7 +176,7 @@ def _view(value: Value, axis: int, found: list[Piece]) -> None:
         return
     for step in reversed(path):
         spec = step.spec
-        form: Any = OPS[spec.op].form([shape], spec, None)  # type: ignore[misc]
+        form = OPS[spec.op].form([shape], spec, None)  # type: ignore[misc]
         kind = type(form)
         if kind is Same:
             continue

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,8 +22,10 @@ import numpy as np
 from lima import cost
 from lima.forcing import force
 from lima.node import Node, Spec, new_node
-from lima.op import OPS, Op
+from lima.op import OPS, Op, is_simple
+from lima.pattern import Same
 from lima.pieces import Piece, bare, form_of, parts, pieces, upright
+from lima.stats import Outcome, outcome_row
 from lima.values import Pending, Value, aliased, nodes_of
 
 AT_HAND = 4 * cost.CALL
@@ -113,10 +116,54 @@ class Planner:
                         break
         return found
 
+    def derive(self, row: Op, spec: Spec, node: Node, inputs: Sequence[Any]) -> Value | None:
+        """The result of an operation by the best rule, or None; `node` learns how it came about.
+
+        It has its data, or waits as a copy of lines of what is kept. Nothing that goes wrong here
+        is the user's trouble (D16), but in strict sessions.
+        """
+        here = self.session
+        start = perf_counter()
+        try:
+            offer = self.best(row, spec, inputs)
+            if offer is None:
+                return None
+            self.depth += 1
+            try:
+                with np.errstate(all="ignore"):
+                    made = offer.make()
+                    if type(form_of(made)) is not Same:
+                        force(made)
+            finally:
+                self.depth -= 1
+        except Exception as error:
+            if here.config.strict:
+                raise
+            here.counts.faults += 1
+            node.outcome = outcome_row(Outcome.REFUSED, 0.0, f"a rule failed: {error}")
+            return None
+        if made.data is not None:
+            total = np.add.reduce(made.data, axis=None)
+            if total - total != 0:
+                return None  # what is not finite the plain operation shall say, with its warnings
+            made.shared = made.shared or not made.data.flags.writeable
+        node.derived = made.node
+        node.inexact = True
+        here.derived = True
+        seconds = perf_counter() - start
+        node.outcome = outcome_row(Outcome.PARTIAL, seconds, offer.rule.name)
+        here.counts.partial[offer.rule.name] += 1
+        here.counts.seconds_partial += max(0.0, offer.direct - seconds)
+        return made
+
     def run(self, name: str, *inputs: Any, **params: Any) -> Value:
         """An operation of the table on values and literals."""
         row = OPS[name]
-        spec = Spec(name, tuple(params.items()), len(inputs), row.version) if params else row.spec
+        spec = row.spec
+        if params:
+            spec = Spec(name, tuple(params.items()), len(inputs), row.version)
+            if all(map(is_simple, params.values())):
+                spec._fixed = params
         if row.aliasing:
             spec = aliased(row, spec, inputs)
         return self.apply(row, spec, inputs)
@@ -170,6 +217,8 @@ class Planner:
         """Seconds that computing what waits below `value`, itself included, would take."""
         if value.data is not None or not isinstance(value, Pending):
             return 0.0
+        if value.notes is not None and "building" in value.notes:
+            return value.notes["building"]  # type: ignore[no-any-return]
         seconds = 0.0
         todo: list[Any] = [value]
         seen: set[int] = set()
@@ -183,7 +232,19 @@ class Planner:
                 runs = len(item.args or ()) * shape[0] if item.row.variadic and shape else 0
                 seconds += cost.build(shape, dtype.itemsize, runs)
             todo.extend(item.args or ())
+        if value.notes is not None:
+            value.notes["building"] = seconds
         return seconds
+
+    def side(self, make: Callable[..., Any], value: Value, found: list[Piece], flat: bool) -> Any:
+        """What a rule makes of the lines of `value`, once for all products with it."""
+        notes = value.notes if isinstance(value, Pending) and value.data is None else None
+        if notes is None or flat:
+            return make(self, found, flat)
+        known = notes.get("side")
+        if known is None or known[0] is not found:
+            known = notes["side"] = (found, make(self, found, flat))
+        return known[1]
 
     def product(self, a: Value, b: Value, symmetric: bool = False) -> float:
         """Seconds of a product of two present arrays of these shapes."""

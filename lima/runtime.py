@@ -14,11 +14,9 @@ from typing import Any
 import numpy as np
 
 from lima.entries import MIN_SECONDS, Entry
-from lima.forcing import adopt_lineage, force, forced, mark_inexact
+from lima.forcing import adopt_lineage, forced, mark_inexact
 from lima.node import Node, Spec, new_node
 from lima.op import Kind, Meta, Op, clone, evaluate, own, owner
-from lima.pattern import Same
-from lima.pieces import form_of
 from lima.rewrite import Planner
 from lima.sessions import Session, current
 from lima.stats import Outcome, outcome_row
@@ -231,60 +229,22 @@ def derive(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any]
     The derivation runs through the pipeline itself. Its lineage is the truth about the bits, so
     the node remembers it; the digest stays that of the operation that was asked for.
     """
-    planner = planner_of(here)
     start = perf_counter()
-    try:
-        offer = planner.best(row, spec, inputs)
-        if offer is None:
-            return None
-        planner.depth += 1
-        try:
-            with np.errstate(all="ignore"):
-                made = offer.make()
-                waiting = made.data is None and type(form_of(made)) is Same
-                if not waiting:
-                    data = force(made)
-        finally:
-            planner.depth -= 1
-    except Exception as error:  # never the user's trouble (D16)
-        if here.config.strict:
-            raise
-        here.counts.faults += 1
-        node.outcome = outcome_row(Outcome.REFUSED, 0.0, f"a rule failed: {error}")
+    made = here.planner.derive(row, spec, node, inputs)
+    if made is None:
         return None
-    if not waiting:
-        total = np.add.reduce(data, axis=None)
-        if total - total != 0:
-            return None  # what is not finite the plain operation shall say, with NumPy's warnings
-    node.derived = made.node
-    node.inexact = True
-    here.derived = True
+    data = made.data
     seconds = perf_counter() - start
-    node.outcome = outcome_row(Outcome.PARTIAL, seconds, offer.rule.name)
-    here.counts.partial[offer.rule.name] += 1
-    here.counts.seconds_partial += max(0.0, offer.direct - seconds)
-    if waiting:
+    if data is None:  # lines of a table that is kept: whoever needs them cuts them
         return Pending(node, made.row, made.args, made.meta)  # type: ignore[attr-defined]
     if made.root is not None:
         data = clone(data)
     value = new_value(node, data)
-    value.shared = made.shared or (made.root is None and _is_held(made))
+    value.shared = made.shared
     keeps = seconds > DEAR or here.cache.sighted(node.digest, seconds, data.nbytes)
     if keeps and seconds > MIN_SECONDS and here.keep(row, node, data, seconds):
         value.shared = True
     return value
-
-
-def _is_held(made: Value) -> bool:
-    """Whether someone else may have the buffer of a value that a rule made."""
-    return type(made.data) is np.ndarray and not made.data.flags.writeable
-
-
-def planner_of(here: Session) -> Planner:
-    """The planner of a session."""
-    if here.planner is None:
-        here.planner = Planner(here, apply)
-    return here.planner  # type: ignore[no-any-return]
 
 
 def _hit(node: Node, entry: Entry) -> Value:
@@ -309,3 +269,10 @@ def _timed(
     here.counts.computed += 1
     here.counts.seconds_computed += seconds
     return result, seconds
+
+
+def _new_planner(here: Session) -> Planner:
+    return Planner(here, apply)
+
+
+Session.new_planner = staticmethod(_new_planner)

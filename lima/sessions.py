@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -78,11 +78,21 @@ class Session:
             if config.reuse in ("hybrid", "partial")
             else ()
         )
-        self.planner: Any = None  # made when a rule is first tried
+        self._planner: Any = None
         self.derived = False  # whether a rule ever gave a result
         self.call_seconds = CALL_SECONDS
         self.credit: dict[str, int] = {}
         self._pools = threading.local()
+
+    new_planner: Callable[[Session], Any]
+    """Makes a planner; set by `lima.runtime`, since a planner runs operations."""
+
+    @property
+    def planner(self) -> Any:
+        """What tries rules in this session (`lima.rewrite.Planner`)."""
+        if self._planner is None:
+            self._planner = Session.new_planner(self)
+        return self._planner
 
     @property
     def pool(self) -> Pool:

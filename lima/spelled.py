@@ -290,6 +290,26 @@ def strided(a, strides):
     made[...] = a
     return made
 ''',
+    "product_of_parts": '''
+
+def product_of_parts(parts, b, widths):
+    """`np.hstack(parts) @ b` without the joining; a number stands for a column of it."""
+    total, rest, start = None, [], 0
+    for part, width in zip(parts, widths):
+        stretch = b[start : start + width]
+        start += width
+        if np.ndim(part) == 0:
+            rest.append(stretch[0] if part == 1.0 else part * stretch[0])
+            continue
+        if np.ndim(part) == 1 and width == 1:
+            term = part * stretch[0] if b.ndim == 1 else part[:, None] * stretch
+        else:
+            term = part @ stretch
+        total = term if total is None else np.add(total, term, out=total)
+    for term in rest:
+        total = np.add(total, term, out=total)
+    return total
+''',
     "generator": '''
 
 def generator(state):

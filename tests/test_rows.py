@@ -20,7 +20,7 @@ from lima.calls import function as dispatch
 from lima.op import CALLS, OPS, Kind, Lift, bind, evaluate, own
 from lima.ops import METADATA, SPELLINGS, spell
 
-ELSEWHERE = ("lima.ops.index", "lima.ops.random")
+ELSEWHERE = ("lima.ops.index", "lima.ops.random", "lima.ops.parts")
 ROWS = [row for row in OPS.values() if getattr(row.kernel, "__module__", "") not in ELSEWHERE]
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 OPERATORS = (operator.pow, operator.ipow)

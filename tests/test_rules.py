@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 import lima
 from lima import cost
+from lima.node import Node, Spec, leaf
 from lima.op import OPS
 from lima.pattern import CLASSES
-from lima.record import loads
+from lima.record import Lineage, loads
 
 ROWS, COLUMNS = 6000, 12
 
@@ -157,6 +158,96 @@ def test_projections_on_leading_columns(session, K):
         assert got.flags.c_contiguous and got.flags.writeable
         np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-12)
     assert session.stats.partial["product-of-lines"] >= len(K) // 3
+
+
+# --------------------------------------------------------------------------- operations of rules
+
+A, B, V, W = matrix(1, 30, 4), matrix(2, 30, 3), matrix(3, 30, 1)[:, 0], matrix(4, 9, 5)
+T = matrix(6, 9, 9)
+TWINS = {
+    "matmul.parts": [
+        (([A, V, B], W[:8, 0]), {"widths": (4, 1, 3)}, A @ W[:4, 0] + V * W[4, 0] + B @ W[5:8, 0]),
+        (([1.0, A, V], W[:6]), {"widths": (1, 4, 1)}, A @ W[1:5] + V[:, None] * W[5] + W[0]),
+        (([A, -2.5], W[:5, 1]), {"widths": (4, 1)}, A @ W[:4, 1] + -2.5 * W[4, 1]),
+    ],
+    "lines": [(([T],), {"rows": (3, 3, 0), "columns": (8, 1)}, T[np.ix_([3, 3, 0], [8, 1])])],
+    "combined": [
+        (([0.5, np.float64(2.0)], np.stack([A, A + 1])), {}, 0.5 * A + 2.0 * (A + 1)),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_operations_of_rules_and_their_source(name):
+    """Each against the expression that it stands for, and against the source that is written."""
+    row = OPS[name]
+    for (arrays, *rest), params, wanted in TWINS[name]:
+        operands = [*arrays, *rest]
+        got = row.kernel(operands if row.variadic else operands[0], **params)
+        np.testing.assert_allclose(got, wanted, rtol=1e-13, atol=1e-13)
+        assert got.flags.c_contiguous and got.dtype == wanted.dtype
+        node = Node(
+            Spec(name, tuple(params.items()), len(operands), row.version),
+            tuple(leaf(x, f"x{k}") if np.ndim(x) else x for k, x in enumerate(operands)),
+        )
+        scope = {}
+        exec(lima.to_python(Lineage({"y": node})), scope)
+        assert scope["program"](*[x for x in operands if np.ndim(x)]).tobytes() == got.tobytes()
+        again = loads(Lineage({"y": node}).log())
+        named = {f"x{k}": x for k, x in enumerate(operands) if np.ndim(x)}
+        assert lima.recompute(again, named)["y"].tobytes() == got.tobytes()
+
+
+# --------------------------------------------------------------------------- weighted sums
+
+
+@lima.traced
+def ensemble(P, draws, start):
+    rng = np.random.default_rng(start)
+    models = [np.exp(p) for p in P]
+    found = []
+    for _ in range(draws):
+        w = rng.random(len(models))
+        votes = start
+        for weight, model in zip(w, models, strict=True):
+            votes = votes + weight * model
+        found.append(votes)
+    return found
+
+
+@pytest.mark.parametrize("start", [0, 0.0])
+@pytest.mark.parametrize("kind", ["f8", "f4"])
+def test_weighted_sums(session, start, kind):
+    P = [matrix(k, dtype=kind) for k in range(5)]
+    for got, want in zip(
+        ensemble(P, 6, int(start)), ensemble.__wrapped__(P, 6, int(start)), strict=True
+    ):
+        assert got.dtype == want.dtype and got.flags.writeable
+        np.testing.assert_allclose(got, want, rtol=2e3 * np.finfo(kind).eps)
+    assert (session.stats.partial["weighted-sum"] > 0) == (kind == "f8")
+
+
+def test_weighted_sums_that_are_none(session):
+    """Other shapes, integers, a weight that is not finite, an operand that was written since."""
+
+    @lima.traced
+    def use(P, Q):
+        a, b, c = (np.exp(p) for p in P)
+        found = []
+        for k in range(4):
+            found.append(k * a + 2 * b + c * (k + 1) + 1)
+            found.append(k * a + b * a + 3 * c)
+            found.append(k * Q + 2 * Q + 3 * Q)
+            found.append(0.5 * a + np.nan * b + c)
+            found.append(a[:1] * k + 2 * b + c)
+            found.append(k * a + 2 * b + 3 * c)
+            a = a + 1
+        return found
+
+    P, Q = [matrix(k) for k in range(3)], np.arange(ROWS * 12).reshape(ROWS, 12)
+    for got, want in zip(use(P, Q), use.__wrapped__(P, Q), strict=True):
+        assert got.dtype == want.dtype
+        np.testing.assert_allclose(got, want, rtol=1e-12)
 
 
 # --------------------------------------------------------------------------- what could go wrong

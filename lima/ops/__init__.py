@@ -6,6 +6,7 @@ from lima.ops import (
     index,
     linalg,
     mutation,
+    parts,
     random,
     reduction,
     sorting,
@@ -16,6 +17,6 @@ from lima.ops.spelling import METADATA, SPELLINGS, spell
 
 __all__ = [
     "METADATA", "METHODS", "SPELLINGS", "spell",
-    "creation", "elementwise", "index", "linalg", "mutation", "random", "reduction", "sorting",
-    "structure",
+    "creation", "elementwise", "index", "linalg", "mutation", "parts", "random", "reduction",
+    "sorting", "structure",
 ]  # fmt: skip

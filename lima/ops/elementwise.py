@@ -10,6 +10,8 @@ import numpy as np
 
 from lima.node import Spec
 from lima.op import OPS, Kind, Meta, evaluate, op
+from lima.ops import forms
+from lima.ops.combinations import COMBINATIONS
 from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling, written
 
 # --------------------------------------------------------------------------- inference
@@ -89,7 +91,11 @@ UFUNC_PARAMS = (
 
 
 def ufunc(
-    function: np.ufunc, infix: str | None = None, infer: Any = broadcast, weight: float = 1.0
+    function: np.ufunc,
+    infix: str | None = None,
+    infer: Any = broadcast,
+    weight: float = 1.0,
+    **facts: Any,
 ) -> None:
     """The row of a universal function, and those of its methods."""
     name = function.__name__
@@ -105,6 +111,7 @@ def ufunc(
         infer=None if many else infer,
         wrap=tuple if many else None,
         weight=weight,
+        **facts,
     )
     if function.nin == 2 and not many:
         _methods(function, name)
@@ -146,9 +153,9 @@ def ufuncs(functions: Iterable[np.ufunc], infer: Any = broadcast, weight: float 
 
 
 # arithmetic
-ufunc(np.add, "+")
+ufunc(np.add, "+", form=forms.summed, rules=COMBINATIONS)
 ufunc(np.subtract, "-")
-ufunc(np.multiply, "*")
+ufunc(np.multiply, "*", form=forms.scaled)
 ufunc(np.divide, "/")
 ufunc(np.floor_divide, "//")
 ufunc(np.remainder, "%")

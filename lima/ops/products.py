@@ -16,7 +16,7 @@ from typing import Any
 from lima import cost
 from lima.node import Ref, Spec
 from lima.op import OPS, Op
-from lima.pattern import ROUNDING, Filled, Joined, Picked, Rule, Swapped
+from lima.pattern import ROUNDING, Filled, Picked, Rule, Swapped
 
 AT_HAND = 4 * cost.CALL
 """Seconds of cutting lines out of a table that is there."""
@@ -233,12 +233,20 @@ def choose(p: Any, value: Any, axis: int, picked: Picked) -> Any:
 
 def cut(p: Any, table: Any, rows: Picked | None, columns: Picked | None) -> Any:
     """Rows and columns of a table; a copy, which may wait if it is large."""
-    found = table
-    for axis, picked in enumerate((rows, columns)):
-        if picked is None or picked == range(found.meta[0][axis]):
-            continue
-        found = choose(p, found, axis, picked)
-    return found if found is table or found.root is None else p.run("copy", found, order="C")
+    shape = table.meta[0]
+    if rows is not None and rows == range(shape[0]):
+        rows = None
+    if columns is not None and columns == range(shape[1]):
+        columns = None
+    if rows is None and columns is None:
+        return table
+    if type(rows) is tuple and columns is not None:
+        return p.run("lines", table, rows=rows, columns=tuple(columns))
+    if rows is not None:
+        table = choose(p, table, 0, rows)
+    if columns is not None:
+        table = choose(p, table, 1, columns)
+    return table if table.root is None else p.run("copy", table, order="C")
 
 
 def _direct(p: Any, a: Any, b: Any, symmetric: bool) -> float:
@@ -269,7 +277,7 @@ def plan_table(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) ->
         return None
     if 0 in a.meta[0] or 0 in b.meta[0] or not (_few(left_pieces) and _few(right_pieces)):
         return None
-    left = Side(p, left_pieces, len(a.meta[0]) == 1)
+    left = p.side(Side, above, left_pieces, len(a.meta[0]) == 1)
     right = left if right_pieces is left_pieces else Side(p, right_pieces, len(b.meta[0]) == 1)
     if len(left.groups) > MAX_GROUPS or len(right.groups) > MAX_GROUPS:
         return None
@@ -358,51 +366,51 @@ class Split:
         self.saved = 0.0
 
     def terms(self) -> list[tuple[Any, Any]]:
-        """Pairs of parts."""
-        if self.ours is not None and self.theirs is not None:
+        """Pairs of parts, where the right side is joined."""
+        if self.ours is not None:
             return list(zip(self.ours, self.theirs, strict=True))
         found, start = [], 0
-        if self.ours is not None:
-            for part in self.ours:
-                stop = start + _extent(part, len(self.a.meta[0]) - 1, len(self.a.meta[0]))
-                found.append((part, choose(self.p, self.b, 0, range(start, stop))))
-                start = stop
-        else:
-            axis = len(self.a.meta[0]) - 1
-            for part in self.theirs:
-                stop = start + _extent(part, 0, len(self.b.meta[0]))
-                found.append((choose(self.p, self.a, axis, range(start, stop)), part))
-                start = stop
+        axis = len(self.a.meta[0]) - 1
+        for part in self.theirs:
+            stop = start + _extent(part, 0, len(self.b.meta[0]))
+            found.append((choose(self.p, self.a, axis, range(start, stop)), part))
+            start = stop
         return found
-
-    def term(self, x: Any, y: Any) -> Any:
-        """The product of one pair; of a single line, which needs no product of matrices."""
-        p = self.p
-        if len(x.meta[0]) < len(self.a.meta[0]) or x.meta[0][-1:] == (1,):
-            fill = p.form(x)
-            line = p.run("slice", y, index=0)  # a number or a row
-            if type(fill) is Filled:
-                return line if fill.value == 1.0 else p.run("multiply", fill.value, line)
-            x = p.bare(x)
-            if len(x.meta[0]) == 2:
-                x = p.run("slice", x, index=(slice(None), 0))
-            x = contiguous(p, x)
-            if len(self.b.meta[0]) == 2:
-                x = p.run("slice", x, index=UPRIGHT)
-            return p.run("multiply", x, line)
-        return p.run(self.row.name, p.bare(x), p.bare(y))
 
     def make(self) -> Any:
-        numbers, found = [], None
+        if self.theirs is None:
+            return self._against_whole()
+        p, found = self.p, None
         for x, y in self.terms():
-            term = self.term(x, y)
-            if type(self.p.form(x)) is Filled:
-                numbers.append(term)  # last: they are not of full shape
-            else:
-                found = term if found is None else self.p.run("add", found, term)
-        for term in numbers:
-            found = term if found is None else self.p.run("add", found, term)
+            if len(x.meta[0]) < len(self.a.meta[0]):
+                x = p.run("slice", x, index=UPRIGHT)
+            if len(y.meta[0]) < len(self.b.meta[0]):
+                y = p.run("slice", y, index=(None, slice(None)))
+            term = p.run(self.row.name, p.bare(x), p.bare(y))
+            found = term if found is None else p.run("add", found, term)
         return found
+
+    def _against_whole(self) -> Any:
+        """One pass over the parts of the left side, each against its stretch of the right one."""
+        p = self.p
+        ndim = len(self.a.meta[0])
+        inputs, widths = [], []
+        for part in self.ours:
+            width = _extent(part, ndim - 1, ndim)
+            form = p.form(part)
+            widths.append(width)
+            if type(form) is Filled and width == 1:
+                inputs.append(form.value)
+            elif ndim == 2 and width == 1:
+                line = p.bare(part)
+                if len(line.meta[0]) == 2:
+                    line = p.run("slice", line, index=(slice(None), 0))
+                inputs.append(contiguous(p, line))
+            elif ndim == 2 and p.parts(part, 1) is not None:
+                inputs.append(_columns(p, part))
+            else:
+                inputs.append(p.bare(part))
+        return p.run("matmul.parts", *inputs, self.b, widths=tuple(widths))
 
 
 def plan_split(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
@@ -413,6 +421,8 @@ def plan_split(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) ->
     if not _floats(a, b) or 0 in a.meta[0] or 0 in b.meta[0]:
         return None
     ours, theirs = _joined(p, a, len(a.meta[0]) - 1), _joined(p, b, 0)
+    if len(a.meta[0]) == 1 and theirs is None:
+        ours = None
     if ours is None and theirs is None:
         return None
     if ours is not None and theirs is not None:
@@ -427,53 +437,37 @@ def plan_split(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) ->
     split = Split(p, row, a, b, ours, theirs)
     symmetric = any(name == "alias" for name, _ in spec.params)
     split.price = _price_of(p, split)
-    plain = p.product(a, b, symmetric)
-    building = p.building(a) + p.building(b)
-    if theirs is None and p.depth > 0:
-        columns = _columns(p, a, split.price - plain, building)
-        if columns is not None:
-            return p.offer(
-                rule, building, lambda: p.run(row.name, columns(), b), plain + building, price=plain
-            )
-    if split.price >= plain + building:
+    direct = _direct(p, a, b, symmetric)
+    if split.price >= direct:
         return None
-    return p.offer(
-        rule, plain + building - split.price, split.make, plain + building, price=split.price
-    )
+    return p.offer(rule, direct - split.price, split.make, direct, price=split.price)
 
 
-def _columns(p: Any, a: Any, extra: float, building: float) -> Any:
-    """What gives joined columns in one place, if not having them has cost as much as joining does.
+def _columns(p: Any, part: Any) -> Any:
+    """A joined matrix with its columns one after the other in memory.
 
-    They are kept one after the other in memory, which BLAS reads fastest. `extra`: seconds that
-    doing without them costs this time, `building` that joining them does.
+    BLAS reads them fastest so, and the next longer one is made from them.
     """
-    if len(a.meta[0]) != 2 or type(p.form(a)) is not Joined:
-        return None
-    account = p.account(("columns", a.node.digest))
-    if account.node is None:
-        account.spent += max(0.0, extra)
-        if account.barred or account.spent < building / 2:
-            return None
-    return lambda: p.run("transpose", _lines(p, a, building))
+    account = p.account(("columns", part.node.digest))
+    return part if account.barred else p.run("transpose", _lines(p, part, account))
 
 
-def _lines(p: Any, a: Any, building: float) -> Any:
+def _lines(p: Any, joined: Any, account: Any) -> Any:
     """The columns of a joined matrix as rows."""
-    account = p.account(("columns", a.node.digest))
     found = p.recall(account.node) if account.node is not None else None
     if found is not None:
         return found
     lines = []
-    for part in p.parts(a, 1):
-        if type(p.form(part)) is Joined and p.parts(part, 1) is not None:
-            lines.append(_lines(p, part, building))
+    for part in p.parts(joined, 1):
+        if len(part.meta[0]) == 2 and p.parts(part, 1) is not None:
+            lines.append(_lines(p, part, p.account(("columns", part.node.digest))))
         elif len(part.meta[0]) == 1:
             lines.append(contiguous(p, part))
         elif part.meta[0][1] == 1:
             lines.append(contiguous(p, p.run("slice", p.bare(part), index=(slice(None), 0))))
         else:
             lines.append(p.run("transpose", p.bare(part)))
+    building = p.building(joined)
     made = p.run("vstack", *lines)
     account.barred = not p.hold(made, building)
     account.node = made.node
@@ -512,7 +506,8 @@ def _price_of(p: Any, split: Split) -> float:
         if both and not filled and p.known(split.row.name, x, y):
             total += 2 * cost.CALL
             continue
-        width = _extent(x, len(a.meta[0]) - 1, len(a.meta[0])) if split.ours else len(x.meta[0])
+        ndim = len(a.meta[0]) if split.ours else len(b.meta[0])
+        width = _extent(x, ndim - 1 if split.ours else 0, ndim)
         rows = a.meta[0][0] if len(a.meta[0]) == 2 else 1
         columns = b.meta[0][1] if len(b.meta[0]) == 2 else 1
         if not filled:

@@ -1,0 +1,85 @@
+"""Rows of operations that rules use and that no NumPy function spells (`lima.ops.products`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lima.op import Kind, op
+
+
+def _product_of_parts(arrays: Any, *, widths: tuple[int, ...]) -> Any:
+    """`np.hstack(parts) @ b`, without the joining: `b` is cut into stretches of these widths."""
+    *parts, b = arrays
+    total: Any = None
+    rest = []
+    start = 0
+    for part, width in zip(parts, widths, strict=True):
+        stretch = b[start : start + width]
+        start += width
+        if np.ndim(part) == 0:  # a column of one number
+            rest.append(stretch[0] if part == 1.0 else part * stretch[0])
+            continue
+        if np.ndim(part) == 1 and width == 1:
+            term = part * stretch[0] if b.ndim == 1 else part[:, None] * stretch
+        else:
+            term = part @ stretch
+        total = term if total is None else np.add(total, term, out=total)
+    for term in rest:
+        total = np.add(total, term, out=total)
+    return total
+
+
+def _product_of_parts_text(inputs: list[str], params: dict[str, str]) -> str:
+    *parts, b = inputs
+    return f"product_of_parts([{', '.join(parts)}], {b}, {params['widths']})"
+
+
+op(
+    "matmul.parts",
+    _product_of_parts,
+    Kind.EFFECT,
+    operands="arrays",
+    signature="arrays, widths",
+    calls=(),
+    variadic=True,
+    aliasing=True,
+    source=_product_of_parts_text,
+)
+
+
+def _lines(a: Any, *, rows: tuple[int, ...], columns: tuple[int, ...]) -> Any:
+    return a.take(rows, axis=0).take(columns, axis=1)
+
+
+op(
+    "lines",
+    _lines,
+    Kind.EFFECT,
+    signature="a, rows, columns",
+    calls=(),
+    source=lambda inputs, params: f"{inputs[0]}[np.ix_({params['rows']}, {params['columns']})]",
+)
+
+
+def _combined(arrays: Any) -> Any:
+    *weights, stacked = arrays
+    return np.tensordot(np.array(weights, stacked.dtype), stacked, 1)
+
+
+def _combined_text(inputs: list[str], params: dict[str, str]) -> str:
+    *weights, stacked = inputs
+    return f"np.tensordot(np.array([{', '.join(weights)}], {stacked}.dtype), {stacked}, 1)"
+
+
+op(
+    "combined",
+    _combined,
+    Kind.EFFECT,
+    operands="arrays",
+    signature="arrays",
+    calls=(),
+    variadic=True,
+    source=_combined_text,
+)
