@@ -10,11 +10,13 @@ array([0.5, 0.5])
 
 from lima.api import (
     Explanation,
+    RuleInfo,
     explain,
     lineage,
     load_log,
     read,
     recompute,
+    rules,
     save,
     to_python,
 )
@@ -52,6 +54,7 @@ __all__ = [
     "NotCanonical",
     "ReplayError",
     "ReplayWarning",
+    "RuleInfo",
     "Session",
     "Stats",
     "TracingError",
@@ -65,6 +68,7 @@ __all__ = [
     "load_log",
     "read",
     "recompute",
+    "rules",
     "run_script",
     "save",
     "session",

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from lima import leaves
 from lima.array import Array, array, node_of
 from lima.errors import ReplayError, UnknownLineage
 from lima.node import Node, topological
+from lima.op import OPS
+from lima.pattern import Rule
 from lima.record import Lineage, check_of
 from lima.record import read as _read_log
 from lima.record import write as _write_log
@@ -184,6 +186,49 @@ def read(path: str | os.PathLike[str], name: str | None = None, **options: Any) 
     else:
         data = np.loadtxt(file, **{"delimiter": "," if file.suffix == ".csv" else None, **options})
     return array(data, name=name or file.stem)
+
+
+# --------------------------------------------------------------------------- rules
+
+
+class RuleInfo(NamedTuple):
+    """A rule of partial reuse, as `lima.rules` lists it.
+
+    name        as `lima.explain` and the statistics call it
+    operations  the operations that it computes
+    equation    what holds
+    saves       what is avoided
+    exactness   class of its error: "bitwise", "rounding" or "guarded"
+    example     a function in source text that the rule serves
+
+    >>> import lima
+    >>> lima.rules()[0].exactness
+    'rounding'
+    """
+
+    name: str
+    operations: tuple[str, ...]
+    equation: str
+    saves: str
+    exactness: str
+    example: str
+
+
+def rules() -> tuple[RuleInfo, ...]:
+    """The rules by which results are had from parts, in the order in which they are tried.
+
+    >>> import lima
+    >>> lima.rules()[0].name
+    'weighted-sum'
+    """
+    operations: dict[Rule, list[str]] = {}
+    for row in OPS.values():
+        for rule in row.rules:
+            operations.setdefault(rule, []).append(row.name)
+    return tuple(
+        RuleInfo(r.name, tuple(names), r.equation, r.saves, r.exactness, r.example)
+        for r, names in operations.items()
+    )
 
 
 # --------------------------------------------------------------------------- explain

@@ -204,6 +204,16 @@ def _log(file: LogFile) -> None:
     sys.stdout.flush()
 
 
+@app.command("rules")
+def _rules() -> None:
+    """List the rules by which results are had from parts."""
+    for rule in lima.rules():
+        typer.echo(f"{rule.name}  ({', '.join(rule.operations)}; {rule.exactness})")
+        for equation in rule.equation.split(";  "):
+            typer.echo(f"    {equation}")
+        typer.echo(f"    saves {rule.saves}\n")
+
+
 @app.command("to-python")
 def _to_python(
     file: LogFile,

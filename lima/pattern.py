@@ -78,7 +78,7 @@ guarded   a check at run time decides, and declines where cancellation could hur
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Rule:
     """A named equation: how a result may be had from parts that are known or cheaper.
 

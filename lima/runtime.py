@@ -236,7 +236,7 @@ def derive(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any]
     data = made.data
     seconds = perf_counter() - start
     if data is None:  # lines of a table that is kept: whoever needs them cuts them
-        return Pending(node, made.row, made.args, made.meta)  # type: ignore[attr-defined]
+        return Pending(node, made.row, made.args, made.meta)
     if made.root is not None:
         data = clone(data)
     value = new_value(node, data)

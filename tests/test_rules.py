@@ -5,6 +5,7 @@ measured here against the bound that holds for any order of summation.
 """
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 import lima
 from lima import cost
+from lima.cli import main
 from lima.node import Node, Spec, leaf
 from lima.op import OPS
 from lima.pattern import CLASSES
@@ -445,6 +447,18 @@ RULES = {rule.name: (row, rule) for row in OPS.values() for rule in row.rules}
 def test_rules_are_stated(name):
     _, rule = RULES[name]
     assert rule.exactness in CLASSES and rule.equation and rule.saves
+
+
+def test_the_catalogue_page_and_the_command_show_every_rule(capsys):
+    page = (Path(__file__).parents[1] / "docs" / "rules.md").read_text("utf-8")
+    assert page.count("\n## ") == len(lima.rules())
+    assert main(["rules"]) == 0
+    listed = capsys.readouterr().out
+    for rule in lima.rules():
+        assert f"## {rule.name}\n" in page and f"`{rule.exactness}`" in page
+        assert all(part in page for part in rule.equation.split(";  "))
+        assert rule.example in page and rule.saves in page
+        assert rule.name in listed and rule.saves in listed
 
 
 @pytest.mark.parametrize("name", RULES)

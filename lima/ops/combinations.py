@@ -13,10 +13,14 @@ from lima.op import Op
 from lima.pattern import ROUNDING, Rule, Scaled, Sum
 
 LEAST = 3
-"""Arrays from which combining them in one pass is worth a look."""
+"""Different arrays with weights from which combining them in one pass is worth a look."""
 
 MOST = 64
 """Arrays of a combination that is looked at."""
+
+
+ONE = 1.0
+"""The weight of an array that stands in a sum by itself."""
 
 
 def _terms(p: Any, inputs: Sequence[Any]) -> list[tuple[Any, Any]] | None:
@@ -35,10 +39,11 @@ def _terms(p: Any, inputs: Sequence[Any]) -> list[tuple[Any, Any]] | None:
         elif type(form) is Scaled:
             found.append((item.args[1 - form.place], item.args[form.place]))
         else:
-            found.append((1.0, item))
+            found.append((ONE, item))
         if len(found) > MOST:
             return None
-    return found if len(found) >= LEAST else None
+    scaled = {array.node.digest for weight, array in found if weight is not ONE}
+    return found if len(scaled) >= LEAST else None
 
 
 def _weight(weight: Any, dtype: Any) -> bool:
