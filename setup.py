@@ -16,6 +16,7 @@ from setuptools.command.build_ext import build_ext
 COMPILED = (
     "node op entries policies flight cache leaves values sessions forcing pieces rewrite runtime"
     " handle writes calls indexing operators array ops.infer ops.elementwise ops.forms ops.products"
+    " ops.combinations"
 ).split()
 
 

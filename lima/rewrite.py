@@ -42,6 +42,7 @@ class Offer(NamedTuple):
     make    carries it out
     direct  estimated seconds of the plain operation
     price   estimated seconds of the derivation
+    finite  the result is known to be finite if all parts are, and they are
     """
 
     rule: Any
@@ -49,6 +50,7 @@ class Offer(NamedTuple):
     make: Callable[[], Value]
     direct: float
     price: float
+    finite: bool
 
 
 class Account:
@@ -58,15 +60,17 @@ class Account:
     node    the larger product, once it was computed
     window  the lines of its base that it covers, where it is not all of them
     barred  it could not be kept, so it is not computed again
+    size    its largest magnitude, where a rule wants to know
     """
 
-    __slots__ = ("barred", "node", "spent", "window")
+    __slots__ = ("barred", "node", "size", "spent", "window")
 
     def __init__(self) -> None:
         self.spent = 0.0
         self.node: Node | None = None
         self.window: Any = None
         self.barred = False
+        self.size = np.inf
 
 
 class Planner:
@@ -86,10 +90,16 @@ class Planner:
     bare = staticmethod(bare)
 
     def offer(
-        self, rule: Any, saved: float, make: Callable[[], Value], direct: float, price: float = 0.0
+        self,
+        rule: Any,
+        saved: float,
+        make: Callable[[], Value],
+        direct: float,
+        price: float = 0.0,
+        finite: bool = False,
     ) -> Offer:
         """What `Rule.plan` returns."""
-        return Offer(rule, saved, make, direct, price)
+        return Offer(rule, saved, make, direct, price, finite)
 
     def bare_fill(self, number: float, like: Value) -> Value:
         """A vector of one number, as long as `like` has rows."""
@@ -143,9 +153,8 @@ class Planner:
             node.outcome = outcome_row(Outcome.REFUSED, 0.0, f"a rule failed: {error}")
             return None
         if made.data is not None:
-            total = np.add.reduce(made.data, axis=None)
-            if total - total != 0:
-                return None  # what is not finite the plain operation shall say, with its warnings
+            if not (offer.finite or _is_finite(made.data)):
+                return None  # the plain operation shall say so, with NumPy's warnings
             made.shared = made.shared or not made.data.flags.writeable
         node.derived = made.node
         node.inexact = True
@@ -253,6 +262,12 @@ class Planner:
         m = shape[0] if len(shape) == 2 else 1
         n = other[1] if len(other) == 2 else 1
         return cost.product(m, shape[-1], n, dtype.itemsize, symmetric)
+
+
+def _is_finite(data: Any) -> bool:
+    """Whether all elements are surely finite: a sum that is not may come of large ones as well."""
+    total = np.add.reduce(data, axis=None)
+    return bool(total - total == 0)
 
 
 MAX_DEPTH = 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf, isfinite
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def _terms(p: Any, inputs: Sequence[Any]) -> list[tuple[Any, Any]] | None:
             if type(item) in (int, float) and item == 0:  # what sums begin with
                 continue
             return None
-        form = p.form(item)
+        form = p.form(item) if item.data is None else None
         if type(form) is Sum:
             todo.extend(reversed(item.args))
         elif type(form) is Scaled:
@@ -46,12 +47,13 @@ def _terms(p: Any, inputs: Sequence[Any]) -> list[tuple[Any, Any]] | None:
     return found if len(scaled) >= LEAST else None
 
 
-def _weight(weight: Any, dtype: Any) -> bool:
-    """Whether a weight is a finite number that does not widen the result."""
-    data = getattr(weight, "data", weight) if hasattr(weight, "meta") else weight
-    if type(data) in (int, float):
-        return bool(np.isfinite(data))
-    return isinstance(data, np.floating) and data.dtype == dtype and bool(np.isfinite(data))
+def _magnitude(weight: Any, dtype: Any) -> float:
+    """The absolute value of a weight; infinity for one that is no number or widens the result."""
+    data = weight.data if hasattr(weight, "meta") else weight
+    if type(data) in (int, float) or (isinstance(data, np.floating) and data.dtype == dtype):
+        size = abs(float(data))
+        return size if isfinite(size) else inf
+    return inf
 
 
 def plan_combination(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
@@ -62,12 +64,16 @@ def plan_combination(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[An
     shape, dtype = terms[0][1].meta
     if dtype.kind != "f":
         return None
+    weights = 0.0
     for weight, array in terms:
         data = array.data
-        if type(data) is not np.ndarray or array.meta != (shape, dtype):
+        if type(data) is not np.ndarray or data.shape != shape or data.dtype != dtype:
             return None
-        if not data.flags.c_contiguous or not _weight(weight, dtype):
+        if not data.flags.c_contiguous:
             return None
+        weights += _magnitude(weight, dtype)
+    if weights == inf:
+        return None
     arrays = [array for _, array in terms]
     account = p.account(("stack", tuple([a.node.digest for a in arrays])))
     if account.barred:
@@ -86,10 +92,12 @@ def plan_combination(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[An
             base = p.run("stack", *arrays)
             account.barred = not p.hold(base, building)
             account.node = base.node
+            account.size = float(np.abs(base.data).max())
         return p.run("combined", *[weight for weight, _ in terms], base)
 
     price = len(terms) * cost.build(shape, dtype.itemsize) / 2
-    return p.offer(rule, passes - price, make, passes, price=price)
+    finite = weights * account.size < np.finfo(dtype).max / 2
+    return p.offer(rule, passes - price, make, passes, price=price, finite=finite)
 
 
 COMBINATIONS = (
