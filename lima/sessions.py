@@ -199,15 +199,14 @@ def session(**options: Any) -> Iterator[Session]:
 
     Threads that are started inside, and have no session of their own, share it.
 
-    memory     byte budget of the cache, a number of bytes or text such as "2GB"
-    policy     row of the eviction table: "cost-size", "lru", "dag-height"
-    reuse      "none" (trace only), "operation", "full" (operations and calls), "partial"
-               (operations, and results from parts by rules), "hybrid" (all of these)
-    exactness  how near rules must come to the plain computation: "bitwise" (its bits),
-               "rounding" (an error of the order of rounding), "guarded" (also rules that
-               cancellation could hurt, where a check at run time lets them)
-
-    strict     whether a fault of a rule raises its error; else the operation is computed as asked
+    * `memory`: byte budget of the cache, a number of bytes or text such as "2GB".
+    * `policy`: row of the eviction table, "cost-size", "lru" or "dag-height".
+    * `reuse`: "none" (trace only), "operation", "full" (operations and calls), "partial"
+      (operations, and results from parts by rules), or "hybrid" (all of these).
+    * `exactness`: how near rules must come to the plain computation. "bitwise": its bits;
+      "rounding": an error of the order of rounding; "guarded": also rules that cancellation could
+      hurt, where a check at run time lets them.
+    * `strict`: whether a fault of a rule raises its error; else the operation is computed as asked.
 
     Raises ConfigError for an unknown option or value.
 
