@@ -25,7 +25,7 @@ def force(value: Value) -> Any:
         raise InternalError("a value lost its data although something still refers to it")
     here = current()
     probed = None
-    if value.row.rules and here.allowed:
+    if value.row.rules and here.reuses and here.allowed:
         if _found(here, value) or _derived(here, value):
             return value.data
         probed = value

@@ -322,6 +322,7 @@ class TracedFunction:
 
 def _at_level(here: Session, reuses: bool, functions: bool) -> Session:
     """The same session, cache and statistics, with other levels of reuse."""
+    _ = here.planner  # one for all levels
     made = copy.copy(here)
     made.reuses, made.functions = reuses, functions
     return made

@@ -12,8 +12,8 @@ price, so the total is never more than twice the best choice made with hindsight
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from threading import local
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -32,7 +32,7 @@ AT_HAND = 4 * cost.CALL
 """Seconds of a derivation from which no better one is looked for."""
 
 ACCOUNTS = 1024
-"""Accounts that a session keeps, the least recently used go first."""
+"""Accounts that a session keeps; the oldest go first."""
 
 
 class Offer(NamedTuple):
@@ -57,18 +57,19 @@ class Account:
     """What is known of a larger product that requests see in part.
 
     spent   seconds that went into computing parts without it
-    node    the larger product, once it was computed
-    window  the lines of its base that it covers, where it is not all of them
+    node    what was made, once it was
+    table   node of a table of products and the lines of its base that it covers, None for all; both
+            change at once, as another thread may read them
     barred  it could not be kept, so it is not computed again
     size    its largest magnitude, where a rule wants to know
     """
 
-    __slots__ = ("barred", "node", "size", "spent", "window")
+    __slots__ = ("barred", "node", "size", "spent", "table")
 
     def __init__(self) -> None:
         self.spent = 0.0
         self.node: Node | None = None
-        self.window: Any = None
+        self.table: tuple[Node, Any] | None = None
         self.barred = False
         self.size = np.inf
 
@@ -80,14 +81,23 @@ class Planner:
         self.session = session
         self.derived = 0
         self.apply = apply
-        self.accounts: OrderedDict[Any, Account] = OrderedDict()
-        self.depth = 0
+        self.accounts: dict[Any, Account] = {}
+        self._here = local()
 
     pieces = staticmethod(pieces)
     parts = staticmethod(parts)
     upright = staticmethod(upright)
     form = staticmethod(form_of)
     bare = staticmethod(bare)
+
+    @property
+    def depth(self) -> int:
+        """How many derivations this thread is in the midst of."""
+        return getattr(self._here, "depth", 0)
+
+    @depth.setter
+    def depth(self, depth: int) -> None:
+        self._here.depth = depth
 
     def offer(
         self,
@@ -212,14 +222,14 @@ class Planner:
         return kept
 
     def account(self, key: Any) -> Account:
-        """The account of a larger product."""
-        found = self.accounts.get(key)
+        """The account of a larger product. Without a lock: what two threads do at once is lost."""
+        accounts = self.accounts
+        found = accounts.get(key)
         if found is None:
-            found = self.accounts[key] = Account()
-            if len(self.accounts) > ACCOUNTS:
-                self.accounts.popitem(last=False)
-        else:
-            self.accounts.move_to_end(key)
+            found = accounts.setdefault(key, Account())
+            if len(accounts) > ACCOUNTS:
+                for old in list(accounts)[: ACCOUNTS // 4]:
+                    accounts.pop(old, None)
         return found
 
     def building(self, value: Value) -> float:

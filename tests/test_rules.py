@@ -5,6 +5,7 @@ measured here against the bound that holds for any order of summation.
 """
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -274,6 +275,26 @@ def test_plan_internals_are_not_mistaken_for_other_products(session):
         for got, want in zip(use(X, D, V), wanted, strict=True):
             assert got.shape == want.shape
             np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-10)
+
+
+def test_many_threads_on_one_session(session):
+    """Windows, tables and accounts are shared; what one thread changes must not mislead another."""
+    C, V, X = matrix(1, 4000, 40), matrix(2, 40, 40), matrix(3)
+    work = lima.traced(leading)
+
+    def run(seed):
+        rng = np.random.default_rng(seed)
+        for _ in range(6):
+            K = rng.integers(2, 38, 5).tolist()
+            for got, want in zip(work(C, V, K), leading(C, V, K), strict=True):
+                np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-12)
+            d = rng.standard_normal(ROWS)
+            for got, want in zip(grown(X, d), grown.__wrapped__(X, d), strict=True):
+                np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9)
+        return session.planner.depth
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(run, range(1, 9))) == [0] * 8
 
 
 def test_what_was_written_since_is_not_used(session):

@@ -119,17 +119,20 @@ class Table:
         self.key = (row.name, left.key, None if self.same else right.key, right.flat, left.flat)
         self.account = p.account(self.key)
 
-    def node_window(self) -> bool:
-        """Whether the table that was made before covers the lines in use."""
-        window = self.account.window
-        if window is None:
-            return True
-        (group,) = self.right.groups
-        for _, picked in self.right.picked:
-            if not all(line in window for line in picked):
-                return False
-        group.window = window
-        return True
+    def recall(self) -> bool:
+        """Whether the table that was made before is kept and covers the lines in use."""
+        made = self.account.table
+        if made is None:
+            return False
+        node, window = made
+        if window is not None:
+            (group,) = self.right.groups
+            for _, picked in self.right.picked:
+                if not all(line in window for line in picked):
+                    return False
+            group.window = window
+        self.found = self.p.recall(node)
+        return self.found is not None
 
     def price(self) -> float:
         """Seconds of making it, less what is cached."""
@@ -175,11 +178,10 @@ class Table:
             return self.found
         price = self.price()
         made = self._flat() if self.right.flat or self.left.flat else self._blocks()
-        self.account.node = made.node
         (h,) = self.right.groups if len(self.right.groups) == 1 else (None,)
         partial = h is not None and len(h.window) != h.length
-        self.account.window = h.window if h is not None and partial else None
         self.account.barred = not self.p.hold(made, price)
+        self.account.table = made.node, h.window if h is not None and partial else None
         return made
 
     def _flat(self) -> Any:
@@ -289,9 +291,7 @@ def plan_table(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) ->
     if account.barred:
         return None
     direct = _direct(p, a, b, table.same)
-    if account.node is not None and table.node_window():
-        table.found = p.recall(account.node)
-    if table.found is not None:
+    if table.recall():
         price, saved = AT_HAND, direct - AT_HAND
     else:
         if p.depth == 0:
