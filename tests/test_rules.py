@@ -443,7 +443,6 @@ def test_sessions_that_do_not_allow_it(options):
 
 def test_a_rule_that_fails_is_nobodys_trouble(monkeypatch):
     X, d = matrix(1), matrix(2)[:, 0]
-    rules = OPS["matmul"].rules
 
     def broken(*arguments):
         raise RuntimeError("broken rule")
@@ -456,7 +455,6 @@ def test_a_rule_that_fails_is_nobodys_trouble(monkeypatch):
         assert g.tobytes() == w.tobytes()
     with lima.session(exactness="rounding", strict=True), pytest.raises(RuntimeError):
         grown(X, d)
-    assert rules
 
 
 # --------------------------------------------------------------------------- the rules as data
