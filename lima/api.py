@@ -215,7 +215,7 @@ class RuleInfo(NamedTuple):
 
 
 def rules() -> tuple[RuleInfo, ...]:
-    """The rules by which results are had from parts, in the order in which they are tried.
+    """The rules by which results are had from parts, in the order of the operation table.
 
     >>> import lima
     >>> lima.rules()[0].name

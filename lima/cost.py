@@ -15,16 +15,17 @@ import numpy as np
 CALL = 2e-6
 """Seconds that the smallest NumPy call takes."""
 
+AT_HAND = 4 * CALL
+"""Seconds of cutting a result out of what is there; nothing better is looked for."""
+
 DERIVATION = 30e-6
 """Seconds that finding and carrying out a derivation takes besides its operations."""
-
 
 SKINNY = 12
 """A product of tall matrices with few columns takes as long as if they had so many more."""
 
 RUN = 6e-9
 """Seconds for each piece of contiguous memory that a concatenation copies."""
-
 
 NEW_PAGES = 0.5e-9
 """Seconds a byte that memory costs which the system hands out anew, page by page."""

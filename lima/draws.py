@@ -9,7 +9,7 @@ import numpy as np
 
 from lima.calls import LIFT, barrier, plain, result, write_untraced
 from lima.errors import NotCanonical
-from lima.forcing import forced
+from lima.forcing import adopt_lineage, forced, mark_inexact
 from lima.frame import Look, active, refuse
 from lima.handle import Handle, locked
 from lima.node import OUTPUT, Node, Ref, Spec, new_node, resolve
@@ -203,8 +203,9 @@ def _drawn(owner: TracedGenerator, method: str, spec: Spec, inputs: list[Any]) -
         frame.draws_from(owner._generator)
     here = current()
     node = new_node(spec, nodes_of(inputs))
-    entry = here.cache.get(node.digest) if here.reuses else None
+    entry = here.look(node) if here.reuses else None
     if entry is not None:
+        adopt_lineage(node, entry)
         found, state = entry.value
         set_state(owner._generator, state)
         outcome, seconds, kept = Outcome.HIT, entry.seconds, True
@@ -215,9 +216,14 @@ def _drawn(owner: TracedGenerator, method: str, spec: Spec, inputs: list[Any]) -
         npos = len(data) if spec.npos is None else spec.npos
         found = own(draw(owner._generator, method, tuple(data[1:npos]), params), data)
         outcome, seconds, kept = Outcome.COMPUTED, perf_counter() - start, False
-        if seconds > KEEP_SECONDS and here.reuses:
+        if here.counts.partial:
+            mark_inexact(node)
+        if seconds > KEEP_SECONDS and here.reuses and (here.rounds or not node.inexact):
             pair = (found, state_of(owner._generator))
-            kept = here.cache.put(node.digest, pair, seconds=seconds, height=node.height)
+            lineage = node if node.inexact else None
+            kept = here.cache.put(
+                node.digest, pair, seconds=seconds, height=node.height, lineage=lineage
+            )
     owner._node = Node(_SECOND, (node,))
     owner.advanced()
     value = Value(Node(_FIRST, (node,)), found)

@@ -10,7 +10,7 @@ import numpy as np
 
 from lima.entries import MIN_SECONDS, Entry
 from lima.errors import InternalError
-from lima.node import Node
+from lima.node import Node, as_asked
 from lima.op import Kind, evaluate, own
 from lima.sessions import Session, current
 from lima.stats import Outcome, outcome_row
@@ -67,16 +67,14 @@ def forced(inputs: Sequence[Any]) -> list[Any]:
 
 
 def _found(here: Session, item: Pending) -> bool:
-    entry = here.cache.get(item.node.digest)
+    entry = here.look(item.node)
     if entry is None:
         return False
     here.repaid(item.row, entry.value)
     item.node.outcome = outcome_row(Outcome.HIT, entry.seconds)
     adopt_lineage(item.node, entry)
     item.shared = True
-    item.data = entry.value
-    item.args = None
-    item.notes = None
+    item.arrive(entry.value)
     return True
 
 
@@ -89,9 +87,7 @@ def _derived(here: Session, item: Pending) -> bool:
     if made is None:
         return False
     item.shared = item.shared or made.shared
-    item.data = made.data
-    item.args = None
-    item.notes = None
+    item.arrive(made.data)
     return True
 
 
@@ -102,6 +98,10 @@ def adopt_lineage(node: Node, entry: Entry) -> None:
         node.inputs = made.inputs
         node.derived = made.derived
         node.inexact = True
+    elif node.inexact:  # computed as asked, from operands that a rule gave only later
+        node.inputs = as_asked(node).inputs
+        node.derived = None
+        node.inexact = False
 
 
 def mark_inexact(node: Node) -> None:
@@ -148,9 +148,7 @@ class _Pass:
             if item is not self.goal and self.temporary(item, members):
                 self.local[id(item)] = result
             else:
-                item.data = result
-                item.args = None
-                item.notes = None
+                item.arrive(result)
         return self.goal.data
 
     def temporary(self, item: Pending, members: set[int]) -> bool:
@@ -184,14 +182,14 @@ class _Pass:
             raise InternalError(
                 f"{row.name}: inferred {shape} {dtype}, computed {result.shape} {result.dtype}"
             )
+        if here.counts.partial:
+            mark_inexact(node)
         if row.kind is Kind.VIEW:
             return result
         result = result if row.elides else own(result, data)
         node.outcome = outcome_row(Outcome.COMPUTED, seconds)
         here.counts.computed += 1
         here.counts.seconds_computed += seconds
-        if here.derived:
-            mark_inexact(node)
         if seconds > MIN_SECONDS and here.keep(row, node, result, seconds):
             item.shared = True
         return result

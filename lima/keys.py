@@ -20,6 +20,7 @@ from lima.errors import NotCanonical
 from lima.handle import Handle, locked, root_of, value_of
 from lima.node import encode
 from lima.op import owner
+from lima.sessions import current
 from lima.values import Borrowed, Foreign
 from lima.walk import ATOMS, SCALARS, Layout, layout_of
 
@@ -233,7 +234,10 @@ class Scan:
 
     def contents(self) -> list[bytes]:
         """The digests of arrays and generator states, in their order, and how arrays overlap."""
-        found = [value_of(root).node.digest for root in self.arrays]
+        nodes = [value_of(root).node for root in self.arrays]
+        found = [node.digest for node in nodes]
+        if not current().rounds and any(node.inexact for node in nodes):
+            raise NotCanonical("an array that a rule derived in a session of another exactness")
         if self.plain:
             found += self.plain_contents(len(self.plain))
         found += [generator.state_node().digest for generator in self.generators]

@@ -437,11 +437,16 @@ def settled(roots: Sequence[Node]) -> list[Node]:
 
     Nodes without such an ancestor are kept as they are.
     """
+    return _rebuilt(roots, True)
+
+
+def as_asked(root: Node) -> Node:
+    """`root` as if no rule had stood in for it or any ancestor."""
+    return _rebuilt([root], False)[0]
+
+
+def _rebuilt(roots: Sequence[Node], derivations: bool) -> list[Node]:
     made: dict[int, Node] = {}
-
-    def inputs_of(node: Node) -> tuple[Any, ...]:
-        return (node.derived,) if node.derived is not None else node.inputs
-
     for root in roots:
         stack = [root]
         while stack:
@@ -449,21 +454,26 @@ def settled(roots: Sequence[Node]) -> list[Node]:
             if id(node) in made:
                 stack.pop()
                 continue
-            waiting = [i for i in inputs_of(node) if type(i) is Node and id(i) not in made]
+            stands_in = node.derived if derivations else None
+            if not derivations and not node.inexact:
+                made[id(node)] = node
+                continue
+            inputs = node.inputs if stands_in is None else (stands_in,)
+            waiting = [i for i in inputs if type(i) is Node and id(i) not in made]
             if waiting:
                 stack.extend(waiting)
                 continue
             stack.pop()
-            if node.derived is not None:
-                made[id(node)] = made[id(node.derived)]
+            if stands_in is not None:
+                made[id(node)] = made[id(stands_in)]
                 continue
-            below = tuple([made[id(i)] if type(i) is Node else i for i in node.inputs])
-            if all(a is b for a, b in zip(below, node.inputs, strict=True)):
+            below = tuple([made[id(i)] if type(i) is Node else i for i in inputs])
+            same = all(x is y for x, y in zip(below, inputs, strict=True))
+            if same and node.derived is None:
                 made[id(node)] = node
             else:
-                made[id(node)] = new_node(node.spec, below)
-                made[id(node)].name = node.name
-                made[id(node)].outcome = node.outcome
+                fresh = made[id(node)] = new_node(node.spec, below)
+                fresh.name, fresh.outcome = node.name, node.outcome
     return [made[id(root)] for root in roots]
 
 

@@ -78,6 +78,27 @@ guarded   a check at run time decides, and declines where cancellation could hur
 """
 
 
+class Offer(NamedTuple):
+    """A derivation that a rule proposes.
+
+    rule    the rule
+    meta    shape and dtype of the result, from those of the operands
+    make    carries it out, and gives a value
+    saved   estimated seconds that it saves
+    direct  estimated seconds of the plain operation
+    price   estimated seconds of the derivation
+    finite  whether the result is known to be finite
+    """
+
+    rule: Rule
+    meta: tuple[tuple[int, ...], Any]
+    make: Callable[[], Any]
+    saved: float
+    direct: float
+    price: float
+    finite: bool = False
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Rule:
     """A named equation: how a result may be had from parts that are known or cheaper.
@@ -86,7 +107,7 @@ class Rule:
     equation   what holds, in the notation of mathematics
     saves      what is avoided, in words
     exactness  one of `CLASSES`
-    plan       finds a derivation of a call, or None; it gets a `lima.rewrite.Planner`
+    plan       finds an `Offer` for a call, or None; it gets a `lima.rewrite.Planner`
     example    a function in source text whose second result the rule derives from its first
     """
 
@@ -94,5 +115,5 @@ class Rule:
     equation: str
     saves: str
     exactness: str
-    plan: Callable[..., Any]
+    plan: Callable[..., Offer | None]
     example: str

@@ -15,42 +15,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from threading import local
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from lima import cost
-from lima.forcing import force
+from lima.errors import InternalError
+from lima.forcing import adopt_lineage, force, mark_inexact
 from lima.node import Node, Spec, new_node
 from lima.op import OPS, Op, is_simple
-from lima.pattern import Same
+from lima.pattern import Offer, Same
 from lima.pieces import Piece, bare, form_of, parts, pieces, upright
 from lima.stats import Outcome, outcome_row
 from lima.values import Pending, Value, aliased, nodes_of
 
-AT_HAND = 4 * cost.CALL
-"""Seconds of a derivation from which no better one is looked for."""
-
 ACCOUNTS = 1024
 """Accounts that a session keeps; the oldest go first."""
-
-
-class Offer(NamedTuple):
-    """A derivation that a rule proposes.
-
-    saved   estimated seconds that it saves
-    make    carries it out
-    direct  estimated seconds of the plain operation
-    price   estimated seconds of the derivation
-    finite  the result is known to be finite if all parts are, and they are
-    """
-
-    rule: Any
-    saved: float
-    make: Callable[[], Value]
-    direct: float
-    price: float
-    finite: bool
 
 
 class Account:
@@ -79,7 +59,6 @@ class Planner:
 
     def __init__(self, session: Any, apply: Callable[..., Value]) -> None:
         self.session = session
-        self.derived = 0
         self.apply = apply
         self.accounts: dict[Any, Account] = {}
         self._here = local()
@@ -99,26 +78,9 @@ class Planner:
     def depth(self, depth: int) -> None:
         self._here.depth = depth
 
-    def offer(
-        self,
-        rule: Any,
-        saved: float,
-        make: Callable[[], Value],
-        direct: float,
-        price: float = 0.0,
-        finite: bool = False,
-    ) -> Offer:
-        """What `Rule.plan` returns."""
-        return Offer(rule, saved, make, direct, price, finite)
-
-    def bare_fill(self, number: float, like: Value) -> Value:
-        """A vector of one number, as long as `like` has rows."""
-        shape, dtype = like.meta
-        return self.run("full", shape=(max(shape),), fill_value=number, dtype=dtype)
-
-    def symmetric(self, a: Value, b: Value) -> bool:
+    def symmetric(self, name: str, a: Value, b: Value) -> bool:
         """Whether two operands are one buffer, so that BLAS computes half of their product."""
-        row = OPS["matmul"]
+        row = OPS[name]
         return aliased(row, row.spec, (a, b)) is not row.spec
 
     def best(self, row: Op, spec: Spec, inputs: Sequence[Any]) -> Offer | None:
@@ -132,7 +94,7 @@ class Planner:
                 offer = rule.plan(self, rule, row, spec, inputs)
                 if offer is not None and (found is None or offer.saved > found.saved):
                     found = offer
-                    if offer.price <= AT_HAND:
+                    if offer.price <= cost.AT_HAND:
                         break
         return found
 
@@ -151,11 +113,13 @@ class Planner:
             self.depth += 1
             try:
                 with np.errstate(all="ignore"):
-                    made = offer.make()
+                    made: Value = offer.make()
                     if type(form_of(made)) is not Same:
                         force(made)
             finally:
                 self.depth -= 1
+            if made.meta != offer.meta:
+                raise InternalError(f"{offer.rule.name}: {made.meta} instead of {offer.meta}")
         except Exception as error:
             if here.config.strict:
                 raise
@@ -168,7 +132,6 @@ class Planner:
             made.shared = made.shared or not made.data.flags.writeable
         node.derived = made.node
         node.inexact = True
-        here.derived = True
         seconds = perf_counter() - start
         node.outcome = outcome_row(Outcome.PARTIAL, seconds, offer.rule.name)
         here.counts.partial[offer.rule.name] += 1
@@ -200,6 +163,10 @@ class Planner:
         entry = cache.get(digest) if cache.peek(digest) is not None else None
         if entry is None:
             return None
+        if entry.lineage is not None or node.inexact:  # what is kept may have come about otherwise
+            inexact, node = node.inexact, new_node(node.spec, node.inputs)
+            node.inexact = inexact
+            adopt_lineage(node, entry)
         value = Value(node, entry.value)
         value.shared = True
         return value
@@ -207,16 +174,19 @@ class Planner:
     def hold(self, value: Value, seconds: float) -> bool:
         """Keep what a rule invested in, whatever admission thinks of it; False if it is too big."""
         data = force(value)
-        cache = self.session.cache
+        cache, node = self.session.cache, value.node
         if type(data) is not np.ndarray or data.nbytes > cache.budget // 4:
             return False
+        digest = node.digest
+        mark_inexact(node)
         kept: bool = cache.put(
-            value.node.digest,
+            digest,
             data,
             seconds=max(seconds, cache.worth),
-            height=value.node.height,
+            height=node.height,
             owned=value.root is None,
             first_sight=0.0,
+            lineage=node if node.inexact else None,
         )
         value.shared = value.shared or kept
         return kept
@@ -255,14 +225,16 @@ class Planner:
             value.notes["building"] = seconds
         return seconds
 
-    def side(self, make: Callable[..., Any], value: Value, found: list[Piece], flat: bool) -> Any:
+    def side(
+        self, make: Callable[..., Any], value: Value, found: list[Piece], flat: bool, inner: int
+    ) -> Any:
         """What a rule makes of the lines of `value`, once for all products with it."""
         notes = value.notes if isinstance(value, Pending) and value.data is None else None
-        if notes is None or flat:
-            return make(self, found, flat)
+        if notes is None or flat or found[0].base is value:  # no cycle of references
+            return make(self, found, flat, inner)
         known = notes.get("side")
         if known is None or known[0] is not found:
-            known = notes["side"] = (found, make(self, found, flat))
+            known = notes["side"] = (found, make(self, found, flat, inner))
         return known[1]
 
     def product(self, a: Value, b: Value, symmetric: bool = False) -> float:
@@ -282,5 +254,3 @@ def _is_finite(data: Any) -> bool:
 
 MAX_DEPTH = 4
 """Derivations within derivations."""
-
-__all__ = ["Account", "Offer", "Piece", "Planner"]

@@ -192,6 +192,8 @@ def probe(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any])
     if _raising():
         return run(row, spec, node, inputs)
     digest = node.digest
+    if node.inexact and not here.rounds:
+        return run(row, spec, node, inputs)
     entry = here.cache.get(digest)
     if entry is not None:
         here.repaid(row, entry.value)
@@ -201,7 +203,7 @@ def probe(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any])
         if made is not None:
             return made
     data = forced(inputs)
-    if here.derived:
+    if here.counts.partial:
         mark_inexact(node)
     nbytes = 0
     for d in data:

@@ -16,7 +16,7 @@ from lima.config import Config
 from lima.entries import FIRST_SIGHT, SECOND_SIGHT, SURELY, TINY_BYTES
 from lima.node import Node
 from lima.op import Meta, Op
-from lima.pattern import CLASSES
+from lima.pattern import CLASSES, ROUNDING
 from lima.stats import Stats
 
 CREDIT = 8_000_000
@@ -78,8 +78,8 @@ class Session:
             if config.reuse in ("hybrid", "partial")
             else ()
         )
+        self.rounds = ROUNDING in self.allowed
         self._planner: Any = None
-        self.derived = False  # whether a rule ever gave a result
         self.call_seconds = CALL_SECONDS
         self.credit: dict[str, int] = {}
         self._pools = threading.local()
@@ -102,6 +102,15 @@ class Session:
             found = self._pools.pool = Pool(self.config.memory // POOL_SHARE)
         return found
 
+    def look(self, node: Node) -> Any:
+        """The entry of `node`, counted as a hit or a miss.
+
+        Derived bits have no place among those of a session that allows no rules, though the digest
+        is the same: an array may have come from another session.
+        """
+        digest = node.digest
+        return None if node.inexact and not self.rounds else self.cache.get(digest)
+
     def keep(self, row: Op, node: Node, result: Any, seconds: float, flight: Any = None) -> bool:
         """Offer a result to the cache.
 
@@ -109,6 +118,8 @@ class Session:
         So each operation has a credit of bytes for results that are kept at first sight although
         they took little time for their size; hits fill it up again.
         """
+        if node.inexact and not self.rounds:
+            return False
         nbytes = result.nbytes if type(result) is np.ndarray else 0
         first_sight = FIRST_SIGHT
         if nbytes > TINY_BYTES and seconds < SURELY * nbytes:

@@ -26,8 +26,9 @@ from lima.handle import (
 )
 from lima.keys import Parameters, share_memory
 from lima.leaves import seen
-from lima.node import Node, leaf
+from lima.node import Node, leaf, settled
 from lima.op import OPS, clone, evaluate, owner
+from lima.sessions import current
 from lima.twin import plain_module, twin_of
 from lima.values import Borrowed, Value
 from lima.walk import ATOMS, Walk, arrays_by_name, layout_of
@@ -64,6 +65,8 @@ def entering(a: Any, name: str | None) -> Value:
         made = None
         entered.name = name
         seen(entered.digest, a)
+    elif made.digest and made.inexact and not current().rounds:
+        (made,) = settled([made])  # here only what gave its bits identifies it
     return Borrowed(made or entered, a)
 
 

@@ -37,6 +37,8 @@ cdef class Pending(Value):
     @cython.locals(depth=Py_ssize_t, root=Value, value=Value, below=Pending)
     cpdef object _count(self)
 
+    cpdef object arrive(self, object data)
+
 cpdef list live_users(Value value)
 
 @cython.locals(root=Value)

@@ -130,6 +130,12 @@ class Pending(Value):
         self.depth = depth + 1
         self.held = held
 
+    def arrive(self, data: Any) -> None:
+        """It waits no longer, and lets go of what it waited for."""
+        self.data = data
+        self.args = None
+        self.notes = None
+
     @property
     def meta(self) -> Meta:
         return self._meta if self.data is None else (self.data.shape, self.data.dtype)

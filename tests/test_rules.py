@@ -4,6 +4,7 @@ The default exactness is "rounding": the error of a derived result is of the ord
 measured here against the bound that holds for any order of summation.
 """
 
+import dataclasses
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -395,6 +396,100 @@ def test_errors_stay_rounding_errors(session, scale, shift):
     Z = np.column_stack([np.ones(len(X)), X[:, ::2], X])
     assert (np.abs(got - Z.T @ Z) <= bound(Z.T, Z)).all()
     assert session.stats.partial["product-of-lines"] == 1
+
+
+def test_a_window_of_columns_is_no_table_of_rows(session):
+    """`X.T @ X[:, 20:26]` asks for columns of X'X; Gram matrices of chosen lines need its rows too."""
+    X = matrix(1, ROWS, 40)
+    T = lima.array(X)
+    for stop in (26, 27, 28):
+        np.testing.assert_allclose(T.T @ T[:, 20:stop], X.T @ X[:, 20:stop], atol=1e-9)
+    for columns in ([21, 20, 23, 24, 22, 25], [22, 23, 24, 25, 26, 27, 20]):
+        Z = T[:, columns]
+        np.testing.assert_allclose(Z.T @ Z, X[:, columns].T @ X[:, columns], atol=1e-9)
+
+
+def test_constant_blocks_wider_than_they_are_tall(session):
+    @lima.traced
+    def use(W):
+        Z = np.hstack([W, np.full((W.shape[0], 800), 1.5)])
+        return W.T @ W, Z.T @ Z, Z.T @ W, Z @ Z.T
+
+    W = matrix(1, 50, 900)
+    for _ in range(2):
+        for got, want in zip(use(W), use.__wrapped__(W), strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-9)
+    assert session.stats.partial
+
+
+def test_derived_arrays_in_a_session_that_wants_bits(session):
+    """Its digest is that of the plain product, its bits are not: neither may serve for the other."""
+
+    @lima.traced
+    def inverse(G):
+        return np.linalg.inv(G)
+
+    @lima.traced
+    def whole(X, d):
+        Z = np.column_stack([X, d])
+        return np.linalg.inv(Z.T @ Z)
+
+    X, d = matrix(1, ROWS, 40), matrix(2)[:, 0]
+    Z = np.column_stack([X, d])
+    T = lima.array(X)
+    _, handle = T.T @ T, np.column_stack([T, lima.array(d)])
+    handle = handle.T @ handle
+    plain = np.asarray(handle).copy()
+    _, derived, _ = grown(X, d)
+    assert session.stats.partial["product-of-lines"] == 2
+    with lima.session(exactness="bitwise") as bitwise:
+        for G in (plain, derived, handle, handle):
+            assert np.asarray(inverse(G)).tobytes() == np.linalg.inv(np.asarray(G)).tobytes()
+            got = np.linalg.inv(lima.array(G) if isinstance(G, np.ndarray) else G)
+            assert np.asarray(got).tobytes() == np.linalg.inv(np.asarray(G)).tobytes()
+            assert whole(X, d).tobytes() == np.linalg.inv(Z.T @ Z).tobytes()
+        assert not bitwise.stats.partial
+
+
+def test_lineage_where_an_operand_was_evicted_and_then_derived(session):
+    """The inverse was computed from the plain product; its log must not speak of the derivation."""
+    T, d = lima.array(matrix(1, ROWS, 40), name="X"), lima.array(matrix(2)[:, 0], name="d")
+    Z = np.column_stack([T, d])
+    np.asarray(Z)  # built: the product is computed as asked
+    first = np.linalg.inv(G := Z.T @ Z)
+    session.cache.evict(G._value.node.digest)
+    T.T @ T
+    Z = np.column_stack([T, d])
+    second = np.linalg.inv(Z.T @ Z)
+    assert session.stats.partial and np.asarray(first).tobytes() == np.asarray(second).tobytes()
+    assert lima.recompute(lima.lineage(second)).tobytes() == np.asarray(second).tobytes()
+
+
+def test_parts_of_plans_that_the_program_asks_for(session):
+    """What a plan kept carries its own lineage to whoever hits it."""
+    F = [lima.array(matrix(k, ROWS, 20), name=f"F{k}") for k in range(3)]
+    d = lima.array(matrix(9, 3 * ROWS)[:, 0], name="d")
+    grams = [f.T @ f for f in F]
+    S = np.vstack(F)
+    Z = np.column_stack([S, d])
+    H = Z.T @ Z
+    column = (S.T @ d)[:, np.newaxis]
+    B = np.block([[S.T @ S, column], [column.T, d @ d]])
+    for x in (H, B, *grams, S.T @ S):
+        assert lima.recompute(lima.lineage(x)).tobytes() == np.asarray(x).tobytes()
+
+
+def test_a_rule_with_a_result_of_another_shape_is_refused(session, monkeypatch):
+    (table, *_) = OPS["matmul"].rules
+
+    def wrong(*arguments):
+        offer = table.plan(*arguments)
+        return offer and offer._replace(make=lambda: arguments[0].run("zeros", shape=(2, 2)))
+
+    rule = dataclasses.replace(table, plan=wrong)
+    monkeypatch.setattr(lima.rewrite.Planner, "best", lambda p, *call: wrong(p, rule, *call))
+    with pytest.raises(lima.InternalError, match="product-of-lines"):
+        grown(matrix(1), matrix(2)[:, 0])
 
 
 # --------------------------------------------------------------------------- what is said of it

@@ -11,14 +11,13 @@ import numpy as np
 from lima import cost
 from lima.node import Spec
 from lima.op import Op
-from lima.pattern import ROUNDING, Rule, Scaled, Sum
+from lima.pattern import ROUNDING, Offer, Rule, Scaled, Sum
 
 LEAST = 3
 """Different arrays with weights from which combining them in one pass is worth a look."""
 
 MOST = 64
 """Arrays of a combination that is looked at."""
-
 
 ONE = 1.0
 """The weight of an array that stands in a sum by itself."""
@@ -97,7 +96,7 @@ def plan_combination(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[An
 
     price = len(terms) * cost.build(shape, dtype.itemsize) / 2
     finite = weights * account.size < np.finfo(dtype).max / 2
-    return p.offer(rule, passes - price, make, passes, price=price, finite=finite)
+    return Offer(rule, (shape, dtype), make, passes - price, passes, price, finite)
 
 
 COMBINATIONS = (

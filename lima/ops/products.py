@@ -16,10 +16,7 @@ from typing import Any
 from lima import cost
 from lima.node import Ref, Spec
 from lima.op import OPS, Op
-from lima.pattern import ROUNDING, Filled, Picked, Rule, Swapped
-
-AT_HAND = 4 * cost.CALL
-"""Seconds of cutting lines out of a table that is there."""
+from lima.pattern import ROUNDING, Filled, Offer, Picked, Rule, Swapped
 
 UPRIGHT = (slice(None), None)
 GROWTH = 1.5
@@ -57,7 +54,7 @@ class Side:
 
     __slots__ = ("flat", "groups", "key", "picked", "whole", "_places")
 
-    def __init__(self, p: Any, pieces: Sequence[Any], flat: bool) -> None:
+    def __init__(self, p: Any, pieces: Sequence[Any], flat: bool, inner: int) -> None:
         self.groups: list[Group] = []
         self.flat = flat  # a vector: its one line is no axis of the result
         self.picked: list[tuple[int, Picked]] = []  # group, lines of its base
@@ -68,9 +65,10 @@ class Side:
             form = p.form(base) if base.data is None else None
             if type(form) is Filled:
                 shape, dtype = base.meta
-                key: Any = (form.value, max(shape), dtype.char)
+                key: Any = (form.value, inner, dtype.char)
                 if len(shape) == 2 and key not in at:
-                    piece.base = p.bare_fill(form.value, base)
+                    line = p.run("full", shape=(inner,), fill_value=form.value, dtype=dtype)
+                    piece = type(piece)(line, 0, piece.picked, 1)
             else:
                 key = (base.node.digest, piece.axis)
             k = at.get(key)
@@ -116,6 +114,7 @@ class Table:
         self.p, self.row, self.left, self.right = p, row, left, right
         self.same = left is right or left.key == right.key
         self.found: Any = None
+        self.seconds = 0.0  # what making it was estimated to take
         self.key = (row.name, left.key, None if self.same else right.key, right.flat, left.flat)
         self.account = p.account(self.key)
 
@@ -176,11 +175,10 @@ class Table:
         """The table itself: as it was kept, or made now."""
         if self.found is not None:
             return self.found
-        price = self.price()
         made = self._flat() if self.right.flat or self.left.flat else self._blocks()
         (h,) = self.right.groups if len(self.right.groups) == 1 else (None,)
         partial = h is not None and len(h.window) != h.length
-        self.account.barred = not self.p.hold(made, price)
+        self.account.barred = not self.p.hold(made, self.seconds)
         self.account.table = made.node, h.window if h is not None and partial else None
         return made
 
@@ -256,6 +254,11 @@ def _direct(p: Any, a: Any, b: Any, symmetric: bool) -> float:
     return float(p.product(a, b, symmetric) + p.building(a) + p.building(b))
 
 
+def _meta(a: Any, b: Any) -> tuple[tuple[int, ...], Any]:
+    """Shape and dtype of a product."""
+    return (*a.meta[0][:-1], *b.meta[0][1:]), a.meta[1]
+
+
 def _floats(a: Any, b: Any) -> bool:
     """Whether the operands are matrices or vectors of one floating point dtype."""
     if not (hasattr(a, "meta") and hasattr(b, "meta")):
@@ -279,8 +282,12 @@ def plan_table(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) ->
         return None
     if 0 in a.meta[0] or 0 in b.meta[0] or not (_few(left_pieces) and _few(right_pieces)):
         return None
-    left = p.side(Side, above, left_pieces, len(a.meta[0]) == 1)
-    right = left if right_pieces is left_pieces else Side(p, right_pieces, len(b.meta[0]) == 1)
+    inner = a.meta[0][-1]
+    left = p.side(Side, above, left_pieces, len(a.meta[0]) == 1, inner)
+    if right_pieces is left_pieces:
+        right = left
+    else:
+        right = Side(p, right_pieces, len(b.meta[0]) == 1, inner)
     if len(left.groups) > MAX_GROUPS or len(right.groups) > MAX_GROUPS:
         return None
     for side in (left, right):  # a column of a matrix as a vector: only lines of whole vectors
@@ -292,16 +299,16 @@ def plan_table(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) ->
         return None
     direct = _direct(p, a, b, table.same)
     if table.recall():
-        price, saved = AT_HAND, direct - AT_HAND
+        price, saved = cost.AT_HAND, direct - cost.AT_HAND
     else:
-        if p.depth == 0:
+        if p.depth == 0 and not table.same:  # lines against themselves: both sides would be cut
             _open_window(left, right)
-        price = table.price()
+        price = table.seconds = table.price()
         saved = direct + account.spent - price
     if saved <= 0.0:
         account.spent += direct
         return None
-    return p.offer(rule, saved, lambda: _lines_of(p, table), direct, price=price)
+    return Offer(rule, _meta(a, b), lambda: _lines_of(p, table), saved, direct, price)
 
 
 def _few(pieces: Sequence[Any]) -> bool:
@@ -363,7 +370,6 @@ class Split:
         self.p, self.row, self.a, self.b = p, row, a, b
         self.ours, self.theirs = ours, theirs
         self.price = 0.0
-        self.saved = 0.0
 
     def terms(self) -> list[tuple[Any, Any]]:
         """Pairs of parts, where the right side is joined."""
@@ -440,7 +446,7 @@ def plan_split(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) ->
     direct = _direct(p, a, b, symmetric)
     if split.price >= direct:
         return None
-    return p.offer(rule, direct - split.price, split.make, direct, price=split.price)
+    return Offer(rule, _meta(a, b), split.make, direct - split.price, direct, split.price)
 
 
 def _columns(p: Any, part: Any) -> Any:
@@ -495,8 +501,8 @@ def contiguous(p: Any, line: Any) -> Any:
 
 def _price_of(p: Any, split: Split) -> float:
     a, b = split.a, split.b
-    shape = (*a.meta[0][:-1], *b.meta[0][1:])
-    itemsize = a.meta[1].itemsize
+    shape, dtype = _meta(a, b)
+    itemsize = dtype.itemsize
     inner = a.meta[0][-1]
     both = split.ours is not None and split.theirs is not None
     total = cost.DERIVATION
@@ -511,7 +517,7 @@ def _price_of(p: Any, split: Split) -> float:
         rows = a.meta[0][0] if len(a.meta[0]) == 2 else 1
         columns = b.meta[0][1] if len(b.meta[0]) == 2 else 1
         if not filled:
-            symmetric = both and p.symmetric(x, y)
+            symmetric = both and p.symmetric(split.row.name, x, y)
             total += cost.product(rows, min(width, inner), columns, itemsize, symmetric)
             total += p.building(p.bare(x)) + (p.building(y) if y is not None else 0.0)
         total += cost.build(shape, itemsize)
