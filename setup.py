@@ -8,15 +8,16 @@ times the cost per operation; nothing else differs.
 import os
 import sys
 
+import numpy
 from Cython.Build import cythonize
 from Cython.Compiler.Options import get_directive_defaults
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 COMPILED = (
-    "node op entries policies flight cache leaves values sessions forcing pieces rewrite runtime"
-    " handle writes calls indexing operators array ops.infer ops.elementwise ops.forms ops.products"
-    " ops.combinations"
+    "node op entries policies flight cache leaves values sessions fusion forcing pieces rewrite"
+    " runtime handle writes calls indexing operators array ops.infer ops.elementwise ops.forms"
+    " ops.products ops.combinations"
 ).split()
 
 
@@ -59,11 +60,15 @@ def extensions():
     if os.environ.get("LIMA_PURE"):
         return []
     flags = [] if os.name == "nt" else ["-O2", "-g0"]
-    found = []
+    options = {
+        "include_dirs": [numpy.get_include()],
+        "define_macros": [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+        "extra_compile_args": flags,
+    }
+    loops = Extension("lima.loops", ["lima/loops.pyx"], **options)
+    found = cythonize([loops], build_dir="build/cython")
     for name in COMPILED:
-        module = Extension(
-            f"lima.{name}", [f"lima/{name.replace('.', '/')}.py"], extra_compile_args=flags
-        )
+        module = Extension(f"lima.{name}", [f"lima/{name.replace('.', '/')}.py"], **options)
         directives = DIRECTIVES | MORE_DIRECTIVES.get(name, {})
         found += cythonize([module], build_dir="build/cython", compiler_directives=directives)
     return found

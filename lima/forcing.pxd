@@ -1,4 +1,5 @@
 cimport cython
+from lima.fusion cimport Group
 from lima.node cimport Node
 from lima.values cimport Pending, Value
 
@@ -7,6 +8,9 @@ cpdef object force(Value value)
 
 @cython.locals(value=Value, found=list)
 cpdef list forced(object inputs)
+
+@cython.locals(size=Py_ssize_t, n=Py_ssize_t)
+cpdef Py_ssize_t size_of(tuple shape)
 
 @cython.locals(node=Node)
 cpdef bint _found(object here, Pending item)
@@ -19,8 +23,17 @@ cdef class _Pass:
     cdef public object pool
     cdef public dict readers
 
-    @cython.locals(item=Pending, members=set)
+    @cython.locals(item=Pending, members=set, group=Group)
     cpdef object run(self)
+
+    cpdef object alone(self, Pending item, object args, set members)
+
+    cpdef object put(self, Pending item, object result, set members)
+
+    @cython.locals(item=Pending, kept=bint)
+    cpdef object together(self, Group group, set members)
+
+    cpdef object done_with(self, Pending a)
 
     @cython.locals(user=Value)
     cpdef bint temporary(self, Pending item, set members)

@@ -10,6 +10,7 @@ import numpy as np
 
 from lima.entries import MIN_SECONDS, Entry
 from lima.errors import InternalError
+from lima.fusion import Group
 from lima.node import Node, as_asked
 from lima.op import Kind, evaluate, own
 from lima.sessions import Session, current
@@ -44,6 +45,7 @@ def force(value: Value) -> Any:
             continue
         seen.add(id(item))
         probes = here.reuses and item is not probed and item.row.kind is not Kind.VIEW
+        probes = probes and size_of(item._meta[0]) > item.row.cheap
         if probes and _found(here, item):
             continue
         stack.append((item, True))
@@ -64,6 +66,14 @@ def forced(inputs: Sequence[Any]) -> list[Any]:
         else:
             found.append(i)
     return found
+
+
+def size_of(shape: tuple[int, ...]) -> int:
+    """The number of elements of an array of this shape."""
+    size = 1
+    for n in shape:
+        size *= n
+    return size
 
 
 def _found(here: Session, item: Pending) -> bool:
@@ -137,19 +147,95 @@ class _Pass:
 
     def run(self) -> Any:
         members = {id(item) for item, _ in self.plan}
+        group: Group | None = None
         for item, args in self.plan:
             if item.data is not None:  # another thread was faster
                 continue
-            if item.modes == error_modes():
-                result = self.compute(item, args)
-            else:  # as NumPy would have where the operation stands
-                with np.errstate(**dict(zip(np.geterr(), item.modes, strict=True))):  # type: ignore[arg-type]
-                    result = self.compute(item, args)
-            if item is not self.goal and self.temporary(item, members):
-                self.local[id(item)] = result
-            else:
-                item.arrive(result)
+            if item.row.inner is not None:
+                if group is not None and group.add(item, args, self.local):
+                    continue
+                if group is None or group.needs(args):
+                    if group is not None:
+                        self.together(group, members)
+                    group = Group(item)
+                    if group.add(item, args, self.local):
+                        continue
+                    group = None
+            elif group is not None and group.needs(args):
+                self.together(group, members)
+                group = None
+            self.alone(item, args, members)
+        if group is not None:
+            self.together(group, members)
         return self.goal.data
+
+    def alone(self, item: Pending, args: Sequence[Any], members: set[int]) -> None:
+        """One operation."""
+        if item.modes == error_modes():
+            result = self.compute(item, args)
+        else:  # as NumPy would have where the operation stands
+            with np.errstate(**dict(zip(np.geterr(), item.modes, strict=True))):  # type: ignore[arg-type]
+                result = self.compute(item, args)
+        self.put(item, result, members)
+
+    def put(self, item: Pending, result: Any, members: set[int]) -> None:
+        """Deliver a result, or remember it where only this pass will read it."""
+        if item is not self.goal and self.temporary(item, members):
+            self.local[id(item)] = result
+        else:
+            item.arrive(result)
+
+    def together(self, group: Group, members: set[int]) -> None:
+        """The operations of a group, in one pass; alone if NumPy has something to say of it."""
+        if len(group.members) == 1:
+            (item, args) = group.members[0]
+            self.alone(item, args, members)
+            return
+        start = perf_counter()
+        made: list[tuple[Pending, Any]] = []
+        for item, _ in group.members:
+            later = self.readers.get(id(item), 0) > group.reads.get(id(item), 0)
+            if later or item is self.goal or not self.temporary(item, members):
+                shape, dtype = item._meta
+                array = self.pool.take(shape, dtype)
+                if array is None:
+                    array = np.empty(shape, dtype)
+                group.write(item, array)
+                made.append((item, array))
+        if not group.run():
+            for item, args in group.members:
+                self.alone(item, args, members)
+            return
+        seconds = perf_counter() - start
+        here = self.here
+        count = len(group.members)
+        here.counts.computed += count
+        here.counts.seconds_computed += seconds
+        outcome = outcome_row(
+            Outcome.COMPUTED, seconds / count, f"in one pass with {count - 1} others"
+        )
+        for item, args in group.members:
+            item.node.outcome = outcome
+            if here.counts.partial:
+                mark_inexact(item.node)
+            for a in args:
+                if isinstance(a, Pending):
+                    self.done_with(a)
+        share = seconds / len(made)
+        for item, array in made:
+            kept = share > MIN_SECONDS and here.reuses
+            if kept and here.keep(item.row, item.node, array, share):
+                item.shared = True
+            self.put(item, array, members)
+
+    def done_with(self, a: Pending) -> None:
+        """One reader less; the buffer of a temporary that has none is free."""
+        left = self.readers[id(a)] - 1
+        self.readers[id(a)] = left
+        if left == 0:
+            buffer = self.local.pop(id(a), None)
+            if buffer is not None and buffer.base is None and buffer.flags.writeable:
+                self.pool.give(buffer)
 
     def temporary(self, item: Pending, members: set[int]) -> bool:
         """Whether nobody outside of this pass can ask for `item`."""

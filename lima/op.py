@@ -12,6 +12,7 @@ import inspect
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,6 +33,15 @@ SMALL = 32768
 
 On a megabyte, which stays in the processor's cache, computing costs less than waiting, probing
 and keeping do together."""
+
+
+FUSED = 16384
+"""Elements from which an elementwise operation waits for others, to run with them in one pass.
+
+Below, waiting costs more than the pass over memory that it saves."""
+
+FUSES = find_spec("lima.loops") is not None
+"""Whether operations can run together: not where lima is not compiled."""
 
 
 class Kind(enum.Enum):
@@ -69,8 +79,11 @@ class Op:
     infix       Python operator with this meaning, for readable source
     weight      work for one element, an addition being 1
     growth      work grows as this power of the number of operand elements
+    inner       the universal function whose loop computes it, for passes of several operations; or
+                what tells that and its operands, given the operands. A ufunc's row has it by itself
     elides      the kernel can write into the buffer of an operand (derived)
     small       elements up to which a light operation runs at once (derived)
+    cheap       elements up to which computing costs less than looking a result up (derived)
     version     enters the digest: a changed kernel forgets old values
     """
 
@@ -94,17 +107,26 @@ class Op:
     weight: float = 1.0
     growth: float = 1.0
     version: int = 1
+    inner: Any = None
     spec: Spec = field(init=False)
     names: tuple[str, ...] = field(init=False)
     small: int = field(init=False)
+    cheap: int = field(init=False)
     elides: bool = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "spec", Spec(self.name, version=self.version))
         object.__setattr__(self, "names", self.operands + tuple(self.params))
-        object.__setattr__(self, "small", int(SMALL / self.weight))
+        cheap = int(SMALL / self.weight)
         simple = isinstance(self.kernel, np.ufunc) and self.kernel.signature is None
-        object.__setattr__(self, "elides", simple and self.infer is not None)
+        elides = simple and self.infer is not None
+        object.__setattr__(self, "elides", elides)
+        if not FUSES:
+            object.__setattr__(self, "inner", None)
+        elif elides:
+            object.__setattr__(self, "inner", self.kernel)
+        object.__setattr__(self, "cheap", cheap)
+        object.__setattr__(self, "small", min(cheap, FUSED) if self.inner is not None else cheap)
 
     def __repr__(self) -> str:
         return f"<Op {self.name}>"

@@ -1,14 +1,17 @@
 cimport cython
 from lima.node cimport Node, Spec
-from lima.values cimport Pending, Value
+from lima.values cimport Foreign, Pending, Value
 
-@cython.locals(node=Node, value=Value, present=bint, large=bint, total=Py_ssize_t)
+@cython.locals(node=Node, value=Value, present=bint, large=bint, total=Py_ssize_t, size=Py_ssize_t)
 cpdef Value apply(object row, Spec spec, object inputs)
 
 @cython.locals(value=Value, elements=Py_ssize_t)
 cpdef object effort(object row, object inputs)
 
-@cython.locals(value=Value, large=bint, inputs=tuple)
+@cython.locals(value=Value, below=Pending, shape=tuple, its=tuple, key=list, nodes=list)
+cpdef Value waiting(object row, tuple inputs)
+
+@cython.locals(value=Value, waits=bint, inputs=tuple)
 cpdef Value binary(object row, object a, object b, object run)
 
 @cython.locals(value=Value, base=Value)

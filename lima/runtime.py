@@ -14,13 +14,22 @@ from typing import Any
 import numpy as np
 
 from lima.entries import MIN_SECONDS, Entry
-from lima.forcing import adopt_lineage, forced, mark_inexact
+from lima.forcing import adopt_lineage, forced, mark_inexact, size_of
 from lima.node import Node, Spec, new_node
 from lima.op import Kind, Meta, Op, clone, evaluate, own, owner
 from lima.rewrite import Planner
 from lima.sessions import Session, current
 from lima.stats import Outcome, outcome_row
-from lima.values import Foreign, Pending, Value, error_modes, new_value, nodes_of, watch
+from lima.values import (
+    Foreign,
+    Pending,
+    Value,
+    error_modes,
+    new_pending,
+    new_value,
+    nodes_of,
+    watch,
+)
 
 MIN_EFFORT = 8192
 """Elements of work below which an operation is cheaper to run than to probe and keep (D9)."""
@@ -60,16 +69,16 @@ def apply(row: Op, spec: Spec, inputs: Sequence[Any]) -> Value:
             if i.data is None:
                 present = False
             else:
-                total = i.data.size + (total if row.variadic else 0)
-                if total > row.small:
-                    large = True
+                size = i.data.size
+                total = total + size if row.variadic else max(total, size)
+                large = large or total > row.small
     if kind is Kind.VIEW:
         return run_view(row, spec, node, inputs) if present else wait_view(row, spec, node, inputs)
     if large or not present:
         meta = waits(here, row, spec, inputs)
         if meta is not None:
             return Pending(node, row, inputs, meta)
-        if here.reuses and large:
+        if here.reuses and total > row.cheap:
             return probe(here, row, spec, node, inputs)
     return run(row, spec, node, inputs)
 
@@ -91,7 +100,7 @@ def effort(row: Op, inputs: Sequence[Any]) -> float:
         if isinstance(i, Value):
             data = i.data
             if data is None:
-                elements += _size(i.meta[0])
+                elements += size_of(i.meta[0])
             elif type(data) is tuple:
                 return MIN_EFFORT + 1
             else:
@@ -103,14 +112,15 @@ def effort(row: Op, inputs: Sequence[Any]) -> float:
 def waits(here: Session, row: Op, spec: Spec, inputs: Sequence[Any]) -> Meta | None:
     """Shape and dtype of a light result that shall wait; None when it must run at once.
 
-    The one place of the policy: without reuse nothing waits (no plan could use the structure);
-    small results are cheaper to compute than to keep waiting; `np.errstate(...="raise")` wants
-    errors where they happen; chains and the memory they hold are bounded.
+    The one place of the policy: without reuse only what can run in one pass with others waits (no
+    plan could use the structure); small results are cheaper to compute than to keep waiting;
+    `np.errstate(...="raise")` wants errors where they happen; chains and the memory they hold are
+    bounded.
     """
-    if not here.reuses or row.infer is None or _raising():
+    if row.infer is None or not (here.reuses or row.inner is not None) or _raising():
         return None
     meta = row.infer(inputs, spec)
-    if meta is None or _size(meta[0]) <= row.small:
+    if meta is None or size_of(meta[0]) <= row.small:
         return None
     held = 0
     for i in inputs:
@@ -140,27 +150,75 @@ _quiet_modes: tuple[str, ...] = ()
 """The modes that were looked at last, if they are quiet."""
 
 
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for n in shape:
-        size *= n
-    return size
+_likes: dict[tuple[Any, ...], Any] = {}
+"""Dtype of what a row makes of operands of one shape, by their dtypes or their types if numbers."""
+
+
+def waiting(row: Op, inputs: Sequence[Any]) -> Value | None:
+    """What `apply` makes of an elementwise operation that waits, in the usual case.
+
+    The usual case is operands of one shape, and numbers. None for any other, and where the
+    operation does not wait.
+    """
+    modes = error_modes()
+    if row.inner is None or modes is not _quiet_modes:
+        return None
+    shape: Any = None
+    held = 0
+    key: list[Any] = [row]
+    nodes: list[Any] = []
+    for i in inputs:
+        if not isinstance(i, Value):
+            key.append(type(i))
+            nodes.append(i)
+            continue
+        value = i
+        data = value.data
+        if data is not None:
+            if type(data) is not np.ndarray or type(value) is Foreign:
+                return None
+            its = data.shape
+            key.append(data.dtype)
+        elif isinstance(value, Pending):
+            below = value
+            its, dtype = below._meta
+            key.append(dtype)
+            held += below.held
+            if below.depth >= MAX_DEPTH:
+                return None
+        else:
+            return None
+        if shape is None:
+            shape = its
+        elif shape != its:
+            return None
+        nodes.append(value.node)
+    if shape is None or held >= MAX_HELD or size_of(shape) <= row.small:
+        return None
+    form = tuple(key)
+    if form in _likes:
+        made = _likes[form]
+    else:
+        meta = row.infer(inputs, row.spec) if row.infer is not None else None
+        made = _likes[form] = None if meta is None else meta[1]
+    if made is None:
+        return None
+    return new_pending(new_node(row.spec, tuple(nodes)), row, inputs, (shape, made), modes)
 
 
 def binary(row: Op, a: Any, b: Any, run: Any) -> Value:
     """`apply` for an elementwise operation of two operands: the hot path, small results at once."""
     inputs = (a, b)
     small = row.small
-    large = False
+    waits = False
     for i in inputs:
         if isinstance(i, Value):
             value = i
             data = value.data
-            if data is None:
-                return apply(row, row.spec, inputs)
-            large = large or data.size > small
-    if large and current().reuses:
-        return apply(row, row.spec, inputs)
+            waits = waits or data is None or data.size > small
+    if waits:
+        made = waiting(row, inputs)
+        return apply(row, row.spec, inputs) if made is None else made
     x, y = forced(inputs)
     return new_value(new_node(row.spec, nodes_of(inputs)), run(x, y))
 

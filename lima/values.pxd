@@ -39,6 +39,9 @@ cdef class Pending(Value):
 
     cpdef object arrive(self, object data)
 
+@cython.locals(value=Pending)
+cpdef Pending new_pending(Node node, object row, object args, object meta, tuple modes)
+
 cpdef list live_users(Value value)
 
 @cython.locals(root=Value)

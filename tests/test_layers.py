@@ -19,13 +19,13 @@ import pytest
 PACKAGE = Path(importlib.util.find_spec("lima").origin).parent
 
 LAYERS = (
-    ("errors", "frame", "nesting", "pattern", "cost"),
+    ("errors", "frame", "nesting", "pattern", "cost", "loops"),
     ("node", "config", "stats", "walk", "pure"),
     ("homes", "bytecode", "code"),
     ("op",),
     ("ops",),
     ("entries", "policies", "flight", "cache", "leaves", "environment", "literal", "scan", "log"),
-    ("values", "sessions", "forcing", "pieces", "rewrite", "runtime"),
+    ("values", "sessions", "fusion", "forcing", "pieces", "rewrite", "runtime"),
     ("handle", "spelled", "source", "record", "replay"),
     ("writes", "calls", "indexing", "operators", "array", "draws", "helpers"),
     ("tree", "twin", "keys"),
@@ -41,7 +41,7 @@ SIBLINGS = {
     ("cache", "entries"), ("cache", "flight"), ("cache", "policies"), ("literal", "environment"),
     ("scan", "literal"), ("log", "literal"), ("log", "scan"),
     ("log", "environment"), ("sessions", "values"), ("forcing", "values"),
-    ("forcing", "sessions"), ("pieces", "values"), ("rewrite", "values"), ("rewrite", "pieces"),
+    ("forcing", "sessions"), ("fusion", "values"), ("forcing", "fusion"), ("pieces", "values"), ("rewrite", "values"), ("rewrite", "pieces"),
     ("rewrite", "forcing"), ("runtime", "pieces"), ("runtime", "rewrite"), ("runtime", "values"), ("runtime", "sessions"),
     ("runtime", "forcing"), ("source", "spelled"), ("record", "source"), ("replay", "record"),
     ("replay", "source"), ("array", "calls"), ("calls", "writes"), ("array", "writes"), ("indexing", "writes"), ("draws", "writes"), ("array", "indexing"), ("array", "operators"), ("operators", "calls"), ("indexing", "calls"), ("draws", "calls"), ("twin", "array"),

@@ -160,9 +160,18 @@ ufunc(np.divide, "/")
 ufunc(np.floor_divide, "//")
 ufunc(np.remainder, "%")
 ufunc(np.power, None, inexact_only, weight=16.0)
+
+
+def _square(inputs: Sequence[Any]) -> Any:
+    base, power = inputs
+    if type(power) in (int, float) and power == 2 and base.meta[1].kind == "f":
+        return np.square, inputs[:1]
+    return None
+
+
 # The operator has short cuts that the function lacks: `x ** 2` is a square, `x ** 0.5` a root.
 op("pow", operator.pow, Kind.LIGHT, operands="x y", params={}, calls=(), infix="**",
-   infer=inexact_only, weight=16.0)  # fmt: skip
+   infer=inexact_only, weight=16.0, inner=_square)  # fmt: skip
 
 
 def _ipow(x: Any, y: Any) -> None:
@@ -217,6 +226,7 @@ op(
     operands="condition x y",
     signature="condition, x, y",
     infer=broadcast,
+    inner=lambda inputs: (np.where, inputs) if len(inputs) == 3 else None,
 )
 
 

@@ -1,0 +1,64 @@
+cimport numpy as cnp
+
+ctypedef void (*loop_t)(char **, const cnp.npy_intp *, const cnp.npy_intp *, void *) noexcept nogil
+
+cdef enum:
+    BLOCK = 1024  # elements; a multiple of what any vector loop takes in one turn
+    MOST = 6  # operands and results of a step
+
+cdef struct Slot:
+    char *base
+    double number  # a constant's own bytes
+    cnp.npy_intp stride  # bytes from element to element; 0 for one number
+    cnp.npy_intp period  # elements after which an operand repeats itself; 0 if it does not
+    cnp.npy_intp repeat  # times that each element of an operand stands; 0 if once
+    int itemsize
+    int kept  # which array of `keep` it is
+    int last  # the last step that reads it
+    int buffer  # which scratch buffer holds a block of it; -1 for none
+
+
+cdef struct Step:
+    loop_t loop
+    void *data
+    int count  # of operands; the result stands after them
+    int slots[MOST]
+
+
+cdef class Loop:
+    cdef loop_t loop
+    cdef void *data
+    cdef readonly object function
+    cdef readonly tuple dtypes
+    cdef readonly object dtype
+    cdef readonly bint uneven
+
+    cdef object _find(self, object function, str text)
+
+
+cdef bint is_native(cnp.dtype dtype)
+
+
+cdef class Program:
+    cdef Slot *slots
+    cdef Step *steps
+    cdef int nslots, nsteps, capacity, most
+    cdef cnp.npy_intp size
+    cdef readonly tuple shape
+    cdef list keep, dtypes
+
+    cdef int _slot(self, object dtype) except -1
+    cpdef object dtype(self, int slot)
+    cpdef int operand(self, cnp.ndarray array) except -2
+    cpdef int constant(self, object number) except -2
+    cpdef int number(self, object literal, object dtype) except -2
+    cpdef bint is_whole(self, int slot)
+    cpdef bint is_repeated(self, int slot)
+    cdef int _step(self, loop_t loop, void *data, list operands, object dtype) except -1
+    cpdef int step(self, Loop loop, list operands) except -2
+    cdef int _converted(self, int slot, object dtype) except -2
+    cpdef object output(self, int slot, cnp.ndarray array)
+    cpdef int run(self) except -1
+    cdef int _allot(self) except -1
+    cdef object _spread(self)
+    cdef int _blocks(self, char *scratch) noexcept nogil

@@ -1,0 +1,420 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Chains of elementwise operations in one pass over memory, by NumPy's own inner loops.
+
+A `Program` is a list of steps, each an inner loop of a universal function. It runs all steps on
+one block of elements, which stays in the processor's first cache, before it takes the next block.
+Since the loops are NumPy's, and blocks begin where its vector loops begin a turn, the bits are
+those of one call after the other (checked for every loop before it is used, see `Loop`).
+
+There is no twin in Python: without this module, operations run one by one.
+"""
+
+import numpy as np
+
+cimport cython
+cimport numpy as cnp
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+cnp.import_array()
+cnp.import_ufunc()
+
+cdef extern from "<fenv.h>" nogil:
+    int FE_ALL_EXCEPT, FE_DIVBYZERO, FE_INVALID, FE_OVERFLOW, FE_UNDERFLOW
+    int feclearexcept(int)
+    int fetestexcept(int)
+
+cdef extern from *:
+    """
+    /* Conversions that NumPy does by a cast in C and that raise no floating point error. */
+    #define LIMA_CAST(NAME, FROM, TO, VALUE) \\
+    static void NAME(char **a, const npy_intp *n, const npy_intp *s, void *d) { \\
+        const FROM *x = (const FROM *)a[0]; TO *y = (TO *)a[1]; npy_intp k, m = n[0]; (void)d; \\
+        if (s[0] == 0) { const FROM v = *x; for (k = 0; k < m; k++) { FROM e = v; y[k] = (TO)(VALUE); } } \\
+        else for (k = 0; k < m; k++) { FROM e = x[k]; y[k] = (TO)(VALUE); } }
+    #define LIMA_CASTS(CODE, FROM, VALUE) \\
+        LIMA_CAST(lima_##CODE##_b, FROM, npy_int8, VALUE) LIMA_CAST(lima_##CODE##_h, FROM, npy_int16, VALUE) \\
+        LIMA_CAST(lima_##CODE##_i, FROM, npy_int32, VALUE) LIMA_CAST(lima_##CODE##_l, FROM, npy_int64, VALUE) \\
+        LIMA_CAST(lima_##CODE##_f, FROM, npy_float32, VALUE) LIMA_CAST(lima_##CODE##_d, FROM, npy_float64, VALUE)
+    LIMA_CASTS(bool, npy_bool, e != 0)
+    LIMA_CASTS(b, npy_int8, e) LIMA_CASTS(B, npy_uint8, e) LIMA_CASTS(h, npy_int16, e)
+    LIMA_CASTS(H, npy_uint16, e) LIMA_CASTS(i, npy_int32, e) LIMA_CASTS(I, npy_uint32, e)
+    LIMA_CASTS(l, npy_int64, e) LIMA_CASTS(L, npy_uint64, e)
+    LIMA_CAST(lima_f_d, npy_float32, npy_float64, e)
+    typedef void (*lima_loop)(char **, const npy_intp *, const npy_intp *, void *);
+    #define LIMA_ROW(CODE) { lima_##CODE##_b, lima_##CODE##_h, lima_##CODE##_i, lima_##CODE##_l, lima_##CODE##_f, lima_##CODE##_d }
+    static lima_loop lima_casts[10][6] = {
+        LIMA_ROW(bool), LIMA_ROW(b), LIMA_ROW(B), LIMA_ROW(h), LIMA_ROW(H), LIMA_ROW(i), LIMA_ROW(I),
+        LIMA_ROW(l), LIMA_ROW(L), { 0, 0, 0, 0, 0, lima_f_d } };
+    """
+    loop_t lima_casts[10][6]
+
+SOURCES = "? b B h H i I l L f".split()
+TARGETS = "b h i l f d".split()
+CODES = frozenset("?bBhHiIlLqQfd")
+"""Types of elements that programs work on: no complex ones, whose loops look at alignment."""
+
+UNEVEN = frozenset({
+    np.add, np.subtract, np.multiply, np.divide, np.equal, np.not_equal, np.less, np.less_equal,
+    np.greater, np.greater_equal, np.logical_and, np.logical_or, np.logical_xor, np.bitwise_and,
+    np.bitwise_or, np.bitwise_xor,
+})
+"""Functions that give the same bits whether an operand is a vector that is repeated or not.
+
+Others may treat the last elements of each row otherwise (which zero is the larger one of -0.0 and
+0.0), or take another way for operands that do not lie close.
+"""
+
+
+cdef void select(char **a, const cnp.npy_intp *n, const cnp.npy_intp *s, void *d) noexcept nogil:
+    """`np.where` of a truth value; `d` tells the size of an element."""
+    cdef cnp.npy_intp k
+    cdef size_t size = <size_t>d
+    cdef char *c = a[0]
+    cdef char *x = a[1]
+    cdef char *y = a[2]
+    cdef char *z = a[3]
+    for k in range(n[0]):
+        if size == 8:
+            (<uint64_t *>z)[k] = (<uint64_t *>(x if c[0] else y))[0]
+        elif size == 4:
+            (<uint32_t *>z)[k] = (<uint32_t *>(x if c[0] else y))[0]
+        elif size == 2:
+            (<uint16_t *>z)[k] = (<uint16_t *>(x if c[0] else y))[0]
+        else:
+            (<uint8_t *>z)[k] = (<uint8_t *>(x if c[0] else y))[0]
+        c += s[0]
+        x += s[1]
+        y += s[2]
+
+
+cdef class Loop:
+    """One inner loop: `function` for operands of exactly these dtypes.
+
+    Raises LookupError where the function has no such loop, or one that is not what calls run.
+    """
+
+    def __init__(self, object function, tuple dtypes, object dtype):
+        self.function = function
+        self.dtypes = dtypes
+        self.dtype = dtype
+        self.uneven = function in UNEVEN
+        if not all([is_native(d) for d in (*dtypes, dtype)]):
+            raise LookupError(f"{function} of {dtypes}")
+        if function is np.where:
+            self.loop = select
+            self.data = <void *><size_t>dtype.itemsize
+        else:
+            self._find(function, "".join([d.char for d in dtypes]) + "->" + dtype.char)
+        self._check()
+
+    cdef object _find(self, object function, str text):
+        cdef cnp.ufunc ufunc = function
+        cdef int k
+        if text not in function.types:
+            raise LookupError(f"{function} has no loop {text}")
+        k = function.types.index(text)
+        self.loop = <loop_t><void *>ufunc.functions[k]
+        self.data = NULL if ufunc.data == NULL else (<void **>ufunc.data)[k]
+
+    def _check(self):
+        """Run it beside NumPy, on numbers of all kinds."""
+        program = Program((len(_SAMPLE),), 1)
+        samples = [np.roll(_SAMPLE, 5 * k).astype(d) for k, d in enumerate(self.dtypes)]
+        slot = program.step(self, [program.operand(s) for s in samples])
+        found = np.empty(len(_SAMPLE), self.dtype)
+        program.output(slot, found)
+        with np.errstate(all="ignore"):
+            try:
+                wanted = self.function(*samples)
+            except ValueError as error:  # negative powers of integers
+                raise LookupError(f"{self.function} of {self.dtypes}: {error}") from None
+        program.run()
+        if wanted.dtype != self.dtype or wanted.tobytes() != found.tobytes():
+            raise LookupError(f"{self.function} does not run its loop for {self.dtypes}")
+
+
+_SAMPLE = np.concatenate([
+    [0.0, -0.0, 1.0, -1.0, 0.5, 2.0, 3.0, -7.0, 100.0, 1e-3, 17.25, -0.3],
+    np.linspace(-9.0, 60.0, 62),
+])
+
+
+cdef bint is_native(cnp.dtype dtype):
+    """Whether programs work on elements of this type (see `CODES`)."""
+    return dtype.isnative and dtype.char in CODES
+
+
+cdef class Program:
+    """Steps on operands of a shape, C-ordered arrays or what broadcasts to them.
+
+    `operand` and `constant` name inputs, `step` what is computed, `output` where results go: all
+    by the number of a slot. `most` is the number of steps at most.
+    """
+
+    def __cinit__(self, tuple shape, int most):
+        self.most = 4 * most  # each operand may need a conversion
+        self.capacity = 8 * most + 8
+        self.slots = <Slot *>PyMem_Malloc(self.capacity * sizeof(Slot))
+        self.steps = <Step *>PyMem_Malloc(self.most * sizeof(Step))
+        if self.slots == NULL or self.steps == NULL:
+            raise MemoryError()
+        self.shape = shape
+        self.keep = []
+        self.dtypes = []
+        self.size = 1
+        for n in shape:
+            self.size *= n
+
+    def __dealloc__(self):
+        PyMem_Free(self.slots)
+        PyMem_Free(self.steps)
+
+    cdef int _slot(self, object dtype) except -1:
+        cdef Slot *slot
+        if self.nslots == self.capacity:
+            raise LookupError("a program is full")
+        slot = &self.slots[self.nslots]
+        slot.base = NULL
+        slot.itemsize = (<cnp.dtype>dtype).itemsize
+        slot.stride = slot.itemsize
+        slot.period = slot.repeat = 0
+        slot.last = slot.buffer = -1
+        self.dtypes.append(dtype)
+        self.nslots += 1
+        return self.nslots - 1
+
+    cpdef object dtype(self, int slot):
+        """The dtype of what is in a slot."""
+        return self.dtypes[slot]
+
+    cpdef int operand(self, cnp.ndarray array) except -2:
+        """The slot of an array that broadcasts to the shape; -1 where it lies in a way that no
+        program reads."""
+        cdef int slot, axis, first = -1, last = -1, ndim = array.ndim, whole = len(self.shape)
+        cdef int offset = whole - ndim
+        cdef cnp.npy_intp size = cnp.PyArray_SIZE(array), ahead = 1, behind = 1
+        if offset < 0 or not cnp.PyArray_ISALIGNED(array) or not is_native(array.dtype):
+            return -1
+        if size == 1:
+            return self.constant(array)
+        if not cnp.PyArray_IS_C_CONTIGUOUS(array):
+            return -1
+        slot = self._slot(array.dtype)
+        self.slots[slot].base = <char *>cnp.PyArray_DATA(array)
+        self.slots[slot].kept = len(self.keep)
+        self.keep.append(array)
+        if size == self.size:
+            return slot
+        for axis in range(ndim):
+            if array.shape[axis] != 1:
+                last = axis
+                if first < 0:
+                    first = axis
+        for axis in range(whole):
+            if axis < first + offset:
+                ahead *= self.shape[axis]
+            elif axis > last + offset:
+                behind *= self.shape[axis]
+            elif array.shape[axis - offset] != self.shape[axis]:
+                return -1
+        if array.dtype.kind == "f" and np.isnan(array).any():  # its sign may depend on the loop
+            return -1
+        if behind == 1:
+            self.slots[slot].period = size
+        elif ahead == 1:
+            self.slots[slot].repeat = behind
+        else:
+            return -1
+        return slot
+
+    cpdef int constant(self, object number) except -2:
+        """The slot of one number, an array of one element or a NumPy scalar; or -1."""
+        cdef cnp.ndarray array = np.asarray(number)
+        cdef int slot
+        if not is_native(array.dtype):
+            return -1
+        slot = self._slot(array.dtype)
+        self.slots[slot].base = <char *>cnp.PyArray_DATA(array)
+        self.slots[slot].stride = 0
+        self.keep.append(array)
+        return slot
+
+    cpdef int number(self, object literal, object dtype) except -2:
+        """The slot of a Python number as one of `dtype`; -1 where it would be another number."""
+        cdef int slot
+        cdef double value
+        if dtype.char == "d" and type(literal) in (int, float):
+            try:
+                value = literal
+            except OverflowError:
+                return -1
+            slot = self._slot(dtype)
+            self.slots[slot].number = value
+            self.slots[slot].base = <char *>&self.slots[slot].number
+            self.slots[slot].stride = 0
+            return slot
+        try:
+            number = np.array(literal, dtype)
+        except (TypeError, ValueError):
+            return -1
+        if not np.isfinite(number) and abs(literal) != np.inf and literal == literal:
+            return -1
+        return self.constant(number)
+
+    cpdef bint is_whole(self, int slot):
+        """Whether a slot has an element for each place, not one number or a repeated vector."""
+        cdef Slot *it = &self.slots[slot]
+        return it.stride > 0 and it.period == 0 and it.repeat == 0
+
+    cpdef bint is_repeated(self, int slot):
+        """Whether a slot has a vector that is repeated."""
+        return self.slots[slot].period > 0 or self.slots[slot].repeat > 0
+
+    cdef int _step(self, loop_t loop, void *data, list operands, object dtype) except -1:
+        cdef int k, slot
+        cdef Step *step
+        if self.nsteps == self.most:
+            raise LookupError("a program is full")
+        slot = self._slot(dtype)
+        step = &self.steps[self.nsteps]
+        step.loop = loop
+        step.data = data
+        step.count = len(operands)
+        for k in range(step.count):
+            step.slots[k] = operands[k]
+            self.slots[step.slots[k]].last = self.nsteps
+        step.slots[step.count] = slot
+        self.slots[slot].last = self.nsteps
+        self.nsteps += 1
+        return slot
+
+    cpdef int step(self, Loop loop, list operands) except -2:
+        """The slot of the result of a loop; -1 where an operand cannot be converted for it."""
+        cdef int k
+        cdef object dtype
+        for k, dtype in enumerate(loop.dtypes):
+            if self.dtypes[operands[k]] is not dtype and self.dtypes[operands[k]] != dtype:
+                operands[k] = self._converted(operands[k], dtype)
+                if operands[k] < 0:
+                    return -1
+        return self._step(loop.loop, loop.data, operands, loop.dtype)
+
+    cdef int _converted(self, int slot, object dtype) except -2:
+        source, target = self.dtypes[slot].char, dtype.char
+        source, target = _SAME.get(source, source), _SAME.get(target, target)
+        if source not in SOURCES or target not in TARGETS:
+            return -1
+        cdef loop_t loop = lima_casts[<int>SOURCES.index(source)][<int>TARGETS.index(target)]
+        return -1 if loop == NULL else self._step(loop, NULL, [slot], dtype)
+
+    cpdef object output(self, int slot, cnp.ndarray array):
+        """Write what is in a slot into a C-ordered array of the shape."""
+        self.slots[slot].base = <char *>cnp.PyArray_DATA(array)
+        self.keep.append(array)
+
+    cpdef int run(self) except -1:
+        """Compute; the floating point errors that came up: bits 1, 2, 4, 8 for division by zero,
+        overflow, underflow and invalid values, in the order of `np.geterr()`."""
+        cdef int buffers = self._allot()
+        cdef char *scratch = <char *>malloc((buffers * BLOCK + 8) * 8)
+        cdef int raised
+        if scratch == NULL:
+            raise MemoryError()
+        try:
+            self._spread()
+            with nogil:
+                raised = self._blocks(scratch + (64 - (<size_t>scratch) % 64))
+        finally:
+            free(scratch)
+        return (
+            (1 if raised & FE_DIVBYZERO else 0) + (2 if raised & FE_OVERFLOW else 0)
+            + (4 if raised & FE_UNDERFLOW else 0) + (8 if raised & FE_INVALID else 0)
+        )
+
+    cdef int _allot(self) except -1:
+        """Which scratch buffer holds what: a buffer is free after the last step that reads it."""
+        cdef int k, j, slot, count = 0
+        cdef list idle = []
+        for slot in range(self.nslots):
+            if self.slots[slot].repeat and self.slots[slot].last >= 0:
+                self.slots[slot].buffer = count
+                count += 1
+        for k in range(self.nsteps):
+            slot = self.steps[k].slots[self.steps[k].count]
+            if self.slots[slot].base == NULL:
+                if idle:
+                    self.slots[slot].buffer = idle.pop()
+                else:
+                    self.slots[slot].buffer = count
+                    count += 1
+            for j in range(self.steps[k].count + 1):
+                slot = self.steps[k].slots[j]
+                if self.slots[slot].last == k and self.slots[slot].buffer >= 0:
+                    if self.slots[slot].base == NULL:
+                        if self.slots[slot].buffer not in idle:
+                            idle.append(self.slots[slot].buffer)
+        return count
+
+    cdef object _spread(self):
+        """Repeat short vectors, so that a block of them can be read from any place on."""
+        cdef int slot
+        cdef cnp.ndarray longer
+        for slot in range(self.nslots):
+            if self.slots[slot].period and self.slots[slot].last >= 0:
+                array = self.keep[self.slots[slot].kept]
+                longer = np.resize(array, self.slots[slot].period + BLOCK)
+                self.keep.append(longer)
+                self.slots[slot].base = <char *>cnp.PyArray_DATA(longer)
+
+    cdef int _blocks(self, char *scratch) noexcept nogil:
+        cdef cnp.npy_intp start = 0, count
+        cdef cnp.npy_intp strides[MOST]
+        cdef char *places[MOST]
+        cdef int k, j, raised = 0
+        cdef Slot *slot
+        cdef Step *step
+        feclearexcept(FE_ALL_EXCEPT)
+        while start < self.size:
+            count = min(self.size - start, BLOCK)
+            for k in range(self.nslots):
+                if self.slots[k].buffer >= 0 and self.slots[k].repeat:
+                    _repeat(&self.slots[k], scratch + self.slots[k].buffer * BLOCK * 8, start, count)
+            for k in range(self.nsteps):
+                step = &self.steps[k]
+                for j in range(step.count + 1):
+                    slot = &self.slots[step.slots[j]]
+                    strides[j] = slot.stride
+                    if slot.buffer >= 0:
+                        places[j] = scratch + slot.buffer * BLOCK * 8
+                    elif slot.period:
+                        places[j] = slot.base + (start % slot.period) * slot.stride
+                    else:
+                        places[j] = slot.base + start * slot.stride
+                step.loop(places, &count, strides, step.data)
+                raised |= fetestexcept(FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INVALID)
+            start += count
+        feclearexcept(FE_ALL_EXCEPT)
+        return raised
+
+
+_SAME = {"q": "l", "Q": "L"} if np.dtype("l").itemsize == 8 else {"l": "i", "L": "I", "q": "l", "Q": "L"}
+"""Names of C types by those of the conversions, where "l" has 64 bits."""
+
+
+cdef void _repeat(Slot *slot, char *target, cnp.npy_intp start, cnp.npy_intp count) noexcept nogil:
+    """A block of a vector whose elements each stand `slot.repeat` times."""
+    cdef cnp.npy_intp row = start // slot.repeat
+    cdef cnp.npy_intp left = slot.repeat - start % slot.repeat
+    cdef cnp.npy_intp k
+    cdef int size = slot.itemsize
+    cdef char *source = slot.base + row * size
+    for k in range(count):
+        if left == 0:
+            source += size
+            left = slot.repeat
+        memcpy(target, source, size)
+        target += size
+        left -= 1
