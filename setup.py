@@ -17,7 +17,7 @@ from setuptools.command.build_ext import build_ext
 COMPILED = (
     "node op entries policies flight cache leaves values sessions fusion forcing pieces rewrite"
     " runtime handle writes calls indexing operators array ops.infer ops.elementwise ops.forms"
-    " ops.products ops.combinations"
+    " ops.products"
 ).split()
 
 

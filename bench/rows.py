@@ -107,6 +107,14 @@ WORKLOADS = [
         sessions=TRACE_AND_DEFAULT,
     ),
     Workload(
+        "chain",
+        "elementwise",
+        full={"size": 5_000_000},
+        quick={"size": 1_000_000},
+        tiny={"size": 20_000},
+        sessions=TRACE_AND_DEFAULT,
+    ),
+    Workload(
         "nothing",
         "nothing_to_reuse",
         full={"rows": 5000, "cols": 100, "blocks": 40},

@@ -219,7 +219,7 @@ def rules() -> tuple[RuleInfo, ...]:
 
     >>> import lima
     >>> lima.rules()[0].name
-    'weighted-sum'
+    'product-of-lines'
     """
     operations: dict[Rule, list[str]] = {}
     for row in OPS.values():

@@ -30,7 +30,7 @@ cdef class _Pass:
 
     cpdef object put(self, Pending item, object result, set members)
 
-    @cython.locals(item=Pending, kept=bint)
+    @cython.locals(item=Pending, keeps=bint)
     cpdef object together(self, Group group, set members)
 
     cpdef object done_with(self, Pending a)

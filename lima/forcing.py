@@ -182,7 +182,7 @@ class _Pass:
         """Deliver a result, or remember it where only this pass will read it."""
         if item is not self.goal and self.temporary(item, members):
             self.local[id(item)] = result
-        else:
+        elif item.data is None:  # else another thread was faster, and its buffer may be in use
             item.arrive(result)
 
     def together(self, group: Group, members: set[int]) -> None:
@@ -223,8 +223,8 @@ class _Pass:
                     self.done_with(a)
         share = seconds / len(made)
         for item, array in made:
-            kept = share > MIN_SECONDS and here.reuses
-            if kept and here.keep(item.row, item.node, array, share):
+            keeps = here.reuses and share > MIN_SECONDS
+            if keeps and here.keep(item.row, item.node, array, share):
                 item.shared = True
             self.put(item, array, members)
 
@@ -276,7 +276,7 @@ class _Pass:
         node.outcome = outcome_row(Outcome.COMPUTED, seconds)
         here.counts.computed += 1
         here.counts.seconds_computed += seconds
-        if seconds > MIN_SECONDS and here.keep(row, node, result, seconds):
+        if here.reuses and seconds > MIN_SECONDS and here.keep(row, node, result, seconds):
             item.shared = True
         return result
 

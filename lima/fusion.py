@@ -22,6 +22,8 @@ if FUSES:
 MOST = 32
 """Operations of a group."""
 
+_UFUNC, _ARRAY, _SCALAR = np.ufunc, np.ndarray, np.generic  # attributes cost time in the hot path
+
 _loops: dict[tuple[Any, ...], Any] = {}
 """The inner loop of a function for operands of these dtypes (types, if Python numbers), or None."""
 
@@ -70,15 +72,15 @@ class Group:
         for a in operands:
             if not isinstance(a, Value):
                 slots.append(-1)
-                key.append(a.dtype if isinstance(a, np.generic) else type(a))
+                key.append(a.dtype if isinstance(a, _SCALAR) else type(a))
                 continue
             slot = self.slots.get(id(a), -1)
             if slot < 0:
                 data = local.get(id(a)) if a.data is None else a.data
-                if isinstance(data, np.generic):
-                    slot = program.constant(data)
+                if type(data) is _ARRAY:
+                    slot = program.operand(data)
                 else:
-                    slot = program.operand(data) if type(data) is np.ndarray else -1
+                    slot = program.constant(data) if isinstance(data, _SCALAR) else -1
                 if slot < 0:
                     return False
                 self.slots[id(a)] = slot
@@ -94,7 +96,7 @@ class Group:
             return False
         for k, a in enumerate(operands):
             if slots[k] < 0:
-                if isinstance(a, np.generic):
+                if isinstance(a, _SCALAR):
                     slots[k] = program.constant(a)
                 else:
                     slots[k] = program.number(a, loop.dtypes[k])
@@ -131,7 +133,7 @@ def inner_of(item: Pending, args: Sequence[Any]) -> Any:
     inner = item.row.inner
     if inner is None or item.node.derived is not None or item.node.spec.params:
         return None
-    return (inner, args) if type(inner) is np.ufunc else inner(args)
+    return (inner, args) if type(inner) is _UFUNC else inner(args)
 
 
 def _learn(key: tuple[Any, ...]) -> Any:

@@ -55,17 +55,7 @@ class Filled(NamedTuple):
     value: Any
 
 
-class Sum(NamedTuple):
-    """The operands added, element by element."""
-
-
-class Scaled(NamedTuple):
-    """The operand at `place` times the other one, a number."""
-
-    place: int
-
-
-Form = Joined | Selected | Line | Upright | Swapped | Same | Filled | Sum | Scaled
+Form = Joined | Selected | Line | Upright | Swapped | Same | Filled
 
 
 BITWISE, ROUNDING, GUARDED = "bitwise", "rounding", "guarded"

@@ -207,6 +207,35 @@ def test_vectors_and_other_shapes_join():
         assert whys(y).count("in one pass with 3 others") == 4
 
 
+def test_weighted_sums_have_the_bits_of_numpy():
+    """Whatever was combined before, with other weights."""
+
+    def ensemble(models, draws):
+        rng = np.random.default_rng(1)
+        found = []
+        for _ in range(draws):
+            votes = 0.0
+            for model in models:
+                votes = votes + rng.random() * model
+            found.append(votes)
+        return found
+
+    models = [np.random.default_rng(k).normal(size=SHAPE) for k in range(5)]
+    with lima.session():
+        assert bits(lima.traced(ensemble)(models, 6)) == bits(ensemble(models, 6))
+
+
+def test_nothing_is_kept_without_reuse():
+    def run(a):
+        b = np.tanh(a)
+        c = np.tanh(np.tanh(b) + np.exp(b))
+        return np.concatenate([c, b]).sum()
+
+    with lima.session(reuse="none") as s:
+        lima.traced(run)(np.random.default_rng(0).normal(size=(1000, 400)))
+    assert s.stats.entries == 0
+
+
 def test_values_in_use_are_written_and_others_are_not():
     a = np.random.default_rng(0).normal(size=SHAPE)
     with lima.session(reuse="none"):

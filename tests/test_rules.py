@@ -175,9 +175,6 @@ TWINS = {
         (([A, -2.5], W[:5, 1]), {"widths": (4, 1)}, A @ W[:4, 1] + -2.5 * W[4, 1]),
     ],
     "lines": [(([T],), {"rows": (3, 3, 0), "columns": (8, 1)}, T[np.ix_([3, 3, 0], [8, 1])])],
-    "combined": [
-        (([0.5, np.float64(2.0)], np.stack([A, A + 1])), {}, 0.5 * A + 2.0 * (A + 1)),
-    ],
 }
 
 
@@ -200,58 +197,6 @@ def test_operations_of_rules_and_their_source(name):
         again = loads(Lineage({"y": node}).log())
         named = {f"x{k}": x for k, x in enumerate(operands) if np.ndim(x)}
         assert lima.recompute(again, named)["y"].tobytes() == got.tobytes()
-
-
-# --------------------------------------------------------------------------- weighted sums
-
-
-@lima.traced
-def ensemble(P, draws, start):
-    rng = np.random.default_rng(start)
-    models = [np.exp(p) for p in P]
-    found = []
-    for _ in range(draws):
-        w = rng.random(len(models))
-        votes = start
-        for weight, model in zip(w, models, strict=True):
-            votes = votes + weight * model
-        found.append(votes)
-    return found
-
-
-@pytest.mark.parametrize("start", [0, 0.0])
-@pytest.mark.parametrize("kind", ["f8", "f4"])
-def test_weighted_sums(session, start, kind):
-    P = [matrix(k, dtype=kind) for k in range(5)]
-    for got, want in zip(
-        ensemble(P, 6, int(start)), ensemble.__wrapped__(P, 6, int(start)), strict=True
-    ):
-        assert got.dtype == want.dtype and got.flags.writeable
-        np.testing.assert_allclose(got, want, rtol=2e3 * np.finfo(kind).eps)
-    assert (session.stats.partial["weighted-sum"] > 0) == (kind == "f8")
-
-
-def test_weighted_sums_that_are_none(session):
-    """Other shapes, integers, a weight that is not finite, an operand that was written since."""
-
-    @lima.traced
-    def use(P, Q):
-        a, b, c = (np.exp(p) for p in P)
-        found = []
-        for k in range(4):
-            found.append(k * a + 2 * b + c * (k + 1) + 1)
-            found.append(k * a + b * a + 3 * c)
-            found.append(k * Q + 2 * Q + 3 * Q)
-            found.append(0.5 * a + np.nan * b + c)
-            found.append(a[:1] * k + 2 * b + c)
-            found.append(k * a + 2 * b + 3 * c)
-            a = a + 1
-        return found
-
-    P, Q = [matrix(k) for k in range(3)], np.arange(ROWS * 12).reshape(ROWS, 12)
-    for got, want in zip(use(P, Q), use.__wrapped__(P, Q), strict=True):
-        assert got.dtype == want.dtype
-        np.testing.assert_allclose(got, want, rtol=1e-12)
 
 
 # --------------------------------------------------------------------------- what could go wrong

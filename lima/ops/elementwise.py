@@ -10,8 +10,6 @@ import numpy as np
 
 from lima.node import Spec
 from lima.op import OPS, Kind, Meta, evaluate, op
-from lima.ops import forms
-from lima.ops.combinations import COMBINATIONS
 from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling, written
 
 # --------------------------------------------------------------------------- inference
@@ -153,9 +151,9 @@ def ufuncs(functions: Iterable[np.ufunc], infer: Any = broadcast, weight: float 
 
 
 # arithmetic
-ufunc(np.add, "+", form=forms.summed, rules=COMBINATIONS)
+ufunc(np.add, "+")
 ufunc(np.subtract, "-")
-ufunc(np.multiply, "*", form=forms.scaled)
+ufunc(np.multiply, "*")
 ufunc(np.divide, "/")
 ufunc(np.floor_divide, "//")
 ufunc(np.remainder, "%")

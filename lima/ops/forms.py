@@ -19,9 +19,7 @@ from lima.pattern import (
     Joined,
     Line,
     Same,
-    Scaled,
     Selected,
-    Sum,
     Swapped,
     Upright,
 )
@@ -200,19 +198,6 @@ def _picked(chosen: np.ndarray[Any, Any], axis: int, length: int) -> Form | None
     if chosen.min() < -length or chosen.max() >= length:
         return None
     return Selected(axis, tuple((chosen.astype(np.int64) % length).tolist()))
-
-
-def summed(shapes: Shapes, spec: Spec, inputs: Any = None) -> Form | None:
-    """`np.add`."""
-    return None if spec.params else Sum()
-
-
-def scaled(shapes: Shapes, spec: Spec, inputs: Any = None) -> Form | None:
-    """`np.multiply` of an array and a number."""
-    if spec.params or inputs is None:
-        return None
-    numbers = [not hasattr(i, "meta") or i.meta[0] == () for i in inputs]
-    return Scaled(numbers.index(False)) if sum(numbers) == 1 else None
 
 
 def filled(value: Any = None) -> Callable[..., Form | None]:

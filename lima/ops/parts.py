@@ -61,25 +61,3 @@ op(
     calls=(),
     source=lambda inputs, params: f"{inputs[0]}[np.ix_({params['rows']}, {params['columns']})]",
 )
-
-
-def _combined(arrays: Any) -> Any:
-    *weights, stacked = arrays
-    return np.tensordot(np.array(weights, stacked.dtype), stacked, 1)
-
-
-def _combined_text(inputs: list[str], params: dict[str, str]) -> str:
-    *weights, stacked = inputs
-    return f"np.tensordot(np.array([{', '.join(weights)}], {stacked}.dtype), {stacked}, 1)"
-
-
-op(
-    "combined",
-    _combined,
-    Kind.EFFECT,
-    operands="arrays",
-    signature="arrays",
-    calls=(),
-    variadic=True,
-    source=_combined_text,
-)
