@@ -244,9 +244,8 @@ def stress() -> Iterator[None]:
     """Whatever has more than one element waits, every operation probes, everything is kept."""
     with ExitStack() as stack:
         for row in OPS.values():
-            for limit in ("small", "cheap"):
-                stack.callback(object.__setattr__, row, limit, getattr(row, limit))
-                object.__setattr__(row, limit, 1)
+            stack.callback(object.__setattr__, row, "small", row.small)
+            object.__setattr__(row, "small", 1)
         for module in [m for name, m in sys.modules.items() if name.startswith("lima.")]:
             for name, value in EAGER.items():
                 if name in vars(module):
@@ -255,6 +254,7 @@ def stress() -> Iterator[None]:
 
 
 EAGER: dict[str, Any] = {
+    "FUSED": 1,
     "MIN_EFFORT": -1,
     "MIN_SECONDS": -1.0,
     "CALL_SECONDS": -1.0,

@@ -45,7 +45,7 @@ def force(value: Value) -> Any:
             continue
         seen.add(id(item))
         probes = here.reuses and item is not probed and item.row.kind is not Kind.VIEW
-        probes = probes and size_of(item._meta[0]) > item.row.cheap
+        probes = probes and size_of(item._meta[0]) > item.row.small
         if probes and _found(here, item):
             continue
         stack.append((item, True))

@@ -16,7 +16,7 @@ import numpy as np
 from lima.entries import MIN_SECONDS, Entry
 from lima.forcing import adopt_lineage, forced, mark_inexact, size_of
 from lima.node import Node, Spec, new_node
-from lima.op import Kind, Meta, Op, clone, evaluate, own, owner
+from lima.op import FUSED, Kind, Meta, Op, clone, evaluate, own, owner
 from lima.rewrite import Planner
 from lima.sessions import Session, current
 from lima.stats import Outcome, outcome_row
@@ -78,7 +78,7 @@ def apply(row: Op, spec: Spec, inputs: Sequence[Any]) -> Value:
         meta = waits(here, row, spec, inputs)
         if meta is not None:
             return Pending(node, row, inputs, meta)
-        if here.reuses and total > row.cheap:
+        if here.reuses and total > row.small:
             return probe(here, row, spec, node, inputs)
     return run(row, spec, node, inputs)
 
@@ -120,7 +120,7 @@ def waits(here: Session, row: Op, spec: Spec, inputs: Sequence[Any]) -> Meta | N
     if row.infer is None or not (here.reuses or row.inner is not None) or _raising():
         return None
     meta = row.infer(inputs, spec)
-    if meta is None or size_of(meta[0]) <= row.small:
+    if meta is None or size_of(meta[0]) <= (row.small if here.reuses else FUSED):
         return None
     held = 0
     for i in inputs:
@@ -193,7 +193,7 @@ def waiting(row: Op, inputs: Sequence[Any]) -> Value | None:
         elif shape != its:
             return None
         nodes.append(value.node)
-    if shape is None or held >= MAX_HELD or size_of(shape) <= row.small:
+    if shape is None or held >= MAX_HELD or size_of(shape) <= FUSED:
         return None
     form = tuple(key)
     if form in _likes:
