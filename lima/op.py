@@ -38,8 +38,8 @@ and keeping do together."""
 FUSED = SMALL
 """Elements from which an operation waits only to run with others in one pass over memory.
 
-Below, waiting costs more than what that saves: 25,088 elements took 10 us an addition in plain NumPy,
-13 when run at once under lima, 17 when 40 operations waited."""
+Below, waiting costs more than what that saves: an operation on 25,088 elements took 10 us in plain
+NumPy, 13 when run at once under lima, 17 when 40 of them waited."""
 
 FUSES = find_spec("lima.loops") is not None
 """Whether operations can run together: not where lima is not compiled."""
