@@ -12,7 +12,7 @@ from lima.entries import MIN_SECONDS, Entry
 from lima.errors import InternalError
 from lima.fusion import Group
 from lima.node import Node, as_asked
-from lima.op import Kind, evaluate, own
+from lima.op import FUSED, Kind, evaluate, own
 from lima.sessions import Session, current
 from lima.stats import Outcome, outcome_row
 from lima.values import Pending, Value, error_modes, live_users
@@ -151,7 +151,7 @@ class _Pass:
         for item, args in self.plan:
             if item.data is not None:  # another thread was faster
                 continue
-            if item.row.inner is not None:
+            if item.row.inner is not None and size_of(item._meta[0]) > FUSED:
                 if group is not None and group.add(item, args, self.local):
                     continue
                 if group is None or group.needs(args):

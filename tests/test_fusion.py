@@ -10,7 +10,7 @@ import lima
 from lima.handle import value_of
 from lima.op import FUSES, OPS
 
-SHAPE = (59, 611)  # more elements than run at once; no multiple of a block
+SHAPE = (113, 611)  # more elements than run at once; no multiple of a block
 SIZE = SHAPE[0] * SHAPE[1]
 
 pytestmark = pytest.mark.skipif(not FUSES, reason="operations run together only when compiled")
@@ -199,7 +199,7 @@ def test_a_chain_runs_in_one_pass():
 
 def test_vectors_and_other_shapes_join():
     rng = np.random.default_rng(0)
-    X, mean, scale = rng.normal(size=SHAPE), rng.normal(size=SHAPE[1]), rng.normal(size=(59, 1))
+    X, mean, scale = rng.normal(size=SHAPE), rng.normal(size=SHAPE[1]), rng.normal(size=(113, 1))
     with lima.session(reuse="none"):
         x, m, s = traced(X, mean, scale)
         y = ((x - m) / s + 1) * m
