@@ -66,6 +66,7 @@ def extensions():
         "extra_compile_args": flags,
     }
     loops = Extension("lima.loops", ["lima/loops.pyx"], **options)
+    loops.extra_compile_args = [flag.replace("-O2", "-O3") for flag in flags]  # for vector code
     found = cythonize([loops], build_dir="build/cython")
     for name in COMPILED:
         module = Extension(f"lima.{name}", [f"lima/{name.replace('.', '/')}.py"], **options)

@@ -1,19 +1,20 @@
 cimport cython
 from lima.handle cimport Handle, handle, new_handle, root_of, value_of, view_handle
 from lima.node cimport Node, Spec, new_node
+from lima.op cimport Op
 from lima.values cimport Value, new_value, nodes_of, watch
-from lima.runtime cimport apply
+from lima.runtime cimport apply, binary as _binary
 
 @cython.locals(a=Value, base=Handle, other=Handle)
-cpdef object binary(object row, Handle x, object y, bint swapped=*, object run=*)
+cpdef object binary(Op row, Handle x, object y, bint swapped=*, object run=*)
 
 @cython.locals(value=Value, node=Node)
-cpdef object unary(object row, Handle x, object run=*)
+cpdef object unary(Op row, Handle x, object run=*)
 
-cpdef object result(Value value, object row)
+cpdef object result(Value value, Op row)
 
 @cython.locals(form=list)
-cpdef object _form(object row, object args, dict kwargs)
+cpdef object _form(Op row, object args, dict kwargs)
 
 @cython.locals(value=Value)
 cpdef object transposed(Handle a)

@@ -24,7 +24,7 @@ from lima.nesting import each
 from lima.node import OUTPUT, Node, Spec, leaf, new_node
 from lima.op import CALLS, OPS, BindError, Kind, Lift, Op, bind, clone, evaluate, is_simple
 from lima.ops.spelling import METADATA, SPELLINGS
-from lima.runtime import apply, waiting
+from lima.runtime import apply
 from lima.runtime import binary as _binary
 from lima.sessions import current
 from lima.stats import Outcome, outcome_row
@@ -252,8 +252,7 @@ def unary(row: Op, x: Handle, run: Any = None) -> Any:
     value = value_of(x)
     data = value.data
     if data is None or data.size > row.small:
-        made = waiting(row, (value,))
-        return result(apply(row, row.spec, (value,)) if made is None else made, row)
+        return result(apply(row, row.spec, (value,)), row)
     node = new_node(row.spec, (value.node,))
     return new_handle(new_value(node, (run or row.kernel)(data)))
 

@@ -1,16 +1,14 @@
 cimport cython
 from lima.fusion cimport Group
 from lima.node cimport Node
-from lima.values cimport Pending, Value
+from lima.op cimport Op
+from lima.values cimport Pending, Value, error_modes
 
-@cython.locals(item=Pending, below=Pending, plan=list, seen=set, stack=list, ready=bint)
+@cython.locals(item=Pending, row=Op, plan=list, seen=set, stack=list, reuses=bint)
 cpdef object force(Value value)
 
 @cython.locals(value=Value, found=list)
 cpdef list forced(object inputs)
-
-@cython.locals(size=Py_ssize_t, n=Py_ssize_t)
-cpdef Py_ssize_t size_of(tuple shape)
 
 @cython.locals(node=Node)
 cpdef bint _found(object here, Pending item)
@@ -19,26 +17,30 @@ cdef class _Pass:
     cdef public Pending goal
     cdef public object here
     cdef public dict local
+    cdef public set members
     cdef public list plan
     cdef public object pool
     cdef public dict readers
 
-    @cython.locals(item=Pending, members=set, group=Group)
+    @cython.locals(item=Pending, group=Group, fuses=bint)
     cpdef object run(self)
 
-    cpdef object alone(self, Pending item, object args, set members)
+    cpdef object alone(self, Pending item, object args)
 
-    cpdef object put(self, Pending item, object result, set members)
+    cpdef object put(self, Pending item, object result)
 
-    @cython.locals(item=Pending, keeps=bint)
-    cpdef object together(self, Group group, set members)
+    @cython.locals(item=Pending, members=list, made=list, partial=bint, keeps=bint)
+    cpdef object together(self, Group group)
 
-    cpdef object done_with(self, Pending a)
+    @cython.locals(readers=dict)
+    cpdef object count(self, object args, int change)
+
+    cpdef object free(self, object args)
 
     @cython.locals(user=Value)
-    cpdef bint temporary(self, Pending item, set members)
+    cpdef bint temporary(self, Pending item)
 
-    @cython.locals(node=Node)
+    @cython.locals(node=Node, row=Op)
     cpdef object compute(self, Pending item, object args)
 
     cpdef object read(self, Value a)

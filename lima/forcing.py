@@ -15,7 +15,7 @@ from lima.node import Node, as_asked
 from lima.op import FUSED, Kind, evaluate, own
 from lima.sessions import Session, current
 from lima.stats import Outcome, outcome_row
-from lima.values import Pending, Value, error_modes, live_users
+from lima.values import Pending, Value, error_modes
 
 
 def force(value: Value) -> Any:
@@ -31,27 +31,27 @@ def force(value: Value) -> Any:
             return value.data
         probed = value
     plan: list[tuple[Pending, Sequence[Any]]] = []
-    seen: set[int] = set()
-    stack: list[tuple[Pending, bool]] = [(value, False)]
+    seen: set[Pending] = set()
+    stack: list[Any] = [value]
+    reuses = here.reuses
     while stack:
-        item, ready = stack.pop()
+        below = stack.pop()
+        if type(below) is tuple:  # whatever it needs is in the plan
+            plan.append(below)
+            continue
+        item = below
         args = item.args
-        if item.data is not None or args is None:
+        if item.data is not None or args is None or item in seen:
             continue
-        if ready:
-            plan.append((item, args))
-            continue
-        if id(item) in seen:
-            continue
-        seen.add(id(item))
-        probes = here.reuses and item is not probed and item.row.kind is not Kind.VIEW
-        probes = probes and size_of(item._meta[0]) > item.row.small
-        if probes and _found(here, item):
-            continue
-        stack.append((item, True))
+        seen.add(item)
+        if reuses and item is not probed:
+            row = item.row
+            if row.kind is not Kind.VIEW and item.size > row.small and _found(here, item):
+                continue
+        stack.append((item, args))
         for a in reversed(args):  # the first operand first, as the program would have
-            if isinstance(a, Pending) and a.data is None:
-                stack.append((a, False))
+            if isinstance(a, Pending):
+                stack.append(a)
     return _Pass(here, value, plan).run()
 
 
@@ -66,14 +66,6 @@ def forced(inputs: Sequence[Any]) -> list[Any]:
         else:
             found.append(i)
     return found
-
-
-def size_of(shape: tuple[int, ...]) -> int:
-    """The number of elements of an array of this shape."""
-    size = 1
-    for n in shape:
-        size *= n
-    return size
 
 
 def _found(here: Session, item: Pending) -> bool:
@@ -129,7 +121,7 @@ class _Pass:
     NumPy would have reused it too.
     """
 
-    __slots__ = ("goal", "here", "local", "plan", "pool", "readers")
+    __slots__ = ("goal", "here", "local", "members", "plan", "pool", "readers")
 
     def __init__(
         self, here: Session, goal: Pending, plan: list[tuple[Pending, Sequence[Any]]]
@@ -138,64 +130,66 @@ class _Pass:
         self.goal = goal
         self.plan = plan
         self.pool = here.pool
-        self.local: dict[int, Any] = {}
-        self.readers: dict[int, int] = {}
-        for _, args in plan:
+        self.members: set[Pending] = set()
+        self.local: dict[Value, Any] = {}
+        self.readers: dict[Value, int] = {}
+        readers = self.readers
+        for item, args in plan:
+            self.members.add(item)
             for a in args:
                 if isinstance(a, Pending):
-                    self.readers[id(a)] = self.readers.get(id(a), 0) + 1
+                    readers[a] = readers[a] + 1 if a in readers else 1
 
     def run(self) -> Any:
-        members = {id(item) for item, _ in self.plan}
         group: Group | None = None
         for item, args in self.plan:
             if item.data is not None:  # another thread was faster
                 continue
-            if item.row.inner is not None and size_of(item._meta[0]) > FUSED:
-                if group is not None and group.add(item, args, self.local):
+            fuses = item.size > FUSED and item.row.inner is not None
+            if group is not None:
+                if fuses and group.add(item, args, self.local):
                     continue
-                if group is None or group.needs(args):
-                    if group is not None:
-                        self.together(group, members)
-                    group = Group(item)
-                    if group.add(item, args, self.local):
-                        continue
+                if fuses or group.needs(args):
+                    self.together(group)
                     group = None
-            elif group is not None and group.needs(args):
-                self.together(group, members)
+            if fuses:
+                group = Group(item)
+                if group.add(item, args, self.local):
+                    continue
                 group = None
-            self.alone(item, args, members)
+            self.alone(item, args)
         if group is not None:
-            self.together(group, members)
+            self.together(group)
         return self.goal.data
 
-    def alone(self, item: Pending, args: Sequence[Any], members: set[int]) -> None:
+    def alone(self, item: Pending, args: Sequence[Any]) -> None:
         """One operation."""
         if item.modes == error_modes():
             result = self.compute(item, args)
         else:  # as NumPy would have where the operation stands
             with np.errstate(**dict(zip(np.geterr(), item.modes, strict=True))):  # type: ignore[arg-type]
                 result = self.compute(item, args)
-        self.put(item, result, members)
+        self.put(item, result)
 
-    def put(self, item: Pending, result: Any, members: set[int]) -> None:
+    def put(self, item: Pending, result: Any) -> None:
         """Deliver a result, or remember it where only this pass will read it."""
-        if item is not self.goal and self.temporary(item, members):
-            self.local[id(item)] = result
+        if self.temporary(item):
+            self.local[item] = result
         elif item.data is None:  # else another thread was faster, and its buffer may be in use
             item.arrive(result)
 
-    def together(self, group: Group, members: set[int]) -> None:
+    def together(self, group: Group) -> None:
         """The operations of a group, in one pass; alone if NumPy has something to say of it."""
-        if len(group.members) == 1:
-            (item, args) = group.members[0]
-            self.alone(item, args, members)
+        members = group.members
+        if len(members) == 1:
+            self.alone(*members[0])
             return
         start = perf_counter()
+        for _, args in members:
+            self.count(args, -1)
         made: list[tuple[Pending, Any]] = []
-        for item, _ in group.members:
-            later = self.readers.get(id(item), 0) > group.reads.get(id(item), 0)
-            if later or item is self.goal or not self.temporary(item, members):
+        for item, _ in members:
+            if self.readers.get(item, 0) > 0 or not self.temporary(item):
                 shape, dtype = item._meta
                 array = self.pool.take(shape, dtype)
                 if array is None:
@@ -203,51 +197,58 @@ class _Pass:
                 group.write(item, array)
                 made.append((item, array))
         if not group.run():
-            for item, args in group.members:
-                self.alone(item, args, members)
+            for _, args in members:
+                self.count(args, 1)
+            for item, args in members:
+                self.alone(item, args)
             return
         seconds = perf_counter() - start
         here = self.here
-        count = len(group.members)
+        count = len(members)
         here.counts.computed += count
         here.counts.seconds_computed += seconds
+        partial = bool(here.counts.partial)
         outcome = outcome_row(
             Outcome.COMPUTED, seconds / count, f"in one pass with {count - 1} others"
         )
-        for item, args in group.members:
+        for item, args in members:
             item.node.outcome = outcome
-            if here.counts.partial:
+            if partial:
                 mark_inexact(item.node)
-            for a in args:
-                if isinstance(a, Pending):
-                    self.done_with(a)
+            self.free(args)
         share = seconds / len(made)
         for item, array in made:
             keeps = here.reuses and share > MIN_SECONDS
             if keeps and here.keep(item.row, item.node, array, share):
                 item.shared = True
-            self.put(item, array, members)
+            self.put(item, array)
 
-    def done_with(self, a: Pending) -> None:
-        """One reader less; the buffer of a temporary that has none is free."""
-        left = self.readers[id(a)] - 1
-        self.readers[id(a)] = left
-        if left == 0:
-            buffer = self.local.pop(id(a), None)
-            if buffer is not None and buffer.base is None and buffer.flags.writeable:
-                self.pool.give(buffer)
+    def count(self, args: Sequence[Any], change: int) -> None:
+        """The operands have `change` more readers to come."""
+        for a in args:
+            if isinstance(a, Pending):
+                self.readers[a] += change
 
-    def temporary(self, item: Pending, members: set[int]) -> bool:
+    def free(self, args: Sequence[Any]) -> None:
+        """Give away the buffers of temporaries among the operands that nobody will read."""
+        if self.local:
+            for a in args:
+                if isinstance(a, Pending) and self.readers[a] == 0:
+                    buffer = self.local.pop(a, None)
+                    if buffer is not None and buffer.base is None and buffer.flags.writeable:
+                        self.pool.give(buffer)
+
+    def temporary(self, item: Pending) -> bool:
         """Whether nobody outside of this pass can ask for `item`."""
-        if item.shared or item.root is not None:
+        if item is self.goal or item.shared or item.root is not None:
             return False
         if item.handle is not None and item.handle() is not None:
             return False
-        if item.users is None:
-            return True
-        for user in live_users(item):
-            if id(user) not in members or user.root is not None:
-                return False
+        if item.users is not None:
+            for ref in item.users:
+                user = ref()
+                if user is not None and (user not in self.members or user.root is not None):
+                    return False
         return True
 
     def compute(self, item: Pending, args: Sequence[Any]) -> Any:
@@ -282,7 +283,7 @@ class _Pass:
 
     def read(self, a: Value) -> Any:
         data = a.data
-        return self.local[id(a)] if data is None else data
+        return self.local[a] if data is None else data
 
     def spare(self, item: Pending, args: Sequence[Any], data: list[Any]) -> Any:
         """A buffer for the result of `item`: that of a temporary it reads last, or a pooled one.
@@ -292,13 +293,12 @@ class _Pass:
         shape, dtype = item._meta
         found = None
         for a in args:
-            left = self.readers.get(id(a))
-            if left is None:
+            if not isinstance(a, Pending):
                 continue
-            self.readers[id(a)] = left - 1
-            if left > 1:
+            self.readers[a] -= 1
+            if self.readers[a] > 0:
                 continue
-            buffer = self.local.pop(id(a), None)
+            buffer = self.local.pop(a, None)
             if buffer is None or buffer.base is not None or not buffer.flags.writeable:
                 continue
             if found is None and buffer.shape == shape and buffer.dtype == dtype:

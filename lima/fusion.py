@@ -19,36 +19,38 @@ from lima.values import Pending, Value
 if FUSES:
     from lima.loops import Loop, Program
 
-MOST = 32
+MOST = 64
 """Operations of a group."""
 
 _UFUNC, _ARRAY, _SCALAR = np.ufunc, np.ndarray, np.generic  # attributes cost time in the hot path
 
-_loops: dict[tuple[Any, ...], Any] = {}
-"""The inner loop of a function for operands of these dtypes (types, if Python numbers), or None."""
+_WEAK: dict[type, int] = {int: 29, float: 30, complex: 31}
+"""Codes of Python numbers, where operands with a dtype have `dtype.num`. Five bits are enough."""
+
+_loops: dict[Any, dict[int, Any]] = {}
+"""The inner loop of a function, or None, by the codes of its operands."""
 
 
 class Group:
     """Operations that run in one pass.
 
     members   the values they make, with their operands, in an order in which they can be computed
-    made      the ids of these values
+    made      these values
     modes     what NumPy shall do about floating point errors, alike for all of them
-    reads     how often members read a member, by its id
+    slots     where the program has the values that it reads and makes
     """
 
-    __slots__ = ("made", "members", "modes", "program", "reads", "shape", "slots")
+    __slots__ = ("made", "members", "modes", "program", "shape", "slots")
 
     def __init__(self, item: Pending) -> None:
         self.shape = item._meta[0]
         self.modes = item.modes
         self.members: list[tuple[Pending, Sequence[Any]]] = []
-        self.made: set[int] = set()
-        self.reads: dict[int, int] = {}
-        self.slots: dict[int, int] = {}
+        self.made: set[Value] = set()
+        self.slots: dict[Value, int] = {}
         self.program = Program(self.shape, MOST)
 
-    def add(self, item: Pending, args: Sequence[Any], local: dict[int, Any]) -> bool:
+    def add(self, item: Pending, args: Sequence[Any], local: dict[Value, Any]) -> bool:
         """Take one more operation; False if it must run by itself.
 
         `local` has the data of operands that are temporaries.
@@ -58,68 +60,91 @@ class Group:
         except LookupError:  # the program is full, of operands of operations that were refused
             return False
 
-    def _add(self, item: Pending, args: Sequence[Any], local: dict[int, Any]) -> bool:
-        if len(self.members) == MOST or item._meta[0] != self.shape or item.modes != self.modes:
+    def _add(self, item: Pending, args: Sequence[Any], local: dict[Value, Any]) -> bool:
+        if len(self.members) == MOST:
             return False
-        found = inner_of(item, args)
-        if found is None:
+        shape, dtype = item._meta
+        if shape != self.shape or (item.modes is not self.modes and item.modes != self.modes):
             return False
-        function, operands = found
+        node = item.node
+        spec = node.spec
+        if node.derived is not None or spec.params:
+            return False
+        function: Any = item.row.inner
+        operands = args
+        if type(function) is not _UFUNC:
+            function = function(args)
+            if function is None:
+                return False
+            operands = args[: getattr(function, "nin", len(args))]
         program = self.program
         slots: list[int] = []
-        key: list[Any] = [function]
+        code = shift = 0
         whole = repeated = False
         for a in operands:
-            if not isinstance(a, Value):
-                slots.append(-1)
-                key.append(a.dtype if isinstance(a, _SCALAR) else type(a))
-                continue
-            slot = self.slots.get(id(a), -1)
-            if slot < 0:
-                data = local.get(id(a)) if a.data is None else a.data
-                if type(data) is _ARRAY:
-                    slot = program.operand(data)
-                else:
-                    slot = program.constant(data) if isinstance(data, _SCALAR) else -1
-                if slot < 0:
-                    return False
-                self.slots[id(a)] = slot
+            slot = -1
+            if isinstance(a, Value):
+                slot = self._slot(a, local)
+            elif type(a) not in _WEAK:
+                slot = program.constant(a)
+            if slot >= 0:
+                code |= program.code(slot) << shift
+                whole = whole or program.is_whole(slot)
+                repeated = repeated or program.is_repeated(slot)
+            elif type(a) in _WEAK:
+                code |= _WEAK[type(a)] << shift
+            else:
+                return False
             slots.append(slot)
-            key.append(program.dtype(slot))
-            whole = whole or program.is_whole(slot)
-            repeated = repeated or program.is_repeated(slot)
-        kinds = tuple(key)
-        loop = _loops[kinds] if kinds in _loops else _learn(kinds)
-        if loop is None or not whole or loop.dtype != item._meta[1]:
+            shift += 5
+        table = _loops.get(function)
+        if table is None:
+            table = _loops[function] = {}
+        if code in table:
+            loop = table[code]
+        else:
+            kinds = [
+                type(a) if slot < 0 else program.dtype(slot)
+                for a, slot in zip(operands, slots, strict=True)
+            ]
+            loop = table[code] = _learn(function, kinds)
+        if loop is None or not whole or (repeated and not loop.uneven):
             return False
-        if repeated and not loop.uneven:
+        if loop.dtype is not dtype and loop.dtype != dtype:
             return False
-        for k, a in enumerate(operands):
+        for k in range(len(slots)):
             if slots[k] < 0:
-                if isinstance(a, _SCALAR):
-                    slots[k] = program.constant(a)
-                else:
-                    slots[k] = program.number(a, loop.dtypes[k])
+                slots[k] = program.number(operands[k], loop.dtypes[k])
                 if slots[k] < 0:
                     return False
         slot = program.step(loop, slots)
         if slot < 0:
             return False
-        self.slots[id(item)] = slot
-        self.made.add(id(item))
+        self.slots[item] = slot
+        self.made.add(item)
         self.members.append((item, args))
-        for a in args:
-            if isinstance(a, Pending):
-                self.reads[id(a)] = self.reads.get(id(a), 0) + 1
         return True
+
+    def _slot(self, a: Value, local: dict[Value, Any]) -> int:
+        """Where the program has an operand; -1 where it cannot read it."""
+        if a in self.slots:
+            return self.slots[a]
+        data = local.get(a) if a.data is None else a.data
+        if type(data) is _ARRAY:
+            slot = self.program.operand(data)
+        else:
+            slot = self.program.constant(data) if isinstance(data, _SCALAR) else -1
+        if slot >= 0:
+            self.slots[a] = slot
+        return slot
 
     def needs(self, args: Sequence[Any]) -> bool:
         """Whether an operation reads what this group makes."""
-        return True in [id(a) in self.made for a in args]
+        return True in [isinstance(a, Value) and a in self.made for a in args]
 
     def write(self, item: Pending, array: Any) -> None:
         """Put the value of a member into `array`."""
-        self.program.output(self.slots[id(item)], array)
+        self.program.output(self.slots[item], array)
 
     def run(self) -> bool:
         """Compute; False if an error came up that NumPy would tell of."""
@@ -128,26 +153,15 @@ class Group:
         return True not in loud
 
 
-def inner_of(item: Pending, args: Sequence[Any]) -> Any:
-    """The function whose loop computes `item`, and its operands; None if there is none."""
-    inner = item.row.inner
-    if inner is None or item.node.derived is not None or item.node.spec.params:
-        return None
-    return (inner, args) if type(inner) is _UFUNC else inner(args)
-
-
-def _learn(key: tuple[Any, ...]) -> Any:
-    function, *kinds = key
-    found = None
-    try:
+def _learn(function: Any, kinds: Sequence[Any]) -> Any:
+    """The loop of a function for operands of these kinds; None where it has none that serves."""
+    dtypes: tuple[np.dtype[Any], ...] = ()
+    with suppress(TypeError):  # NumPy refuses, and will where it runs by itself
         dtypes = _resolved(function, kinds)
-    except TypeError:  # NumPy refuses, and will where it runs by itself
-        dtypes = ()
     if dtypes:
         with suppress(LookupError):
-            found = Loop(function, dtypes[:-1], dtypes[-1])
-    _loops[key] = found
-    return found
+            return Loop(function, dtypes[:-1], dtypes[-1])
+    return None
 
 
 def _is_weak(kind: Any) -> bool:

@@ -13,6 +13,7 @@ cdef struct Slot:
     cnp.npy_intp period  # elements after which an operand repeats itself; 0 if it does not
     cnp.npy_intp repeat  # times that each element of an operand stands; 0 if once
     int itemsize
+    int code  # the number of the dtype
     int kept  # which array of `keep` it is
     int last  # the last step that reads it
     int buffer  # which scratch buffer holds a block of it; -1 for none
@@ -28,6 +29,7 @@ cdef struct Step:
 cdef class Loop:
     cdef loop_t loop
     cdef void *data
+    cdef int codes[MOST]
     cdef readonly object function
     cdef readonly tuple dtypes
     cdef readonly object dtype
@@ -49,6 +51,7 @@ cdef class Program:
 
     cdef int _slot(self, object dtype) except -1
     cpdef object dtype(self, int slot)
+    cpdef int code(self, int slot)
     cpdef int operand(self, cnp.ndarray array) except -2
     cpdef int constant(self, object number) except -2
     cpdef int number(self, object literal, object dtype) except -2

@@ -11,7 +11,6 @@ There is no twin in Python: without this module, operations run one by one.
 
 import numpy as np
 
-cimport cython
 cimport numpy as cnp
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
@@ -28,17 +27,25 @@ cdef extern from "<fenv.h>" nogil:
 
 cdef extern from *:
     """
+    #ifdef _MSC_VER
+    #define LIMA_APART __restrict
+    #else
+    #define LIMA_APART __restrict__
+    #endif
+    static inline int lima_truth(npy_bool e) { int v = e != 0; return v; }
     /* Conversions that NumPy does by a cast in C and that raise no floating point error. */
+    /* Pointers that do not overlap, and truth values by way of int: else no vector code comes of it. */
     #define LIMA_CAST(NAME, FROM, TO, VALUE) \\
     static void NAME(char **a, const npy_intp *n, const npy_intp *s, void *d) { \\
-        const FROM *x = (const FROM *)a[0]; TO *y = (TO *)a[1]; npy_intp k, m = n[0]; (void)d; \\
-        if (s[0] == 0) { const FROM v = *x; for (k = 0; k < m; k++) { FROM e = v; y[k] = (TO)(VALUE); } } \\
-        else for (k = 0; k < m; k++) { FROM e = x[k]; y[k] = (TO)(VALUE); } }
+        const FROM *LIMA_APART x = (const FROM *)a[0]; TO *LIMA_APART y = (TO *)a[1]; \\
+        const npy_intp m = n[0]; npy_intp k; (void)d; \\
+        if (s[0] == 0) { const FROM e = *x; const TO v = (TO)(VALUE); for (k = 0; k < m; k++) y[k] = v; } \\
+        else for (k = 0; k < m; k++) { const FROM e = x[k]; y[k] = (TO)(VALUE); } }
     #define LIMA_CASTS(CODE, FROM, VALUE) \\
         LIMA_CAST(lima_##CODE##_b, FROM, npy_int8, VALUE) LIMA_CAST(lima_##CODE##_h, FROM, npy_int16, VALUE) \\
         LIMA_CAST(lima_##CODE##_i, FROM, npy_int32, VALUE) LIMA_CAST(lima_##CODE##_l, FROM, npy_int64, VALUE) \\
         LIMA_CAST(lima_##CODE##_f, FROM, npy_float32, VALUE) LIMA_CAST(lima_##CODE##_d, FROM, npy_float64, VALUE)
-    LIMA_CASTS(bool, npy_bool, e != 0)
+    LIMA_CASTS(bool, npy_bool, lima_truth(e))
     LIMA_CASTS(b, npy_int8, e) LIMA_CASTS(B, npy_uint8, e) LIMA_CASTS(h, npy_int16, e)
     LIMA_CASTS(H, npy_uint16, e) LIMA_CASTS(i, npy_int32, e) LIMA_CASTS(I, npy_uint32, e)
     LIMA_CASTS(l, npy_int64, e) LIMA_CASTS(L, npy_uint64, e)
@@ -103,6 +110,8 @@ cdef class Loop:
         self.uneven = function in UNEVEN
         if not all([is_native(d) for d in (*dtypes, dtype)]):
             raise LookupError(f"{function} of {dtypes}")
+        for k, d in enumerate(dtypes):
+            self.codes[k] = d.num
         if function is np.where:
             self.loop = select
             self.data = <void *><size_t>dtype.itemsize
@@ -144,7 +153,11 @@ _SAMPLE = np.concatenate([
 
 cdef bint is_native(cnp.dtype dtype):
     """Whether programs work on elements of this type (see `CODES`)."""
-    return dtype.isnative and dtype.char in CODES
+    return dtype.type_num < 32 and known >> dtype.type_num & 1 and cnp.PyDataType_ISNOTSWAPPED(dtype)
+
+
+cdef unsigned int known  # bits of the numbers of these types
+known = sum([1 << np.dtype(c).num for c in CODES])
 
 
 cdef class Program:
@@ -179,6 +192,7 @@ cdef class Program:
         slot = &self.slots[self.nslots]
         slot.base = NULL
         slot.itemsize = (<cnp.dtype>dtype).itemsize
+        slot.code = (<cnp.dtype>dtype).type_num
         slot.stride = slot.itemsize
         slot.period = slot.repeat = 0
         slot.last = slot.buffer = -1
@@ -189,6 +203,10 @@ cdef class Program:
     cpdef object dtype(self, int slot):
         """The dtype of what is in a slot."""
         return self.dtypes[slot]
+
+    cpdef int code(self, int slot):
+        """The number of that dtype, as `dtype.num`."""
+        return self.slots[slot].code
 
     cpdef int operand(self, cnp.ndarray array) except -2:
         """The slot of an array that broadcasts to the shape; -1 where it lies in a way that no
@@ -246,7 +264,7 @@ cdef class Program:
         """The slot of a Python number as one of `dtype`; -1 where it would be another number."""
         cdef int slot
         cdef double value
-        if dtype.char == "d" and type(literal) in (int, float):
+        if (<cnp.dtype>dtype).type_num == cnp.NPY_DOUBLE and type(literal) in (int, float):
             try:
                 value = literal
             except OverflowError:
@@ -294,15 +312,16 @@ cdef class Program:
     cpdef int step(self, Loop loop, list operands) except -2:
         """The slot of the result of a loop; -1 where an operand cannot be converted for it."""
         cdef int k
-        cdef object dtype
-        for k, dtype in enumerate(loop.dtypes):
-            if self.dtypes[operands[k]] is not dtype and self.dtypes[operands[k]] != dtype:
-                operands[k] = self._converted(operands[k], dtype)
+        for k in range(len(operands)):
+            if self.slots[<int>operands[k]].code != loop.codes[k]:
+                operands[k] = self._converted(operands[k], loop.dtypes[k])
                 if operands[k] < 0:
                     return -1
         return self._step(loop.loop, loop.data, operands, loop.dtype)
 
     cdef int _converted(self, int slot, object dtype) except -2:
+        if self.dtypes[slot] == dtype:  # C types of one size have numbers of their own
+            return slot
         source, target = self.dtypes[slot].char, dtype.char
         source, target = _SAME.get(source, source), _SAME.get(target, target)
         if source not in SOURCES or target not in TARGETS:
@@ -336,8 +355,10 @@ cdef class Program:
 
     cdef int _allot(self) except -1:
         """Which scratch buffer holds what: a buffer is free after the last step that reads it."""
-        cdef int k, j, slot, count = 0
-        cdef list idle = []
+        cdef int k, j, slot, idles = 0, count = 0
+        cdef int *idle = <int *>malloc((self.nslots + 1) * sizeof(int))
+        if idle == NULL:
+            raise MemoryError()
         for slot in range(self.nslots):
             if self.slots[slot].repeat and self.slots[slot].last >= 0:
                 self.slots[slot].buffer = count
@@ -345,17 +366,19 @@ cdef class Program:
         for k in range(self.nsteps):
             slot = self.steps[k].slots[self.steps[k].count]
             if self.slots[slot].base == NULL:
-                if idle:
-                    self.slots[slot].buffer = idle.pop()
+                if idles:
+                    idles -= 1
+                    self.slots[slot].buffer = idle[idles]
                 else:
                     self.slots[slot].buffer = count
                     count += 1
             for j in range(self.steps[k].count + 1):
                 slot = self.steps[k].slots[j]
-                if self.slots[slot].last == k and self.slots[slot].buffer >= 0:
-                    if self.slots[slot].base == NULL:
-                        if self.slots[slot].buffer not in idle:
-                            idle.append(self.slots[slot].buffer)
+                if self.slots[slot].last == k and self.slots[slot].base == NULL:
+                    if not _stands_before(&self.steps[k], j):
+                        idle[idles] = self.slots[slot].buffer
+                        idles += 1
+        free(idle)
         return count
 
     cdef object _spread(self):
@@ -402,6 +425,15 @@ cdef class Program:
 
 _SAME = {"q": "l", "Q": "L"} if np.dtype("l").itemsize == 8 else {"l": "i", "L": "I", "q": "l", "Q": "L"}
 """Names of C types by those of the conversions, where "l" has 64 bits."""
+
+
+cdef bint _stands_before(Step *step, int j) noexcept nogil:
+    """Whether an operand is the same as one before it, as in `x * x`."""
+    cdef int k
+    for k in range(j):
+        if step.slots[k] == step.slots[j]:
+            return True
+    return False
 
 
 cdef void _repeat(Slot *slot, char *target, cnp.npy_intp start, cnp.npy_intp count) noexcept nogil:

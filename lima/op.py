@@ -11,7 +11,6 @@ import enum
 import inspect
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, Protocol
 
@@ -58,9 +57,10 @@ class BindError(TypeError):
     """The call does not fit the row; NumPy itself is asked, and answers or raises."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Op:
-    """One operation. `kernel(*operands, **params)` computes it on plain arrays.
+    """One operation: a row of the table, which nobody changes.
+
+    `kernel(*operands, **params)` computes it on plain arrays.
 
     name        opcode of the log, statistics and digests
     kernel      plain NumPy computation; a NumPy function wherever one exists
@@ -80,50 +80,70 @@ class Op:
     infix       Python operator with this meaning, for readable source
     weight      work for one element, an addition being 1
     growth      work grows as this power of the number of operand elements
-    inner       the universal function whose loop computes it, for passes of several operations; or
-                what tells that and its operands, given the operands. A ufunc's row has it by itself
+    inner       the function whose loop computes it from its first operands, for passes of several
+                operations; or what tells it, given the operands. A ufunc's row has it by itself
     elides      the kernel can write into the buffer of an operand (derived)
     small       elements up to which a light operation runs at once (derived)
     version     enters the digest: a changed kernel forgets old values
     """
 
-    name: str
-    kernel: Callable[..., Any]
-    kind: Kind
-    calls: tuple[Any, ...] = ()
-    operands: tuple[str, ...] = ("a",)
-    params: dict[str, Any] = field(default_factory=dict)
-    variadic: bool = False
-    readonly: bool = False
-    infer: Callable[[Sequence[Any], Spec], Meta | None] | None = None
-    form: Callable[..., Form | None] | None = None
-    rules: tuple[Rule, ...] = ()
-    wrap: Any = None
-    aliasing: bool = False
-    into: str | None = None
-    threads_state: str | None = None
-    source: Callable[[list[str], dict[str, str]], str] | None = None
-    infix: str | None = None
-    weight: float = 1.0
-    growth: float = 1.0
-    version: int = 1
-    inner: Any = None
-    spec: Spec = field(init=False)
-    names: tuple[str, ...] = field(init=False)
-    small: int = field(init=False)
-    elides: bool = field(init=False)
+    __slots__ = (
+        "aliasing", "calls", "elides", "form", "growth", "infer", "infix", "inner", "into",
+        "kernel", "kind", "name", "names", "operands", "params", "readonly", "rules", "small",
+        "source", "spec", "threads_state", "variadic", "version", "weight", "wrap",
+    )  # fmt: skip
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "spec", Spec(self.name, version=self.version))
-        object.__setattr__(self, "names", self.operands + tuple(self.params))
-        simple = isinstance(self.kernel, np.ufunc) and self.kernel.signature is None
-        elides = simple and self.infer is not None
-        object.__setattr__(self, "elides", elides)
-        if not FUSES:
-            object.__setattr__(self, "inner", None)
-        elif elides:
-            object.__setattr__(self, "inner", self.kernel)
-        object.__setattr__(self, "small", int(SMALL / self.weight))
+    def __init__(
+        self,
+        *,
+        name: str,
+        kernel: Callable[..., Any],
+        kind: Kind,
+        calls: tuple[Any, ...] = (),
+        operands: tuple[str, ...] = ("a",),
+        params: dict[str, Any] | None = None,
+        variadic: bool = False,
+        readonly: bool = False,
+        infer: Callable[[Sequence[Any], Spec], Meta | None] | None = None,
+        form: Callable[..., Form | None] | None = None,
+        rules: tuple[Rule, ...] = (),
+        wrap: Any = None,
+        aliasing: bool = False,
+        into: str | None = None,
+        threads_state: str | None = None,
+        source: Callable[[list[str], dict[str, str]], str] | None = None,
+        infix: str | None = None,
+        weight: float = 1.0,
+        growth: float = 1.0,
+        version: int = 1,
+        inner: Any = None,
+    ) -> None:
+        self.name = name
+        self.kernel = kernel
+        self.kind = kind
+        self.calls = calls
+        self.operands = operands
+        self.params = params or {}
+        self.variadic = variadic
+        self.readonly = readonly
+        self.infer = infer
+        self.form = form
+        self.rules = rules
+        self.wrap = wrap
+        self.aliasing = aliasing
+        self.into = into
+        self.threads_state = threads_state
+        self.source = source
+        self.infix = infix
+        self.weight = weight
+        self.growth = growth
+        self.version = version
+        self.spec = Spec(name, version=version)
+        self.names = operands + tuple(self.params)
+        simple = isinstance(kernel, np.ufunc) and kernel.signature is None
+        self.elides = simple and infer is not None
+        self.inner = (kernel if self.elides else inner) if FUSES else None
+        self.small = int(SMALL / weight)
 
     def __repr__(self) -> str:
         return f"<Op {self.name}>"

@@ -1,11 +1,13 @@
 cimport cython
+from lima.calls cimport binary, unary
 from lima.handle cimport Handle, new_handle, value_of
 from lima.node cimport Node, Spec, new_node
+from lima.op cimport Op
 from lima.values cimport Value, new_value
 
 cdef class Operator:
     cdef public bint direct
-    cdef public object row
+    cdef public Op row
     cdef public object run
     cdef public Spec spec
 

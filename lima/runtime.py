@@ -2,7 +2,7 @@
 
     bind -> node -> wait | probe -> force operands -> execute -> admit -> outcome
 
-`apply` is the pipeline; when to wait is decided by `waits`, in one place.
+`apply` is the pipeline; when to wait is decided by `waiting`, in one place.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from lima.entries import MIN_SECONDS, Entry
-from lima.forcing import adopt_lineage, forced, mark_inexact, size_of
+from lima.forcing import adopt_lineage, forced, mark_inexact
 from lima.node import Node, Spec, new_node
-from lima.op import FUSED, Kind, Meta, Op, clone, evaluate, own, owner
+from lima.op import FUSED, Kind, Op, clone, evaluate, own, owner
 from lima.rewrite import Planner
 from lima.sessions import Session, current
 from lima.stats import Outcome, outcome_row
@@ -28,6 +28,7 @@ from lima.values import (
     new_pending,
     new_value,
     nodes_of,
+    size_of,
     watch,
 )
 
@@ -52,33 +53,41 @@ MAX_HELD = 1 << 28
 
 def apply(row: Op, spec: Spec, inputs: Sequence[Any]) -> Value:
     """Trace one operation on values and literals, and compute it now or let it wait."""
-    here = current()
-    node = new_node(spec, nodes_of(inputs))
     kind = row.kind
-    if kind is Kind.HEAVY:
-        if here.reuses and effort(row, inputs) > MIN_EFFORT:
-            return probe(here, row, spec, node, inputs)
-        return run(row, spec, node, inputs)
-    if kind is Kind.EFFECT:
-        return run(row, spec, node, inputs)
-    present = True
+    if kind is Kind.LIGHT:
+        return light(row, spec, inputs)
+    node = new_node(spec, nodes_of(inputs))
+    if kind is Kind.VIEW:
+        waits = True in [isinstance(i, Value) and i.data is None for i in inputs]
+        return wait_view(row, spec, node, inputs) if waits else run_view(row, spec, node, inputs)
+    here = current()
+    if kind is Kind.HEAVY and here.reuses and effort(row, inputs) > MIN_EFFORT:
+        return probe(here, row, spec, node, inputs)
+    return run(row, spec, node, inputs)
+
+
+def light(row: Op, spec: Spec, inputs: Sequence[Any]) -> Value:
+    """`apply` for light operations. Small operands are not looked at any further."""
     large = not inputs
     total = 0
     for i in inputs:
         if isinstance(i, Value):
-            if i.data is None:
-                present = False
+            value = i
+            data = value.data
+            if data is None:
+                large = True
             else:
-                size = i.data.size
+                size = data.size
                 total = total + size if row.variadic else max(total, size)
                 large = large or total > row.small
-    if kind is Kind.VIEW:
-        return run_view(row, spec, node, inputs) if present else wait_view(row, spec, node, inputs)
-    if large or not present:
-        meta = waits(here, row, spec, inputs)
-        if meta is not None:
-            return Pending(node, row, inputs, meta)
-        if here.reuses and total > row.small:
+    if large:
+        made = waiting(row, spec, inputs)
+        if made is not None:
+            return made
+    node = new_node(spec, nodes_of(inputs))
+    if total > row.small:
+        here = current()
+        if here.reuses:
             return probe(here, row, spec, node, inputs)
     return run(row, spec, node, inputs)
 
@@ -109,29 +118,42 @@ def effort(row: Op, inputs: Sequence[Any]) -> float:
     return row.weight * (elements if growth == 1.0 else elements**growth)
 
 
-def waits(here: Session, row: Op, spec: Spec, inputs: Sequence[Any]) -> Meta | None:
-    """Shape and dtype of a light result that shall wait; None when it must run at once.
+def waiting(row: Op, spec: Spec, inputs: Sequence[Any]) -> Pending | None:
+    """What a light operation makes, as a value that waits; None when it must run at once.
 
-    The one place of the policy: without reuse only what can run in one pass with others waits (no
-    plan could use the structure); small results are cheaper to compute than to keep waiting;
+    The one place of the policy: small results are cheaper to compute than to keep waiting; without
+    reuse only what can run in one pass with others waits (no plan could use the structure);
     `np.errstate(...="raise")` wants errors where they happen; chains and the memory they hold are
     bounded.
     """
-    if row.infer is None or not (here.reuses or row.inner is not None) or _raising():
+    modes = error_modes()
+    if row.infer is None or (modes is not _quiet_modes and _raising()):
         return None
     meta = row.infer(inputs, spec)
-    if meta is None or size_of(meta[0]) <= (row.small if here.reuses else FUSED):
+    if meta is None:
+        return None
+    size = size_of(meta[0])
+    if (size <= FUSED or row.inner is None) and (size <= row.small or not current().reuses):
         return None
     held = 0
+    nodes: list[Any] = []
     for i in inputs:
-        if isinstance(i, Pending):
-            if i.data is None:
-                held += i.held
-                if i.depth >= MAX_DEPTH:
+        if not isinstance(i, Value):
+            nodes.append(i)
+            continue
+        value = i
+        nodes.append(value.node)
+        if isinstance(value, Pending):
+            below = value
+            if below.data is None:
+                held += below.held
+                if below.depth >= MAX_DEPTH:
                     return None
-        elif isinstance(i, Foreign):
+        elif isinstance(value, Foreign):
             return None
-    return meta if held < MAX_HELD else None
+    if held >= MAX_HELD:
+        return None
+    return new_pending(new_node(spec, tuple(nodes)), row, inputs, meta, modes)
 
 
 def _raising() -> bool:
@@ -150,62 +172,6 @@ _quiet_modes: tuple[str, ...] = ()
 """The modes that were looked at last, if they are quiet."""
 
 
-_likes: dict[tuple[Any, ...], Any] = {}
-"""Dtype of what a row makes of operands of one shape, by their dtypes or their types if numbers."""
-
-
-def waiting(row: Op, inputs: Sequence[Any]) -> Value | None:
-    """What `apply` makes of an elementwise operation that waits, in the usual case.
-
-    The usual case is operands of one shape, and numbers. None for any other, and where the
-    operation does not wait.
-    """
-    modes = error_modes()
-    if row.inner is None or modes is not _quiet_modes:
-        return None
-    shape: Any = None
-    held = 0
-    key: list[Any] = [row]
-    nodes: list[Any] = []
-    for i in inputs:
-        if not isinstance(i, Value):
-            key.append(type(i))
-            nodes.append(i)
-            continue
-        value = i
-        data = value.data
-        if data is not None:
-            if type(data) is not np.ndarray or type(value) is Foreign:
-                return None
-            its = data.shape
-            key.append(data.dtype)
-        elif isinstance(value, Pending):
-            below = value
-            its, dtype = below._meta
-            key.append(dtype)
-            held += below.held
-            if below.depth >= MAX_DEPTH:
-                return None
-        else:
-            return None
-        if shape is None:
-            shape = its
-        elif shape != its:
-            return None
-        nodes.append(value.node)
-    if shape is None or held >= MAX_HELD or size_of(shape) <= FUSED:
-        return None
-    form = tuple(key)
-    if form in _likes:
-        made = _likes[form]
-    else:
-        meta = row.infer(inputs, row.spec) if row.infer is not None else None
-        made = _likes[form] = None if meta is None else meta[1]
-    if made is None:
-        return None
-    return new_pending(new_node(row.spec, tuple(nodes)), row, inputs, (shape, made), modes)
-
-
 def binary(row: Op, a: Any, b: Any, run: Any) -> Value:
     """`apply` for an elementwise operation of two operands: the hot path, small results at once."""
     inputs = (a, b)
@@ -217,8 +183,7 @@ def binary(row: Op, a: Any, b: Any, run: Any) -> Value:
             data = value.data
             waits = waits or data is None or data.size > small
     if waits:
-        made = waiting(row, inputs)
-        return apply(row, row.spec, inputs) if made is None else made
+        return light(row, row.spec, inputs)
     x, y = forced(inputs)
     return new_value(new_node(row.spec, nodes_of(inputs)), run(x, y))
 

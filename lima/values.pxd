@@ -1,5 +1,6 @@
 cimport cython
 from lima.node cimport Node
+from lima.op cimport Op
 
 cdef class Value:
     cdef object __weakref__
@@ -8,6 +9,8 @@ cdef class Value:
     cdef public Value root
     cdef public bint shared
     cdef public list users
+
+    cdef object _hold(self, Node node, object data, Value root)
 
 @cython.locals(value=Value)
 cpdef Value new_value(Node node, object data)
@@ -28,19 +31,25 @@ cdef class Pending(Value):
     cdef public object _meta
     cdef public object args
     cdef public Py_ssize_t depth
-    cdef public object held
+    cdef public Py_ssize_t held
     cdef public object handle
     cdef public tuple modes
     cdef public dict notes
-    cdef public object row
+    cdef public Op row
+    cdef public Py_ssize_t size
 
     @cython.locals(depth=Py_ssize_t, root=Value, value=Value, below=Pending)
-    cpdef object _count(self)
+    cdef object _wait(self, Op row, object args, object meta, tuple modes)
 
     cpdef object arrive(self, object data)
 
 @cython.locals(value=Pending)
-cpdef Pending new_pending(Node node, object row, object args, object meta, tuple modes)
+cpdef Pending new_pending(Node node, Op row, object args, object meta, tuple modes)
+
+cpdef tuple error_modes()
+
+@cython.locals(size=Py_ssize_t, n=Py_ssize_t)
+cpdef Py_ssize_t size_of(tuple shape)
 
 cpdef list live_users(Value value)
 

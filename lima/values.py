@@ -27,6 +27,9 @@ class Value:
     __slots__ = ("__weakref__", "data", "node", "root", "shared", "users")
 
     def __init__(self, node: Node, data: Any, root: Value | None = None) -> None:
+        self._hold(node, data, root)
+
+    def _hold(self, node: Node, data: Any, root: Value | None) -> None:
         self.node = node
         self.data = data
         self.root = root
@@ -42,11 +45,7 @@ class Value:
 def new_value(node: Node, data: Any) -> Value:
     """`Value(node, data)`, at less cost where this module is compiled."""
     value = Value.__new__(Value)
-    value.node = node
-    value.data = data
-    value.root = None
-    value.shared = False
-    value.users = None
+    value._hold(node, data, None)
     return value
 
 
@@ -84,33 +83,33 @@ class Borrowed(Value):
 class Pending(Value):
     """A value that waits: `row` applied to `args` (values and literals) when first needed.
 
+    size    number of its elements
     modes   what NumPy shall then do about floating point errors
+    depth   operations that wait in the longest chain up to here
+    held    bytes of computed operands that all of them keep alive
+    handle  what the program has of it (weak reference); None if it never had anything
     notes   what the planner found out about its structure
     """
 
-    __slots__ = ("_meta", "args", "depth", "handle", "held", "modes", "notes", "row")
-
-    depth: int
-    held: int
+    __slots__ = ("_meta", "args", "depth", "handle", "held", "modes", "notes", "row", "size")
 
     def __init__(self, node: Node, row: Op, args: Sequence[Any], meta: Meta) -> None:
-        super().__init__(node, None)
+        self._hold(node, None, None)
+        self._wait(row, args, meta, error_modes())
+
+    def _wait(self, row: Op, args: Sequence[Any], meta: Meta, modes: tuple[str, ...]) -> None:
+        """The operands learn that they are waited for."""
         self.row = row
         self.args: Sequence[Any] | None = args
         self._meta = meta
+        self.size: int = size_of(meta[0])
         self.handle: weakref.ref[Any] | None = None
-        self.modes = error_modes()
+        self.modes = modes
         self.notes: dict[Any, Any] | None = None
-        self.depth = 0
-        self.held = 0
-        self._count()
-
-    def _count(self) -> None:
-        """Depth and held bytes from the operands, which learn that they are waited for."""
         depth = 0
         held = 0
         me: weakref.ref[Value] = weakref.ref(self)
-        for arg in self.args or ():
+        for arg in args:
             if not isinstance(arg, Value):
                 continue
             value = arg
@@ -127,8 +126,8 @@ class Pending(Value):
                 root.users = [me]
             else:
                 _add_user(root.users, me)
-        self.depth = depth + 1
-        self.held = held
+        self.depth: int = depth + 1
+        self.held: int = held
 
     def arrive(self, data: Any) -> None:
         """It waits no longer, and lets go of what it waited for."""
@@ -144,21 +143,19 @@ class Pending(Value):
 def new_pending(
     node: Node, row: Op, args: Sequence[Any], meta: Meta, modes: tuple[str, ...]
 ) -> Pending:
-    """`Pending(node, row, args, meta)`, at less cost where this module is compiled."""
+    """`Pending(node, row, args, meta)` under `modes`, at less cost where this is compiled."""
     value = Pending.__new__(Pending)
-    value.node = node
-    value.data = None
-    value.root = None
-    value.shared = False
-    value.users = None
-    value.row = row
-    value.args = args
-    value._meta = meta
-    value.handle = None
-    value.modes = modes
-    value.notes = None
-    value._count()
+    value._hold(node, None, None)
+    value._wait(row, args, meta, modes)
     return value
+
+
+def size_of(shape: tuple[int, ...]) -> int:
+    """The number of elements of an array of this shape."""
+    size = 1
+    for n in shape:
+        size *= n
+    return size
 
 
 _umath: Any = import_module("numpy._core.umath")
@@ -176,7 +173,7 @@ def error_modes() -> tuple[str, ...]:
     state = object() if _errstate is None else _errstate.get(None)
     seen, modes = _seen_modes
     if state is not seen:
-        modes = tuple(str(mode) for mode in np.geterr().values())
+        modes = tuple([str(mode) for mode in np.geterr().values()])
         _seen_modes = (state, modes)
     return modes
 

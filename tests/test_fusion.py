@@ -236,6 +236,25 @@ def test_nothing_is_kept_without_reuse():
     assert s.stats.entries == 0
 
 
+def test_a_temporary_that_stands_twice_is_freed_once():
+    """Else two later temporaries share its place."""
+
+    def run(a):
+        m, n = a > 0, a < 1
+        chosen = np.where(m, n, m)  # the last use of both
+        del m, n
+        left, right = a + 2, a * 3
+        made = (left - right) * (left + right)
+        return (chosen + made) * (made + chosen)
+
+    a = np.random.default_rng(0).normal(size=SHAPE)
+    with lima.session(reuse="none"):
+        (x,) = traced(a)
+        found = run(x)
+        assert np.asarray(found).tobytes() == run(a).tobytes()
+        assert whys(found).count("in one pass with 10 others") == 11
+
+
 def test_values_in_use_are_written_and_others_are_not():
     a = np.random.default_rng(0).normal(size=SHAPE)
     with lima.session(reuse="none"):

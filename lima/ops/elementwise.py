@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,16 @@ from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling, written
 
 # --------------------------------------------------------------------------- inference
 
+_NUMBERS = frozenset({int, float, complex, bool})
+
+LARGE = 1 << 64
+"""Python integers beyond it may be too large for a float, which is an error."""
+
+MOST_DTYPES = 4096
+"""Combinations of dtypes that are remembered."""
+
 _dtypes: dict[tuple[Any, ...], np.dtype[Any] | None] = {}
+"""Dtype of an operation's result by the dtypes of its operands (types, if Python numbers)."""
 
 
 def broadcast(inputs: Sequence[Any], spec: Spec) -> Meta | None:
@@ -27,26 +37,27 @@ def broadcast(inputs: Sequence[Any], spec: Spec) -> Meta | None:
         return None
     shape: tuple[int, ...] = ()
     key: list[Any] = [spec.op]
-    weak = inexact = uneven = False
+    uneven = False
     for item in inputs:
+        kind = type(item)
+        if kind in _NUMBERS:
+            if kind is int and not -LARGE < item < LARGE:
+                return None
+            key.append(kind)
+            continue
         meta = getattr(item, "meta", None)
         if meta is not None:
             key.append(meta[1])
-            inexact = inexact or meta[1].kind in "fc"
             if not shape:
                 shape = meta[0]
             elif meta[0] and meta[0] != shape:
                 uneven = True
-        elif type(item) in (int, float, complex, bool):
-            key.append(type(item))
-            weak = weak or type(item) is int
         elif isinstance(item, np.generic):
             key.append(item.dtype)
         else:
             return None
-    if weak and not inexact:
-        return None
-    dtype = _loop_dtype(tuple(key), inputs, spec)
+    kinds = tuple(key)
+    dtype = _dtypes[kinds] if kinds in _dtypes else _learn(kinds, inputs, spec)
     if dtype is None:
         return None
     if uneven:
@@ -63,15 +74,19 @@ def inexact_only(inputs: Sequence[Any], spec: Spec) -> Meta | None:
     return meta if meta is not None and meta[1].kind in "fc" else None
 
 
-def _loop_dtype(key: tuple[Any, ...], inputs: Sequence[Any], spec: Spec) -> np.dtype[Any] | None:
-    if key not in _dtypes:
-        try:
+def _learn(key: tuple[Any, ...], inputs: Sequence[Any], spec: Spec) -> np.dtype[Any] | None:
+    """The dtype that NumPy gives operands of these kinds; None where it may refuse them."""
+    dtype = None
+    weak = True in [kind is int for kind in key]
+    if not weak or True in [isinstance(kind, np.dtype) and kind.kind in "fc" for kind in key]:
+        with suppress(Exception):  # what NumPy refuses runs at once, and raises for the user there
             one = [_one(i) for i in inputs]
             with np.errstate(all="ignore"):
-                _dtypes[key] = evaluate(OPS[spec.op], spec, one).dtype
-        except Exception:  # whatever NumPy refuses is run at once, where it raises for the user
-            _dtypes[key] = None
-    return _dtypes[key]
+                dtype = evaluate(OPS[spec.op], spec, one).dtype
+    if len(_dtypes) >= MOST_DTYPES:
+        _dtypes.clear()
+    _dtypes[key] = dtype
+    return dtype
 
 
 def _one(item: Any) -> Any:
@@ -162,9 +177,8 @@ ufunc(np.power, None, inexact_only, weight=16.0)
 
 def _square(inputs: Sequence[Any]) -> Any:
     base, power = inputs
-    if type(power) in (int, float) and power == 2 and base.meta[1].kind == "f":
-        return np.square, inputs[:1]
-    return None
+    two = type(power) in (int, float) and power == 2
+    return np.square if two and base.meta[1].kind == "f" else None
 
 
 # The operator has short cuts that the function lacks: `x ** 2` is a square, `x ** 0.5` a root.
@@ -224,7 +238,7 @@ op(
     operands="condition x y",
     signature="condition, x, y",
     infer=broadcast,
-    inner=lambda inputs: (np.where, inputs) if len(inputs) == 3 else None,
+    inner=lambda inputs: np.where if len(inputs) == 3 else None,
 )
 
 
