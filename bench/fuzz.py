@@ -244,8 +244,9 @@ def stress() -> Iterator[None]:
     """Whatever has more than one element waits, every operation probes, everything is kept."""
     with ExitStack() as stack:
         for row in OPS.values():
-            stack.callback(object.__setattr__, row, "small", row.small)
-            object.__setattr__(row, "small", 1)
+            for limit in ("small", "at_once"):
+                stack.callback(setattr, row, limit, getattr(row, limit))
+                setattr(row, limit, 1)
         for module in [m for name, m in sys.modules.items() if name.startswith("lima.")]:
             for name, value in EAGER.items():
                 if name in vars(module):

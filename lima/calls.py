@@ -251,7 +251,7 @@ def unary(row: Op, x: Handle, run: Any = None) -> Any:
     """An elementwise function of one array, as `binary` is of two."""
     value = value_of(x)
     data = value.data
-    if data is None or data.size > row.small:
+    if data is None or data.size > row.at_once:
         return result(apply(row, row.spec, (value,)), row)
     node = new_node(row.spec, (value.node,))
     return new_handle(new_value(node, (run or row.kernel)(data)))

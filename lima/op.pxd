@@ -2,7 +2,7 @@ from lima.node cimport Spec
 
 cdef class Op:
     cdef public bint aliasing, elides, readonly, variadic
-    cdef public Py_ssize_t small
+    cdef public Py_ssize_t at_once, small
     cdef public double growth, weight
     cdef public Spec spec
     cdef public object calls, form, infer, infix, inner, into, kernel, kind, name, names, operands

@@ -34,11 +34,11 @@ On a megabyte, which stays in the processor's cache, computing costs less than w
 and keeping do together."""
 
 
-FUSED = 65536
+FUSED = 16384
 """Elements from which elementwise operations run together, in one pass over memory.
 
-Below, temporaries stay in the processor's cache, and putting a pass together costs more than it
-saves: a support vector machine on 50,000 rows took 15 % longer with it."""
+Below, temporaries stay in the processor's first caches, and putting a pass together costs more
+than it saves. Measured by `bench` (mini-batches, the line search of a support vector machine)."""
 
 FUSES = find_spec("lima.loops") is not None
 """Whether operations can run together: not where lima is not compiled."""
@@ -83,14 +83,15 @@ class Op:
     inner       the function whose loop computes it from its first operands, for passes of several
                 operations; or what tells it, given the operands. A ufunc's row has it by itself
     elides      the kernel can write into the buffer of an operand (derived)
-    small       elements up to which a light operation runs at once (derived)
+    small       elements up to which a light result is neither looked up nor kept (derived)
+    at_once     elements up to which a light operation need not ask whether to wait (derived)
     version     enters the digest: a changed kernel forgets old values
     """
 
     __slots__ = (
-        "aliasing", "calls", "elides", "form", "growth", "infer", "infix", "inner", "into",
-        "kernel", "kind", "name", "names", "operands", "params", "readonly", "rules", "small",
-        "source", "spec", "threads_state", "variadic", "version", "weight", "wrap",
+        "aliasing", "at_once", "calls", "elides", "form", "growth", "infer", "infix", "inner",
+        "into", "kernel", "kind", "name", "names", "operands", "params", "readonly", "rules",
+        "small", "source", "spec", "threads_state", "variadic", "version", "weight", "wrap",
     )  # fmt: skip
 
     def __init__(
@@ -144,6 +145,7 @@ class Op:
         self.elides = simple and infer is not None
         self.inner = (kernel if self.elides else inner) if FUSES else None
         self.small = int(SMALL / weight)
+        self.at_once = self.small if self.inner is None else min(self.small, FUSED)
 
     def __repr__(self) -> str:
         return f"<Op {self.name}>"

@@ -42,19 +42,19 @@ def forward(op: Operator, x: Handle, y: Any) -> Any:
         a = value_of(x)
         left = a.data
         kind = type(y)
-        small = op.row.small
+        at_once = op.row.at_once
         if kind is type(x):
             b = value_of(y)
             right = b.data
             if (
                 left is not None
                 and right is not None
-                and left.size <= small
-                and right.size <= small
+                and left.size <= at_once
+                and right.size <= at_once
             ):
                 node = new_node(op.spec, (a.node, b.node))
                 return new_handle(new_value(node, op.run(left, right)))
-        elif kind in _NUMBERS and left is not None and left.size <= small:
+        elif kind in _NUMBERS and left is not None and left.size <= at_once:
             node = new_node(op.spec, (a.node, y))
             return new_handle(new_value(node, op.run(left, y)))
     return binary(op.row, x, y, False, op.run)

@@ -79,7 +79,7 @@ def light(row: Op, spec: Spec, inputs: Sequence[Any]) -> Value:
             else:
                 size = data.size
                 total = total + size if row.variadic else max(total, size)
-                large = large or total > row.small
+                large = large or total > row.at_once
     if large:
         made = waiting(row, spec, inputs)
         if made is not None:
@@ -175,13 +175,13 @@ _quiet_modes: tuple[str, ...] = ()
 def binary(row: Op, a: Any, b: Any, run: Any) -> Value:
     """`apply` for an elementwise operation of two operands: the hot path, small results at once."""
     inputs = (a, b)
-    small = row.small
+    at_once = row.at_once
     waits = False
     for i in inputs:
         if isinstance(i, Value):
             value = i
             data = value.data
-            waits = waits or data is None or data.size > small
+            waits = waits or data is None or data.size > at_once
     if waits:
         return light(row, row.spec, inputs)
     x, y = forced(inputs)

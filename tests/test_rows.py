@@ -210,12 +210,12 @@ def test_what_waits_has_the_same_bits(row):
 
 @contextlib.contextmanager
 def everything_waits(row):
-    small = row.small
-    object.__setattr__(row, "small", -1)  # rows are frozen
+    limits = row.small, row.at_once
+    row.small = row.at_once = -1
     try:
         yield
     finally:
-        object.__setattr__(row, "small", small)
+        row.small, row.at_once = limits
 
 
 def call_traced(function, args, kwargs):
