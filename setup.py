@@ -20,6 +20,8 @@ COMPILED = (
     " ops.products"
 ).split()
 
+KERNELS = ("loops", "short_rows")
+
 
 class OptionalBuild(build_ext):
     """All modules or none: compiled ones rely on each other's layout."""
@@ -65,9 +67,10 @@ def extensions():
         "define_macros": [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
         "extra_compile_args": flags,
     }
-    loops = Extension("lima.loops", ["lima/loops.pyx"], **options)
-    loops.extra_compile_args = [flag.replace("-O2", "-O3") for flag in flags]  # for vector code
-    found = cythonize([loops], build_dir="build/cython")
+    kernels = [Extension(f"lima.{name}", [f"lima/{name}.pyx"], **options) for name in KERNELS]
+    for module in kernels:
+        module.extra_compile_args = [flag.replace("-O2", "-O3") for flag in flags]  # vector code
+    found = cythonize(kernels, build_dir="build/cython")
     for name in COMPILED:
         module = Extension(f"lima.{name}", [f"lima/{name.replace('.', '/')}.py"], **options)
         directives = DIRECTIVES | MORE_DIRECTIVES.get(name, {})

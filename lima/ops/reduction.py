@@ -8,12 +8,17 @@ Weights are measured on 20,000 elements and rounded to a power of two.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from lima.op import op
+from lima.op import FUSES, op
 from lima.ops.spelling import family, permitting
+
+if FUSES:
+    from lima.short_rows import places
 
 ALL_ANY = "a, axis=None, out=None, keepdims=False, where=True"
 EXTREME = "a, axis=None, out=None, keepdims=False, initial=MISSING, where=True"
@@ -40,11 +45,28 @@ for _signature, _functions in {
     ADDING: (np.sum, np.prod, np.nansum, np.nanprod),
     MEAN: (np.mean, np.nanmean),
     SPREAD: (np.std, np.var, np.nanstd, np.nanvar),
-    PLACE: (np.argmax, np.argmin, np.nanargmax, np.nanargmin, np.ptp),
+    PLACE: (np.nanargmax, np.nanargmin, np.ptp),
     SCAN: (np.cumsum, np.cumprod, np.nancumsum, np.nancumprod),
 }.items():
     family(_functions, signature=_signature, weight=WEIGHTS.get(_signature, 4.0))
 
+
+def _place(function: Callable[..., Any], least: bool) -> Callable[..., Any]:
+    """`np.argmax` or `np.argmin`, which start anew for each row; short rows are done here."""
+
+    @functools.wraps(function)
+    def kernel(a: Any, axis: Any = None, **options: Any) -> Any:
+        if type(a) is np.ndarray and axis in (-1, a.ndim - 1) and not options:
+            found = places(a, least)
+            if found is not None:
+                return found
+        return function(a, axis=axis, **options)
+
+    return kernel if FUSES else function
+
+
+op("argmax", _place(np.argmax, False), signature=PLACE, calls=(np.argmax,), weight=4.0)
+op("argmin", _place(np.argmin, True), signature=PLACE, calls=(np.argmin,), weight=4.0)
 op("max", np.max, signature=EXTREME, weight=2.0, calls=(np.max, np.amax))
 op("min", np.min, signature=EXTREME, weight=2.0, calls=(np.min, np.amin))
 op("count_nonzero", np.count_nonzero, weight=4.0)
