@@ -153,6 +153,9 @@ def memory_of(value: Any, owned: bool = False) -> Memory | None:
     if type(value) is np.ndarray and value.base is None:  # the common case, without the walk
         free = value.flags.owndata and not value.dtype.hasobject
         return ((value,), (value,), 0, value.nbytes) if free else None
+    if isinstance(value, np.number):  # nor does a number need it
+        loose = value.__sizeof__()
+        return (), (), loose, loose
     owners: dict[int, Array] = {}
     arrays: list[Array] = []
     loose = 0
