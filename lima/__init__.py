@@ -34,6 +34,7 @@ from lima.errors import (
     UnknownLineage,
     UnsupportedError,
 )
+from lima.ops.coverage import Coverage, coverage
 from lima.record import Lineage
 from lima.replay import ReplayWarning
 from lima.script import run_script
@@ -46,6 +47,7 @@ __compiled__ = compiled()
 __all__ = [
     "Array",
     "ConfigError",
+    "Coverage",
     "Explanation",
     "InternalError",
     "LimaError",
@@ -62,6 +64,7 @@ __all__ = [
     "UnsupportedError",
     "array",
     "configure",
+    "coverage",
     "disabled",
     "explain",
     "lineage",

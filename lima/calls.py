@@ -23,6 +23,7 @@ from lima.handle import (
 from lima.nesting import each
 from lima.node import OUTPUT, Node, Spec, leaf, new_node
 from lima.op import CALLS, OPS, BindError, Kind, Lift, Op, bind, clone, evaluate, is_simple
+from lima.ops.coverage import why_not
 from lima.ops.spelling import METADATA, SPELLINGS
 from lima.runtime import apply
 from lima.runtime import binary as _binary
@@ -298,7 +299,7 @@ def function(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         return meant(*args, **kwargs)
     if func in METADATA:
         return func(*plain(tuple(args)), **plain(kwargs))
-    return barrier(func, args, kwargs, "no row")
+    return barrier(func, args, kwargs, why_not(func))
 
 
 def transposed(a: Handle) -> Any:

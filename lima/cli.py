@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -212,6 +213,16 @@ def _rules() -> None:
         for equation in rule.equation.split(";  "):
             typer.echo(f"    {equation}")
         typer.echo(f"    saves {rule.saves}\n")
+
+
+@app.command("coverage")
+def _coverage() -> None:
+    """List what is traced of NumPy's functions, and why the others are not."""
+    found = lima.coverage()
+    for row in found:
+        typer.echo(f"{row.name:40} {row.how:9} {row.why}".rstrip())
+    counts = Counter(row.how for row in found)
+    typer.echo(", ".join(f"{count} {how}" for how, count in counts.most_common()))
 
 
 @app.command("to-python")

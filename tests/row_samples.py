@@ -24,6 +24,7 @@ P = rng.integers(0, 6, (6, 4))
 B, D = V > 0, W > 2
 NANS = np.where(rng.random((6, 4)) < 0.3, np.nan, M)
 DAYS = np.array(["2020-01-01", "NaT"], dtype="M8[D]")
+WEEKS = np.arange("2026-01-01", "2026-01-13", dtype="M8[D]")
 
 
 def call(*args, **kwargs):
@@ -70,6 +71,12 @@ SAMPLES = {
     "emath.logn": [call(2.0, V)], "emath.power": [call(V, 0.5)],
     **{f"emath.{n}": [call(V)]
        for n in ("sqrt", "log", "log2", "log10", "arccos", "arcsin", "arctanh")},
+
+    # ---------------------------------------------------------------- calendars
+    "is_busday": [call(WEEKS), call(DAYS, "1110000"), call(WEEKS, holidays=["2026-01-05"])],
+    "busday_offset": [call(WEEKS, 3, roll="forward"), call(WEEKS, J, "preceding")],
+    "busday_count": [call(WEEKS, WEEKS[::-1]), call(WEEKS, WEEKS + 9, "1111000")],
+    **{f"polynomial.polynomial.{n}": [call(V, W, M)] for n in ("polyval2d", "polygrid2d")},
 
     # ---------------------------------------------------------------- reductions
     **{n: reductions(call(M, where=P > 2), call(F, 0, keepdims=False)) for n in ("all", "any")},

@@ -1,6 +1,7 @@
 """The operation table: one row per operation, grouped by what the operations do."""
 
 from lima.ops import (
+    callbacks,
     creation,
     elementwise,
     index,
@@ -17,6 +18,6 @@ from lima.ops.spelling import METADATA, SPELLINGS, spell
 
 __all__ = [
     "METADATA", "METHODS", "SPELLINGS", "spell",
-    "creation", "elementwise", "index", "linalg", "mutation", "parts", "random", "reduction",
-    "sorting", "structure",
+    "callbacks", "creation", "elementwise", "index", "linalg", "mutation", "parts", "random",
+    "reduction", "sorting", "structure",
 ]  # fmt: skip

@@ -203,6 +203,11 @@ op("polyder", np.polyder, operands="p")
 op("polyint", np.polyint, operands="p")
 family((np.polyadd, np.polysub, np.polymul), operands="a1 a2")
 op("polydiv", np.polydiv, operands="u v", wrap=tuple)
+family(
+    (np.polynomial.polynomial.polyval2d, np.polynomial.polynomial.polygrid2d),
+    operands="x y c",
+    weight=64.0,
+)
 
 # --------------------------------------------------------------------------- signals
 

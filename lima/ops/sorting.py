@@ -1,4 +1,4 @@
-"""Rows of sorting, searching, sets, comparison of whole arrays, differences and interpolation."""
+"""Rows of sorting, searching, sets, whole arrays compared, interpolation, calendars."""
 
 from __future__ import annotations
 
@@ -82,3 +82,25 @@ op(
 @spelling(np.gradient)
 def _respell_gradient(args: Args, kwargs: Kwargs) -> Respelled:
     return OPS["gradient"], args[:1], {"spacing": args[1:], **kwargs}
+
+
+# --------------------------------------------------------------------------- calendars
+
+# A `busdaycalendar` object is no parameter that can be written down: with one, NumPy computes.
+WEEK = "weekmask='1111100', holidays=None, busdaycal=None, out=None"
+
+op("is_busday", np.is_busday, operands="dates", signature=f"dates, {WEEK}", weight=16.0)
+op(
+    "busday_offset",
+    np.busday_offset,
+    operands="dates offsets",
+    signature=f"dates, offsets, roll='raise', {WEEK}",
+    weight=16.0,
+)
+op(
+    "busday_count",
+    np.busday_count,
+    operands="begindates enddates",
+    signature=f"begindates, enddates, {WEEK.replace('holidays=None', 'holidays=()')}",
+    weight=16.0,
+)

@@ -1,0 +1,89 @@
+"""Functions of NumPy that call the user's function: composed of traced calls.
+
+NumPy's own bodies would hand plain arrays to the callback. These do the same work on traced
+arrays, so that what the callback computes stays in the lineage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
+
+from lima.ops.spelling import SPELLINGS, Args, Kwargs, Respelled, spelling
+
+
+def _along_axis(func1d: Callable[..., Any], axis: int, arr: Any, *args: Any, **kwargs: Any) -> Any:
+    """`np.apply_along_axis`. The first result decides shape and dtype of all, as there."""
+    axis = normalize_axis_index(axis, arr.ndim)
+    lines = np.moveaxis(arr, axis, -1)
+    lead = lines.shape[:-1]
+    if 0 in lead:
+        raise ValueError("Cannot apply_along_axis when any iteration dimensions are 0")
+    made: list[Any] = []
+    for index in np.ndindex(*lead):
+        # a copy: the callback may return one buffer again and again
+        item = np.copy(func1d(lines[(*index, ...)], *args, **kwargs))
+        if made and item.dtype != made[0].dtype:
+            item = item.astype(made[0].dtype)
+        if made and item.shape != made[0].shape:
+            item = np.broadcast_to(item, made[0].shape)
+        made.append(item)
+    joined = np.stack(made).reshape(lead + made[0].shape)
+    ahead = range(axis), range(len(lead), joined.ndim), range(axis, len(lead))
+    return np.transpose(joined, [k for axes in ahead for k in axes])
+
+
+def _over_axes(func: Callable[..., Any], a: Any, axes: Any) -> Any:
+    """`np.apply_over_axes`."""
+    count = a.ndim
+    for axis in (axes,) if np.ndim(axes) == 0 else axes:
+        place = axis + count if axis < 0 else axis
+        found = func(a, place)
+        if found.ndim != a.ndim:
+            found = np.expand_dims(found, place)
+        if found.ndim != a.ndim:
+            raise ValueError("function is not returning an array of the correct shape")
+        a = found
+    return a
+
+
+SPELLINGS[np.apply_along_axis] = lambda args, kwargs: (_along_axis, args, kwargs)
+SPELLINGS[np.apply_over_axes] = lambda args, kwargs: (_over_axes, args, kwargs)
+
+
+@spelling(np.piecewise)
+def _respell_piecewise(args: Args, kwargs: Kwargs) -> Respelled:
+    """Composed where each condition is an array like `x`; NumPy knows more spellings."""
+    if len(args) < 3:
+        return None, args, kwargs
+    x, conditions, functions = args[:3]
+    shape = getattr(x, "shape", ())
+    if len(shape) == 1 and getattr(conditions, "shape", None) == shape:
+        conditions = [conditions]
+    fits = isinstance(conditions, (list, tuple)) and type(x) is not np.ndarray and shape
+    if not fits or not all(getattr(c, "shape", None) == shape for c in conditions):
+        return None, args, kwargs
+    if len(functions) - len(conditions) not in (0, 1):
+        return None, args, kwargs
+    return _piecewise, (x, conditions, *args[2:]), kwargs
+
+
+def _piecewise(x: Any, conditions: Any, functions: Any, *args: Any, **kwargs: Any) -> Any:
+    conditions = [c if c.dtype == bool else c.astype(bool) for c in conditions]
+    if len(functions) > len(conditions):
+        known = conditions[0]
+        for condition in conditions[1:]:
+            known = known | condition
+        conditions.append(~known)
+    found = np.zeros_like(x)
+    for condition, function in zip(conditions, functions, strict=True):
+        if not callable(function):
+            found[condition] = function
+            continue
+        values = x[condition]
+        if values.size > 0:
+            found[condition] = function(values, *args, **kwargs)
+    return found
