@@ -18,7 +18,7 @@ from xxhash import xxh3_128
 from lima.errors import LogError
 from lima.literal import quoted, spell
 from lima.node import LEAF, OUTPUT, Node, Param, Ref, Spec, leaf_with, refs_in, topological
-from lima.op import OPS
+from lima.ops.of_scipy import row_of
 from lima.scan import Scanner, check_layout, check_shape
 
 VERSION = 1
@@ -315,7 +315,7 @@ def make_node(
         return _make_leaf(version, inputs, dict(params))
     if op == OUTPUT:
         return _make_output(version, inputs, params)
-    row = OPS.get(op)
+    row = row_of(op)
     if row is None:
         raise LogError(f"unknown operation {op!r}: this lima has no row of that name")
     if not 1 <= version <= row.version:

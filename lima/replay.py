@@ -15,7 +15,8 @@ from lima.errors import LogError, NotCanonical, ReplayError
 from lima.literal import arrange
 from lima.log import node_text
 from lima.node import LEAF, OUTPUT, Node, Unique, dtype_text, layout_of, leaf
-from lima.op import OPS, Kind, evaluate, own, owner
+from lima.op import Kind, evaluate, own, owner
+from lima.ops.of_scipy import row_of
 from lima.record import Lineage, check_of, loads, read, write
 from lima.source import to_python
 
@@ -109,7 +110,7 @@ class _Run:
 
     def spent(self, node: Node, data: list[Any]) -> Any:
         """The written operand itself, if nothing else needs it: then no copy has to be made."""
-        row = OPS.get(node.spec.op)
+        row = row_of(node.spec.op)
         if row is None or row.into is None or not node.inputs:
             return None
         item = node.inputs[0]
@@ -131,7 +132,7 @@ def _value(node: Node, data: list[Any], leaves: _Leaves, number: int, buffer: An
         return leaves.get(node)
     if spec.op == OUTPUT:
         return _item(node, data[0], number)
-    row = OPS.get(spec.op)
+    row = row_of(spec.op)
     if row is None:
         raise ReplayError(f"%{number}: this lima has no operation {spec.op!r}")
     if row.version != spec.version:

@@ -22,6 +22,7 @@ from lima.errors import ReplayError
 from lima.log import Check, distinct
 from lima.node import OUTPUT, Node, Ref
 from lima.op import OPS, Kind, Op
+from lima.ops.of_scipy import row_of
 from lima.spelled import HELPERS, NEEDS, Text, call_text, literal, operator_text
 
 SHORT = 60
@@ -98,14 +99,14 @@ class _Names:
 
 
 def _row(node: Node) -> Op:
-    row = OPS.get(node.spec.op)
+    row = row_of(node.spec.op)
     if row is None:
         raise ReplayError(f"{node.spec.op!r} is no operation that can be written in Python")
     return row
 
 
 def _threads(node: Node) -> bool:
-    row = OPS.get(node.spec.op)
+    row = row_of(node.spec.op)
     return row is not None and row.threads_state is not None and isinstance(node.inputs[0], Node)
 
 
@@ -364,7 +365,9 @@ def _program(body: _Body, names: _Names, data_dir: Path | None, checks: dict[str
     called = {name for name in HELPERS if f"{name}(" in text}
     called |= {NEEDS[name] for name in called if name in NEEDS}
     imports = (["import copy"] if "copy.deepcopy(" in text else []) + ["import sys"]
-    head = [*imports, "from pathlib import Path", "", "import numpy as np", ""]
+    head = [*imports, "from pathlib import Path", "", "import numpy as np"]
+    named = re.findall(r"\b(scipy(?:\.\w+)+)\.\w+\(", text)
+    head += [*(f"import {module}" for module in sorted(set(named))), ""]
     parts = ["\n".join(head), *(HELPERS[name] for name in HELPERS if name in called), "", text]
     return "\n".join(parts)
 

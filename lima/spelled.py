@@ -259,6 +259,8 @@ DRAWS: dict[str, Callable[[list[str], Mapping[str, Text]], str]] = {
 @functools.cache
 def name_of(row: Op) -> str:
     """What the function of `row` is called in NumPy, such as `np.linalg.solve`."""
+    if row.name.startswith("scipy."):
+        return row.name
     for name in (row.name, *map(path, row.calls)):
         found: Any = np
         for part in name.split("."):

@@ -8,6 +8,7 @@ when no traced call is running. Nothing is changed inside NumPy.
 from __future__ import annotations
 
 import functools
+import sys
 import types
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,8 @@ from lima.draws import GlobalGenerator, TracedGenerator, default_rng, random_sta
 from lima.frame import Frame, _frame, active
 from lima.handle import Handle
 from lima.op import CALLS, OPS, Kind
+from lima.ops import of_scipy
+from lima.ops.spelling import SPELLINGS
 
 TRACED_MODULES = ("numpy", "numpy.linalg", "numpy.fft", "numpy.random")
 """Modules that have twins."""
@@ -221,19 +224,26 @@ def twin_of(x: Any) -> Any:
 
 def _make_twin(x: Any) -> Any:
     if isinstance(x, types.ModuleType):
-        if type(x) is TwinModule or x.__name__ not in TRACED_MODULES:
+        name = x.__name__
+        if type(x) is TwinModule:
             return x
-        return TwinModule(x)
+        of_scipy.provide(name)
+        traced = name in TRACED_MODULES or name in of_scipy.MODULES or name in of_scipy.PACKAGES
+        return TwinModule(x) if traced else x
     special = SPECIAL.get(id(x))
     if special is not None:
         return special
     if isinstance(x, type) or not callable(x):
         return x
+    home = _home(x)
+    of_scipy.provide(home)
     try:
         row = CALLS.get(x)
     except TypeError:
         return x
     own = OWN.get(x)
+    if row is None and x in SPELLINGS and home.startswith("scipy."):
+        return Twin(x, False)  # SciPy does not dispatch on its arguments
     if row is None and own is None:
         return Twin(x, False) if isinstance(x, np.ufunc) else x
     always = own is not None or x in RANGES
@@ -327,8 +337,16 @@ def _is_numpy(x: Any) -> bool:
         return True
     if not callable(x) or isinstance(x, type):
         return False
-    home = getattr(x, "__module__", None) or type(x).__module__
-    return str(home).partition(".")[0] == "numpy"
+    return _home(x).partition(".")[0] in ("numpy", "scipy")
+
+
+def _home(x: Any) -> str:
+    """The module of a callable. Universal functions do not tell theirs."""
+    if isinstance(x, np.ufunc):
+        special = sys.modules.get("scipy.special")
+        ours = special is not None and getattr(special, x.__name__, None) is x
+        return "scipy.special" if ours else "numpy"
+    return str(getattr(x, "__module__", None) or type(x).__module__)
 
 
 # --------------------------------------------------------------------------- random numbers

@@ -47,9 +47,8 @@ class Coverage(NamedTuple):
     """What lima does with one function of NumPy.
 
     name   where NumPy has it, such as "linalg.solve"
-    how    "traced" (a row), "composed" (of calls that have rows), "answered" (a Python object, as a
-           shape) or "barrier" (NumPy computes it, and the lineage of its result begins there)
-    why    of a barrier: the reason; of a traced one: the operations that it may be
+    how    "traced", "composed" of traced calls, "answered" (a shape, say) or "barrier"
+    why    of a barrier the reason, of a traced function the operation that it is
 
     >>> import lima
     >>> [c for c in lima.coverage() if c.name == "linalg.solve"]

@@ -74,7 +74,7 @@ def renamed(call: Any, name: str, **names: str) -> None:
 
 
 PERMITS: dict[str, tuple[Any, ...] | None] = {
-    "overwrite_input": None,
+    **dict.fromkeys(("overwrite_input", "overwrite_a", "overwrite_b", "overwrite_x")),
     "like": None,
     "device": (None, "cpu"),
 }

@@ -1,0 +1,131 @@
+"""Rows of SciPy, added when a program or a log first names the module they belong to.
+
+`import lima` does not import SciPy. Rows are named as SciPy names the function; what may be
+overwritten, or how many workers compute, is no part of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from threading import RLock
+from typing import Any
+
+import numpy as np
+
+from lima.op import CALLS, OPS, Op, op
+from lima.ops.spelling import packed, permitting, written
+
+CUBIC = {"growth": 1.5, "weight": 4.0}
+
+
+def _rows(module: Any, names: str, **facts: Any) -> None:
+    """The rows of functions that differ in nothing but name and kernel."""
+    for name in names.split():
+        function = getattr(module, name, None)
+        if function is not None:  # a later SciPy may lack it
+            row = op(f"{module.__name__}.{name}", function, **facts)
+            if any(p in row.params for p in ("overwrite_a", "overwrite_b", "overwrite_x")):
+                permitting(function)
+
+
+def _linalg(linalg: Any) -> None:
+    _rows(linalg, "solve solve_triangular", operands="a b", **CUBIC)
+    _rows(linalg, "inv det svdvals", operands="a", **CUBIC)
+    _rows(linalg, "expm sqrtm logm cosm sinm null_space orth", operands="A", **CUBIC)
+    _rows(linalg, "eigvals eigvalsh cholesky norm", operands="a", **CUBIC)
+    # One array or several, as the parameters say.
+    _rows(
+        linalg,
+        "svd eig eigh qr lu lu_factor cho_factor schur hessenberg polar pinv",
+        operands="a",
+        wrap=tuple,
+        **CUBIC,
+    )
+    _rows(linalg, "lstsq", operands="a b", wrap=tuple, **CUBIC)
+    # What they solve with is a tuple of an array and how to read it.
+    _rows(linalg, "lu_solve", operands="", signature=_names("lu_and_piv, b, trans=0"), **CUBIC)
+    _rows(linalg, "cho_solve", operands="", signature=_names("c_and_lower, b"), **CUBIC)
+    _rows(linalg, "solve_sylvester", operands="a b q", **CUBIC)
+    _rows(linalg, "toeplitz hankel circulant", operands="c")
+    op(
+        "scipy.linalg.block_diag",
+        lambda arrays: linalg.block_diag(*arrays),
+        operands="arrays",
+        calls=(),
+        variadic=True,
+        source=written("scipy.linalg.block_diag"),
+    )
+    packed(linalg.block_diag, "scipy.linalg.block_diag")
+
+
+def _names(text: str) -> str:
+    return f"{text}, overwrite_b=False, check_finite=True"
+
+
+def _special(special: Any) -> None:
+    for name, function in vars(special).items():
+        if isinstance(function, np.ufunc) and not function.signature and function not in CALLS:
+            operands = " ".join(f"x{k}" for k in range(function.nin))
+            op(
+                f"scipy.special.{name}",
+                function,
+                operands=operands,
+                params={"out": None, "where": True, "casting": "same_kind", "dtype": None},
+                wrap=tuple if function.nout > 1 else None,
+                weight=16.0,
+            )
+    _rows(special, "logsumexp", operands="a", wrap=tuple, weight=32.0)
+    _rows(special, "softmax log_softmax", operands="x", weight=32.0)
+
+
+def _fft(fft: Any) -> None:
+    _rows(
+        fft,
+        "fft ifft rfft irfft hfft ihfft fft2 ifft2 rfft2 irfft2 fftn ifftn rfftn irfftn"
+        " dct idct dst idst dctn idctn dstn idstn",
+        operands="x",
+        weight=16.0,
+    )
+
+
+def _distance(distance: Any) -> None:
+    more = "metric='euclidean', out=None, p=MISSING, V=MISSING, VI=MISSING, w=MISSING"
+    _rows(distance, "cdist", operands="XA XB", signature=f"XA, XB, {more}", growth=2.0)
+    _rows(distance, "pdist", operands="X", signature=f"X, {more}", growth=2.0)
+    _rows(distance, "squareform", operands="X")
+
+
+MODULES: dict[str, Callable[[Any], None]] = {
+    "scipy.linalg": _linalg,
+    "scipy.special": _special,
+    "scipy.fft": _fft,
+    "scipy.spatial.distance": _distance,
+}
+"""Modules of SciPy that have rows, and what adds them."""
+
+PACKAGES = frozenset({"scipy", "scipy.spatial"})
+"""Packages through which a program reaches them."""
+
+_added: set[str] = set()
+_adding = RLock()
+
+
+def provide(home: str) -> None:
+    """Add the rows of the module that is `home`, or in which it is, if it has rows."""
+    for name, add in MODULES.items():
+        if name in _added or not f"{home}.".startswith(f"{name}."):
+            continue
+        with _adding:
+            if name not in _added:
+                add(importlib.import_module(name))
+                _added.add(name)
+
+
+def row_of(name: str) -> Op | None:
+    """The row of this name, of SciPy too; None where there is none."""
+    row = OPS.get(name)
+    if row is None and name.startswith("scipy."):
+        provide(name.rpartition(".")[0])
+        row = OPS.get(name)
+    return row
