@@ -1,7 +1,7 @@
 """Types of the compiled module `short_rows.pyx`."""
 
+from collections.abc import Callable
 from typing import Any
 
 LONGEST: int
-
-def places(a: Any, least: bool) -> Any: ...
+KERNELS: dict[str, Callable[[Any, bool], Any]]

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from lima.op import FUSES, op
-from lima.ops.spelling import family, permitting
+from lima.ops.spelling import family, path, permitting
 
+KERNELS: dict[str, Callable[[Any, bool], Any]] = {}
 if FUSES:
-    from lima.short_rows import places
+    from lima.short_rows import KERNELS
 
 ALL_ANY = "a, axis=None, out=None, keepdims=False, where=True"
 EXTREME = "a, axis=None, out=None, keepdims=False, initial=MISSING, where=True"
@@ -39,36 +40,49 @@ QUANTILE = (
 
 # --------------------------------------------------------------------------- reductions and scans
 
-for _signature, _functions in {
+
+def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """NumPy's function, which starts anew for each row; along short rows one of lima's own."""
+    along_rows = KERNELS.get(function.__name__)
+    if along_rows is None:
+        return function
+
+    @functools.wraps(function)
+    def kernel(a: Any, axis: Any = None, **options: Any) -> Any:
+        if type(a) is np.ndarray and axis in (-1, a.ndim - 1) and options.keys() <= _KEEPDIMS:
+            found = along_rows(a, options.get("keepdims", False))
+            if found is not None:
+                return found
+        return function(a, axis=axis, **options)
+
+    return kernel
+
+
+_KEEPDIMS = {"keepdims"}
+
+_REDUCTIONS: dict[str, tuple[Any, ...]] = {
     ALL_ANY: (np.all, np.any),
     EXTREME: (np.nanmax, np.nanmin),
     ADDING: (np.sum, np.prod, np.nansum, np.nanprod),
     MEAN: (np.mean, np.nanmean),
     SPREAD: (np.std, np.var, np.nanstd, np.nanvar),
-    PLACE: (np.nanargmax, np.nanargmin, np.ptp),
+    PLACE: (np.argmax, np.argmin, np.nanargmax, np.nanargmin, np.ptp),
     SCAN: (np.cumsum, np.cumprod, np.nancumsum, np.nancumprod),
-}.items():
-    family(_functions, signature=_signature, weight=WEIGHTS.get(_signature, 4.0))
+}
 
+for _signature, _functions in _REDUCTIONS.items():
+    for _function in _functions:
+        _weight = WEIGHTS.get(_signature, 4.0)
+        op(
+            path(_function),
+            _kernel(_function),
+            signature=_signature,
+            weight=_weight,
+            calls=(_function,),
+        )
 
-def _place(function: Callable[..., Any], least: bool) -> Callable[..., Any]:
-    """`np.argmax` or `np.argmin`, which start anew for each row; short rows are done here."""
-
-    @functools.wraps(function)
-    def kernel(a: Any, axis: Any = None, **options: Any) -> Any:
-        if type(a) is np.ndarray and axis in (-1, a.ndim - 1) and not options:
-            found = places(a, least)
-            if found is not None:
-                return found
-        return function(a, axis=axis, **options)
-
-    return kernel if FUSES else function
-
-
-op("argmax", _place(np.argmax, False), signature=PLACE, calls=(np.argmax,), weight=4.0)
-op("argmin", _place(np.argmin, True), signature=PLACE, calls=(np.argmin,), weight=4.0)
-op("max", np.max, signature=EXTREME, weight=2.0, calls=(np.max, np.amax))
-op("min", np.min, signature=EXTREME, weight=2.0, calls=(np.min, np.amin))
+op("max", _kernel(np.max), signature=EXTREME, weight=2.0, calls=(np.max, np.amax))
+op("min", _kernel(np.min), signature=EXTREME, weight=2.0, calls=(np.min, np.amin))
 op("count_nonzero", np.count_nonzero, weight=4.0)
 op("trace", np.trace)
 op("average", np.average, wrap=tuple, weight=8.0)  # a tuple with returned=True
