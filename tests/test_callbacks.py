@@ -72,6 +72,14 @@ def test_what_a_callback_computes_is_in_the_lineage():
     assert np.asarray(again).tobytes() == found.tobytes()
 
 
+def test_a_callback_for_thousands_of_lines_is_left_to_numpy():
+    many = np.arange(3.0 * 5000).reshape(5000, 3)
+    with lima.session() as s:
+        found = lima.traced(lambda x: np.apply_along_axis(spread, axis=1, arr=x))(many)
+        assert s.stats.barriers == 1
+    same(found, np.apply_along_axis(spread, 1, many))
+
+
 @pytest.mark.parametrize("axes", [0, 2, (0, 2), [1, -1]])
 @pytest.mark.parametrize("function", [np.sum, np.cumsum])
 def test_apply_over_axes(function, axes):

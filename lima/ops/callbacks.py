@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from lima.ops.spelling import SPELLINGS, Args, Kwargs, Respelled, spelling
+from lima.ops.spelling import SPELLINGS, Args, Kwargs, Respelled, by_name, spelling
 
 
 def _along_axis(func1d: Callable[..., Any], axis: int, arr: Any, *args: Any, **kwargs: Any) -> Any:
@@ -50,7 +50,26 @@ def _over_axes(func: Callable[..., Any], a: Any, axes: Any) -> Any:
     return a
 
 
-SPELLINGS[np.apply_along_axis] = lambda args, kwargs: (_along_axis, args, kwargs)
+@spelling(np.apply_along_axis)
+def _respell_along_axis(args: Args, kwargs: Kwargs) -> Respelled:
+    """Composed up to some thousand lines: each costs several times what it does in NumPy."""
+    named = by_name(("func1d", "axis", "arr"), args[:3], {k: kwargs[k] for k in _OWN & {*kwargs}})
+    arr: Any = named.get("arr")
+    lines = arr.size // max(arr.shape[named["axis"]], 1) if _has_axis(arr, named) else 0
+    return None if lines > MAX_LINES else _along_axis, args, kwargs
+
+
+def _has_axis(arr: Any, named: Kwargs) -> bool:
+    axis, ndim = named.get("axis"), getattr(arr, "ndim", 0)
+    return type(axis) is int and -ndim <= axis < ndim
+
+
+MAX_LINES = 4096
+"""Calls of a callback up to which they are traced."""
+
+_OWN = {"func1d", "axis", "arr"}
+
+
 SPELLINGS[np.apply_over_axes] = lambda args, kwargs: (_over_axes, args, kwargs)
 
 

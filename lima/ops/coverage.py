@@ -21,6 +21,7 @@ BARRIERS: dict[str, str] = {
     "makes an array of what is no array": "frombuffer fromstring fromiter fromfunction",
     "gives text": "array2string array_repr array_str datetime_as_string",
     "gives a plan, not an array": "einsum_path",
+    "calls its function for thousands of lines": "apply_along_axis",
 }
 """Functions of `np` without a row, by the reason."""
 
