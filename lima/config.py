@@ -41,6 +41,18 @@ def parse_bytes(value: int | float | str) -> int:
     return int(size)
 
 
+def parse_threads(value: int | str) -> int:
+    """A number of threads; 0 stands for as many as BLAS takes.
+
+    >>> parse_threads("4")
+    4
+    """
+    number = int(value) if str(value).isdecimal() else -1
+    if number < 0 or isinstance(value, bool):
+        raise ConfigError(f"threads={value!r}: give a whole number, 0 for as many as BLAS takes")
+    return number
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """The options of a session."""
@@ -50,6 +62,7 @@ class Config:
     reuse: str = "hybrid"
     exactness: str = "rounding"
     strict: bool = False
+    threads: int = 0
 
     @classmethod
     def load(cls, **options: Any) -> Config:
@@ -63,6 +76,8 @@ class Config:
             values["strict"] = values["strict"].lower() not in ("0", "false", "no", "")
         if "memory" in values:
             values["memory"] = parse_bytes(values["memory"])
+        if "threads" in values:
+            values["threads"] = parse_threads(values["threads"])
         for name, allowed in (("reuse", REUSE), ("exactness", CLASSES)):
             if values.get(name, allowed[0]) not in allowed:
                 raise ConfigError(f"{name}={values[name]!r}: choose one of {', '.join(allowed)}")

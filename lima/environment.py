@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import platform
 import sys
 from importlib import metadata
@@ -99,6 +100,19 @@ def _blas() -> str:
 def _threads() -> str:
     library = _library()
     return "unknown" if library is None else str(library["num_threads"])
+
+
+def thread_budget() -> int:
+    """Threads that lima's own kernels may take: as many as BLAS takes now.
+
+    So `OPENBLAS_NUM_THREADS` and `threadpoolctl` limit both. Without a BLAS that tells, one for
+    each processor that this process may run on.
+    """
+    told = _threads()
+    if told.isdigit():
+        return int(told)
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 def _simd() -> str:

@@ -196,7 +196,7 @@ class _Pass:
                     array = np.empty(shape, dtype)
                 group.write(item, array)
                 made.append((item, array))
-        if not group.run():
+        if not group.run(self.here.threads):
             for _, args in members:
                 self.count(args, 1)
             for item, args in members:

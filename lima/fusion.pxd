@@ -24,4 +24,4 @@ cdef class Group:
 
     cpdef object write(self, Pending item, object array)
 
-    cpdef bint run(self)
+    cpdef bint run(self, int threads)

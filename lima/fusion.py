@@ -146,9 +146,9 @@ class Group:
         """Put the value of a member into `array`."""
         self.program.output(self.slots[item], array)
 
-    def run(self) -> bool:
+    def run(self, threads: int) -> bool:
         """Compute; False if an error came up that NumPy would tell of."""
-        raised = self.program.run()
+        raised = self.program.run(threads)
         loud = [raised >> k & 1 and mode != "ignore" for k, mode in enumerate(self.modes)]
         return True not in loud
 

@@ -1,17 +1,20 @@
 cimport numpy as cnp
+from numpy cimport npy_intp
 
-ctypedef void (*loop_t)(char **, const cnp.npy_intp *, const cnp.npy_intp *, void *) noexcept nogil
+ctypedef void (*loop_t)(char **, const npy_intp *, const npy_intp *, void *) noexcept nogil
 
 cdef enum:
     BLOCK = 1024  # elements; a multiple of what any vector loop takes in one turn
     MOST = 6  # operands and results of a step
+    MOST_HELPERS = 15  # threads beside the one that asks
+    SHARE = 131072  # elements times steps for which one more thread is worth waking
 
 cdef struct Slot:
     char *base
     double number  # a constant's own bytes
-    cnp.npy_intp stride  # bytes from element to element; 0 for one number
-    cnp.npy_intp period  # elements after which an operand repeats itself; 0 if it does not
-    cnp.npy_intp repeat  # times that each element of an operand stands; 0 if once
+    npy_intp stride  # bytes from element to element; 0 for one number
+    npy_intp period  # elements after which an operand repeats itself; 0 if it does not
+    npy_intp repeat  # times that each element of an operand stands; 0 if once
     int itemsize
     int code  # the number of the dtype
     int kept  # which array of `keep` it is
@@ -24,6 +27,15 @@ cdef struct Step:
     void *data
     int count  # of operands; the result stands after them
     int slots[MOST]
+
+
+cdef struct Work:
+    Slot *slots
+    Step *steps
+    int nslots, nsteps
+    npy_intp size
+    size_t bytes  # of scratch memory for one thread
+    long raised  # floating point errors that came up
 
 
 cdef class Loop:
@@ -45,7 +57,7 @@ cdef class Program:
     cdef Slot *slots
     cdef Step *steps
     cdef int nslots, nsteps, capacity, most
-    cdef cnp.npy_intp size
+    cdef npy_intp size
     cdef readonly tuple shape
     cdef list keep, dtypes
 
@@ -61,7 +73,6 @@ cdef class Program:
     cpdef int step(self, Loop loop, list operands) except -2
     cdef int _converted(self, int slot, object dtype) except -2
     cpdef object output(self, int slot, cnp.ndarray array)
-    cpdef int run(self) except -1
+    cpdef int run(self, int threads=*) except -1
     cdef int _allot(self) except -1
     cdef object _spread(self)
-    cdef int _blocks(self, char *scratch) noexcept nogil

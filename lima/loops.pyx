@@ -9,6 +9,8 @@ those of one call after the other (checked for every loop before it is used, see
 There is no twin in Python: without this module, operations run one by one.
 """
 
+import os
+
 import numpy as np
 
 cimport numpy as cnp
@@ -16,6 +18,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
+from numpy cimport npy_intp
 
 cnp.import_array()
 cnp.import_ufunc()
@@ -24,6 +27,85 @@ cdef extern from "<fenv.h>" nogil:
     int FE_ALL_EXCEPT, FE_DIVBYZERO, FE_INVALID, FE_OVERFLOW, FE_UNDERFLOW
     int feclearexcept(int)
     int fetestexcept(int)
+
+cdef extern from "pythread.h" nogil:
+    ctypedef void *PyThread_type_lock
+    PyThread_type_lock PyThread_allocate_lock()
+    void PyThread_free_lock(PyThread_type_lock)
+    int PyThread_acquire_lock(PyThread_type_lock, int)
+    void PyThread_release_lock(PyThread_type_lock)
+    unsigned long PyThread_start_new_thread(void (*)(void *) noexcept nogil, void *)
+    unsigned long PYTHREAD_INVALID_THREAD_ID
+
+cdef extern from *:
+    """
+    #ifdef _MSC_VER
+    #include <intrin.h>
+    static inline long lima_add(volatile long *p, long n) { return _InterlockedExchangeAdd(p, n); }
+    static inline long lima_swap(volatile long *p, long n) { return _InterlockedExchange(p, n); }
+    static inline void lima_or(volatile long *p, long n) { _InterlockedOr(p, n); }
+    static inline int lima_replace(volatile long *p, long old, long n) {
+        return _InterlockedCompareExchange(p, n, old) == old; }
+    #else
+    static inline long lima_add(long *p, long n) { return __atomic_fetch_add(p, n, __ATOMIC_SEQ_CST); }
+    static inline long lima_swap(long *p, long n) { return __atomic_exchange_n(p, n, __ATOMIC_SEQ_CST); }
+    static inline void lima_or(long *p, long n) { __atomic_fetch_or(p, n, __ATOMIC_SEQ_CST); }
+    static inline int lima_replace(long *p, long old, long n) {
+        return __atomic_compare_exchange_n(p, &old, n, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); }
+    #endif
+    #define lima_set(p, n) ((void)lima_swap(p, n))
+    /* One more behind the gate, if it is open. */
+    static inline int lima_enter(long *gate, long open) {
+        for (;;) {
+            const long seen = lima_add(gate, 0);
+            if (!(seen & open)) return 0;
+            if (lima_replace(gate, seen, seen + 1)) return 1;
+        } }
+    static inline void lima_fetch(const char *p, npy_intp bytes) {
+    #ifdef __GNUC__
+        const char *end = p + bytes; for (; p < end; p += 64) __builtin_prefetch(p);
+    #else
+        (void)p; (void)bytes;
+    #endif
+    }
+    #if defined(__x86_64__) || defined(_M_X64)
+    #include <immintrin.h>
+    #define lima_pause() _mm_pause()
+    #elif defined(__aarch64__) && !defined(_MSC_VER)
+    #define lima_pause() __asm__ volatile("yield")
+    #else
+    #define lima_pause() ((void)0)
+    #endif
+    #ifdef _WIN32
+    #include <windows.h>
+    static inline double lima_seconds(void) {
+        LARGE_INTEGER now, rate; QueryPerformanceCounter(&now); QueryPerformanceFrequency(&rate);
+        return (double)now.QuadPart / (double)rate.QuadPart; }
+    #define lima_block_signals() ((void)0)
+    #define lima_yield() SwitchToThread()
+    #else
+    #include <pthread.h>
+    #include <sched.h>
+    #define lima_yield() sched_yield()
+    #include <signal.h>
+    #include <time.h>
+    static inline double lima_seconds(void) {
+        struct timespec now; clock_gettime(CLOCK_MONOTONIC, &now);
+        return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec; }
+    static inline void lima_block_signals(void) {
+        sigset_t all; sigfillset(&all); pthread_sigmask(SIG_SETMASK, &all, NULL); }
+    #endif
+    """
+    long lima_add(long *, long) nogil
+    long lima_swap(long *, long) nogil
+    void lima_or(long *, long) nogil
+    void lima_set(long *, long) nogil
+    bint lima_enter(long *, long) nogil
+    void lima_fetch(const char *, npy_intp) nogil
+    double lima_seconds() nogil
+    void lima_pause() nogil
+    void lima_yield() nogil
+    void lima_block_signals() nogil
 
 cdef extern from *:
     """
@@ -75,9 +157,9 @@ Others may treat the last elements of each row otherwise (which zero is the larg
 """
 
 
-cdef void select(char **a, const cnp.npy_intp *n, const cnp.npy_intp *s, void *d) noexcept nogil:
+cdef void select(char **a, const npy_intp *n, const npy_intp *s, void *d) noexcept nogil:
     """`np.where` of a truth value; `d` tells the size of an element."""
-    cdef cnp.npy_intp k
+    cdef npy_intp k
     cdef size_t size = <size_t>d
     cdef char *c = a[0]
     cdef char *x = a[1]
@@ -213,7 +295,7 @@ cdef class Program:
         program reads."""
         cdef int slot, axis, first = -1, last = -1, ndim = array.ndim, whole = len(self.shape)
         cdef int offset = whole - ndim
-        cdef cnp.npy_intp size = cnp.PyArray_SIZE(array), ahead = 1, behind = 1
+        cdef npy_intp size = cnp.PyArray_SIZE(array), ahead = 1, behind = 1
         if offset < 0 or not cnp.PyArray_ISALIGNED(array) or not is_native(array.dtype):
             return -1
         if size == 1:
@@ -334,23 +416,33 @@ cdef class Program:
         self.slots[slot].base = <char *>cnp.PyArray_DATA(array)
         self.keep.append(array)
 
-    cpdef int run(self) except -1:
-        """Compute; the floating point errors that came up: bits 1, 2, 4, 8 for division by zero,
-        overflow, underflow and invalid values, in the order of `np.geterr()`."""
+    cpdef int run(self, int threads=1) except -1:
+        """Compute, on as many threads at most; the floating point errors that came up: bits 1, 2,
+        4, 8 for division by zero, overflow, underflow and invalid values, in the order of
+        `np.geterr()`."""
+        cdef Work work
         cdef int buffers = self._allot()
-        cdef char *scratch = <char *>malloc((buffers * BLOCK + 8) * 8)
-        cdef int raised
+        self._spread()
+        work.slots, work.nslots = self.slots, self.nslots
+        work.steps, work.nsteps = self.steps, self.nsteps
+        work.size = self.size
+        work.bytes = (buffers * BLOCK + 8) * 8
+        work.raised = 0
+        cdef char *scratch = <char *>malloc(work.bytes)
+        cdef int helpers = min(threads - 1, self.size * self.nsteps // SHARE)
         if scratch == NULL:
             raise MemoryError()
-        try:
-            self._spread()
-            with nogil:
-                raised = self._blocks(scratch + (64 - (<size_t>scratch) % 64))
-        finally:
-            free(scratch)
+        if helpers > 0:
+            helpers = hire(helpers)
+        with nogil:
+            if helpers > 0:
+                run_shared(&work, scratch, helpers)
+            else:
+                run_blocks(&work, scratch, 0, work.size)
+        free(scratch)
         return (
-            (1 if raised & FE_DIVBYZERO else 0) + (2 if raised & FE_OVERFLOW else 0)
-            + (4 if raised & FE_UNDERFLOW else 0) + (8 if raised & FE_INVALID else 0)
+            (1 if work.raised & FE_DIVBYZERO else 0) + (2 if work.raised & FE_OVERFLOW else 0)
+            + (4 if work.raised & FE_UNDERFLOW else 0) + (8 if work.raised & FE_INVALID else 0)
         )
 
     cdef int _allot(self) except -1:
@@ -392,35 +484,165 @@ cdef class Program:
                 self.keep.append(longer)
                 self.slots[slot].base = <char *>cnp.PyArray_DATA(longer)
 
-    cdef int _blocks(self, char *scratch) noexcept nogil:
-        cdef cnp.npy_intp start = 0, count
-        cdef cnp.npy_intp strides[MOST]
-        cdef char *places[MOST]
-        cdef int k, j, raised = 0
-        cdef Slot *slot
-        cdef Step *step
-        feclearexcept(FE_ALL_EXCEPT)
-        while start < self.size:
-            count = min(self.size - start, BLOCK)
-            for k in range(self.nslots):
-                if self.slots[k].buffer >= 0 and self.slots[k].repeat:
-                    _repeat(&self.slots[k], scratch + self.slots[k].buffer * BLOCK * 8, start, count)
-            for k in range(self.nsteps):
-                step = &self.steps[k]
-                for j in range(step.count + 1):
-                    slot = &self.slots[step.slots[j]]
-                    strides[j] = slot.stride
-                    if slot.buffer >= 0:
-                        places[j] = scratch + slot.buffer * BLOCK * 8
-                    elif slot.period:
-                        places[j] = slot.base + (start % slot.period) * slot.stride
-                    else:
-                        places[j] = slot.base + start * slot.stride
-                step.loop(places, &count, strides, step.data)
-                raised |= fetestexcept(FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INVALID)
-            start += count
-        feclearexcept(FE_ALL_EXCEPT)
-        return raised
+
+cdef void run_blocks(Work *work, char *scratch, npy_intp start, npy_intp stop) noexcept nogil:
+    """All steps for the elements from `start` on, which is a multiple of a block, to `stop`."""
+    cdef npy_intp count
+    cdef npy_intp strides[MOST]
+    cdef char *places[MOST]
+    cdef int k, j, raised = 0
+    cdef Slot *slot
+    cdef Step *step
+    scratch += 64 - (<size_t>scratch) % 64
+    feclearexcept(FE_ALL_EXCEPT)
+    while start < stop:
+        count = min(stop - start, BLOCK)
+        for k in range(work.nslots):
+            slot = &work.slots[k]
+            if slot.buffer >= 0:
+                if slot.repeat:
+                    _repeat(slot, scratch + slot.buffer * BLOCK * 8, start, count)
+            elif slot.stride and not slot.period and start + 2 * BLOCK <= stop:
+                # On its way while this block is computed.
+                lima_fetch(slot.base + (start + BLOCK) * slot.stride, BLOCK * slot.stride)
+        for k in range(work.nsteps):
+            step = &work.steps[k]
+            for j in range(step.count + 1):
+                slot = &work.slots[step.slots[j]]
+                strides[j] = slot.stride
+                if slot.buffer >= 0:
+                    places[j] = scratch + slot.buffer * BLOCK * 8
+                elif slot.period:
+                    places[j] = slot.base + (start % slot.period) * slot.stride
+                else:
+                    places[j] = slot.base + start * slot.stride
+            step.loop(places, &count, strides, step.data)
+            raised |= fetestexcept(FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INVALID)
+        start += count
+    feclearexcept(FE_ALL_EXCEPT)
+    if raised:
+        lima_or(&work.raised, raised)
+
+
+# --------------------------------------------------------------------------- several threads
+#
+# Blocks do not depend on each other, so any thread may run any of them. Helpers are threads of the
+# system that never enter Python. Nobody waits for a helper that has not begun: whoever asked for
+# help takes pieces until none is left, shuts the gate, and then waits for pieces under way only.
+
+
+cdef struct Helper:
+    PyThread_type_lock bell  # held while there is nothing to do
+    long resting  # 1 where the bell must be rung
+    char *scratch
+    size_t bytes
+
+
+cdef Helper crew[MOST_HELPERS]
+cdef int crew_size = 0
+cdef long taken = 0  # 1 while some thread has the crew at work; others go on alone
+cdef long gate = 0  # OPEN, plus the number of helpers at the present work
+cdef Work *present = NULL
+cdef npy_intp piece = 0  # elements of a piece, a multiple of a block
+cdef long next_piece = 0
+cdef double LATE = 2e-4  # seconds of waiting that tell that a helper lost its processor to others
+cdef int penalty = 1
+cdef int alone = 0  # works to do without helpers: on a busy machine they cost more than they give
+
+cdef long OPEN = 1 << 16
+
+
+cdef int hire(int wanted) except -1:
+    """How many helpers there are, at most `wanted`; they are started when first wanted."""
+    global crew_size
+    cdef Helper *helper
+    wanted = min(wanted, MOST_HELPERS)
+    while crew_size < wanted:
+        helper = &crew[crew_size]
+        helper.bell = PyThread_allocate_lock()
+        if helper.bell == NULL:
+            break
+        PyThread_acquire_lock(helper.bell, 1)
+        helper.resting = 0
+        helper.scratch = NULL
+        helper.bytes = 0
+        if PyThread_start_new_thread(help_out, helper) == PYTHREAD_INVALID_THREAD_ID:
+            PyThread_free_lock(helper.bell)
+            break
+        crew_size += 1
+    return min(wanted, crew_size)
+
+
+def dismiss():
+    """Forget the helpers: a forked process has none."""
+    global crew_size, taken, gate
+    crew_size = 0
+    taken = gate = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=dismiss)
+
+
+cdef void help_out(void *given) noexcept nogil:
+    """The life of a helper."""
+    cdef Helper *helper = <Helper *>given
+    lima_block_signals()
+    while True:
+        lima_set(&helper.resting, 1)
+        PyThread_acquire_lock(helper.bell, 1)
+        if not lima_enter(&gate, OPEN):
+            continue
+        if helper.bytes < present.bytes:
+            free(helper.scratch)
+            helper.scratch = <char *>malloc(present.bytes)
+            helper.bytes = present.bytes if helper.scratch != NULL else 0
+        if helper.scratch != NULL:
+            take_pieces(present, helper.scratch)
+        lima_add(&gate, -1)
+
+
+cdef void take_pieces(Work *work, char *scratch) noexcept nogil:
+    """Run pieces of the present work until none is left."""
+    cdef npy_intp start = lima_add(&next_piece, 1) * piece
+    while start < work.size:
+        run_blocks(work, scratch, start, min(start + piece, work.size))
+        start = lima_add(&next_piece, 1) * piece
+
+
+cdef void run_shared(Work *work, char *scratch, int helpers) noexcept nogil:
+    """All of the work, with the help of those who come."""
+    global present, piece, alone, penalty
+    cdef int k
+    cdef double start
+    cdef npy_intp blocks = (work.size + BLOCK - 1) // BLOCK
+    if alone > 0 or lima_swap(&taken, 1):
+        alone -= 1
+        run_blocks(work, scratch, 0, work.size)
+        return
+    present = work
+    piece = max(1, min(32, blocks // (4 * (helpers + 1)))) * BLOCK
+    lima_set(&next_piece, 0)
+    lima_set(&gate, OPEN)
+    for k in range(helpers):
+        if lima_swap(&crew[k].resting, 0):
+            PyThread_release_lock(crew[k].bell)
+    take_pieces(work, scratch)
+    lima_add(&gate, -OPEN)
+    start = lima_seconds()
+    k = 0
+    while lima_add(&gate, 0):
+        k += 1
+        if k < 4096:
+            lima_pause()
+        else:
+            lima_yield()
+    if lima_seconds() - start > LATE:
+        penalty = min(2 * penalty, 1024)
+        alone = penalty
+    elif penalty > 1:
+        penalty -= 1
+    lima_set(&taken, 0)
 
 
 _SAME = {"q": "l", "Q": "L"} if np.dtype("l").itemsize == 8 else {"l": "i", "L": "I", "q": "l", "Q": "L"}
@@ -436,11 +658,11 @@ cdef bint _stands_before(Step *step, int j) noexcept nogil:
     return False
 
 
-cdef void _repeat(Slot *slot, char *target, cnp.npy_intp start, cnp.npy_intp count) noexcept nogil:
+cdef void _repeat(Slot *slot, char *target, npy_intp start, npy_intp count) noexcept nogil:
     """A block of a vector whose elements each stand `slot.repeat` times."""
-    cdef cnp.npy_intp row = start // slot.repeat
-    cdef cnp.npy_intp left = slot.repeat - start % slot.repeat
-    cdef cnp.npy_intp k
+    cdef npy_intp row = start // slot.repeat
+    cdef npy_intp left = slot.repeat - start % slot.repeat
+    cdef npy_intp k
     cdef int size = slot.itemsize
     cdef char *source = slot.base + row * size
     for k in range(count):

@@ -8,6 +8,9 @@ cdef class Piece:
     cdef public object picked
     cdef public Py_ssize_t length
 
+@cython.locals(value=Value, root=Value)
+cpdef bint structured(object inputs)
+
 @cython.locals(item=Pending, node=Node, shapes=list, notes=dict)
 cpdef object form_of(Value value)
 

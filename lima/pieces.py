@@ -44,6 +44,31 @@ class Piece:
         return self.picked == range(self.length)
 
 
+def structured(inputs: Sequence[Any]) -> bool:
+    """Whether an operand may be lines of something: a layout that waits, or a view of lines.
+
+    Cheap enough to be asked of every heavy operation; the rest of this module is for those that
+    pass. A plain array has no structure, nor has the transpose of one.
+    """
+    for x in inputs:
+        if not isinstance(x, Value):
+            continue
+        value, _ = upright(x, 0)
+        data = value.data
+        if data is None:
+            if isinstance(value, Pending) and value.row.form is not None:
+                return True
+            continue
+        root = value.root
+        if root is None or root is value or type(data) is not np.ndarray:
+            continue
+        base = root.data
+        fits = type(base) is np.ndarray and base.ndim < 3
+        if fits and (base.size != data.size or min(data.strides, default=0) < 0):
+            return True
+    return False
+
+
 def form_of(value: Value) -> Any:
     """How `value` lies on its operands, if it waits; None if it does not or if no row says."""
     if not isinstance(value, Pending):

@@ -25,7 +25,7 @@ from lima.forcing import adopt_lineage, force, mark_inexact
 from lima.node import Node, Spec, new_node
 from lima.op import OPS, Op, is_simple
 from lima.pattern import Offer, Same
-from lima.pieces import Piece, bare, form_of, parts, pieces, upright
+from lima.pieces import Piece, bare, form_of, parts, pieces, structured, upright
 from lima.stats import Outcome, outcome_row
 from lima.values import Pending, Value, aliased, nodes_of
 
@@ -85,7 +85,7 @@ class Planner:
 
     def best(self, row: Op, spec: Spec, inputs: Sequence[Any]) -> Offer | None:
         """The offer that saves most, of the rules of `row` that the session allows."""
-        if self.depth > MAX_DEPTH:
+        if not structured(inputs) or self.depth > MAX_DEPTH:
             return None
         found = None
         allowed = self.session.allowed

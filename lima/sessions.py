@@ -14,6 +14,7 @@ import numpy as np
 from lima.cache import Cache
 from lima.config import Config
 from lima.entries import FIRST_SIGHT, SECOND_SIGHT, SURELY, TINY_BYTES
+from lima.environment import thread_budget
 from lima.node import Node
 from lima.op import Meta, Op
 from lima.pattern import CLASSES, ROUNDING
@@ -83,6 +84,7 @@ class Session:
         self.call_seconds = CALL_SECONDS
         self.credit: dict[str, int] = {}
         self._pools = threading.local()
+        self._threads = 0
 
     new_planner: Callable[[Session], Any]
     """Makes a planner; set by `lima.runtime`, since a planner runs operations."""
@@ -93,6 +95,13 @@ class Session:
         if self._planner is None:
             self._planner = Session.new_planner(self)
         return self._planner
+
+    @property
+    def threads(self) -> int:
+        """Threads that a pass over memory may take; the number is settled at first use."""
+        if self._threads == 0:
+            self._threads = self.config.threads or thread_budget()
+        return self._threads
 
     @property
     def pool(self) -> Pool:
@@ -217,6 +226,8 @@ def session(**options: Any) -> Iterator[Session]:
     * `exactness`: how near rules must come to the plain computation. "bitwise": its bits;
       "rounding": an error of the order of rounding; "guarded": also rules that cancellation could
       hurt, where a check at run time lets them.
+    * `threads`: threads that a pass over elements of large arrays may take; 0, the default, for as
+      many as BLAS takes. The bits do not depend on it.
     * `strict`: whether a fault of a rule raises its error; else the operation is computed as asked.
 
     Raises ConfigError for an unknown option or value.

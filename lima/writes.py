@@ -159,12 +159,28 @@ def repoint(target: Handle, value: Value, spent: Value | None) -> None:
 
 
 def detach(value: Value) -> None:
-    """Compute what waits to read the buffer of `value`, which is about to be written."""
+    """Compute what waits to read the buffer of `value`, which is about to be written.
+
+    What waits for that in turn, elementwise, is computed along with it: one pass instead of many.
+    """
     if value.users is None:
         return
-    for user in live_users(value):
-        if isinstance(user, Pending) and user.data is None and user.root is None:
-            force(user)
+    waiting = _waiting(live_users(value))
+    seen = set(waiting)
+    tops: list[Pending] = []
+    while waiting:
+        item = waiting.pop()
+        above = [user for user in _waiting(live_users(item)) if user.row.inner is not None]
+        if not above:
+            tops.append(item)
+        waiting.extend([user for user in above if user not in seen])
+        seen.update(above)
+    for item in reversed(tops):
+        force(item)
+
+
+def _waiting(users: list[Value]) -> list[Pending]:
+    return [u for u in users if isinstance(u, Pending) and u.data is None and u.root is None]
 
 
 def _is_lent(value: Value) -> bool:

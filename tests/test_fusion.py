@@ -1,10 +1,12 @@
 """Elementwise operations in one pass over memory have the bits of one call after the other."""
 
+import os
 import threading
 import warnings
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 import lima
 from lima.handle import value_of
@@ -166,13 +168,13 @@ def bits(result):
     return found
 
 
-@pytest.mark.parametrize("reuse", ["none", "operation"])
+@pytest.mark.parametrize(("reuse", "threads"), [("none", 1), ("none", 3), ("operation", 3)])
 @pytest.mark.parametrize("seed", range(120))
-def test_random_expressions_have_the_bits_and_warnings_of_numpy(seed, reuse):
+def test_random_expressions_have_the_bits_and_warnings_of_numpy(seed, reuse, threads):
     arrays = operands(seed)
     wanted, warned = told(program, seed, arrays)
     # what nobody reads is never computed, so it gives no warning: there may be fewer, never others
-    with lima.session(reuse=reuse):
+    with lima.session(reuse=reuse, threads=threads):
         found, heard = told(lima.traced(program), seed, arrays)
     assert bits(found) == bits(wanted)
     assert heard <= warned
@@ -354,3 +356,77 @@ def test_what_ran_together_is_recomputed_and_reconstructed():
         wanted = np.asarray(y).tobytes()
         lineage = lima.lineage(y)
         assert lima.recompute(lineage, inputs={"x": a}).tobytes() == wanted
+
+
+# --------------------------------------------------------------------------- several threads
+
+
+def damped(a, steps):
+    for k in range(steps):
+        a = (a - k) * 0.5 + 1 / (k + 1)
+    return a
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 16, 40])
+@pytest.mark.parametrize("size", [16385, 100_003, 1024 * 300, 1024 * 300 + 1])
+def test_the_bits_do_not_depend_on_the_number_of_threads(size, threads):
+    a = np.random.default_rng(size).normal(size=size)
+    with lima.session(reuse="none", threads=threads):
+        found = [lima.traced(damped)(a, steps) for steps in (1, 2, 12, 40)]
+    assert bits(found) == bits([damped(a, steps) for steps in (1, 2, 12, 40)])
+
+
+@pytest.mark.parametrize("place", [0, 500_000, 999_999])
+def test_an_error_in_any_thread_is_told(place):
+    a = np.ones(1_000_000)
+    a[place] = 0
+
+    def run(a):
+        return (1 / a + 1) * 2 + a - 3
+
+    with lima.session(reuse="none", threads=4), pytest.warns(RuntimeWarning, match="divide by zero"):
+        found = lima.traced(run)(a)
+    with np.errstate(divide="ignore"):
+        assert found.tobytes() == run(a).tobytes()
+
+
+def test_threads_of_the_program_may_all_want_helpers():
+    arrays = [np.random.default_rng(k).normal(size=300_000) for k in range(6)]
+    wanted = [damped(a, 20).tobytes() for a in arrays]
+    found = {}
+
+    def work(k):
+        found[k] = [lima.traced(damped)(arrays[k], 20).tobytes() for _ in range(8)]
+
+    with lima.session(reuse="none", threads=4):
+        threads = [threading.Thread(target=work, args=(k,)) for k in range(6)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+    assert found == {k: [wanted[k]] * 8 for k in range(6)}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_has_helpers_of_its_own():
+    a = np.random.default_rng(0).normal(size=300_000)
+    wanted = damped(a, 20).tobytes()
+    with lima.session(reuse="none", threads=3):
+        assert lima.traced(damped)(a, 20).tobytes() == wanted
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
+            child = os.fork()
+        if child == 0:
+            same = lima.traced(damped)(a, 20).tobytes() == wanted
+            os._exit(0 if same else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert lima.traced(damped)(a, 20).tobytes() == wanted
+
+
+def test_the_number_of_threads_is_that_of_blas_or_as_asked():
+    with threadpool_limits(1, "blas"), lima.session() as s:
+        assert s.threads == 1
+    with lima.session(threads="3") as s:
+        assert s.threads == 3
+    with pytest.raises(lima.ConfigError, match="whole number"), lima.session(threads=-1):
+        pass
