@@ -17,9 +17,11 @@ import numpy as np
 from lima.op import FUSES, op
 from lima.ops.spelling import family, path, permitting
 
-KERNELS: dict[str, Callable[[Any, bool], Any]] = {}
+ALONG_ROWS: dict[str, Callable[..., Any]] = {}
+ALONG_COLUMNS: dict[str, Callable[..., Any]] = {}
 if FUSES:
-    from lima.short_rows import KERNELS
+    from lima.columns import KERNELS as ALONG_COLUMNS
+    from lima.short_rows import KERNELS as ALONG_ROWS
 
 ALL_ANY = "a, axis=None, out=None, keepdims=False, where=True"
 EXTREME = "a, axis=None, out=None, keepdims=False, initial=MISSING, where=True"
@@ -42,23 +44,31 @@ QUANTILE = (
 
 
 def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """NumPy's function, which starts anew for each row; along short rows one of lima's own."""
-    along_rows = KERNELS.get(function.__name__)
-    if along_rows is None:
-        return function
+    """NumPy's function, or one of lima's own along short rows or down columns."""
+    name = function.__name__
+    if name in ALONG_ROWS:
+        return _along(function, ALONG_ROWS[name], -1, {"keepdims"})
+    if name in ALONG_COLUMNS:
+        return _along(function, ALONG_COLUMNS[name], 0, {"keepdims", "ddof"})
+    return function
+
+
+def _along(
+    function: Callable[..., Any], own: Callable[..., Any], place: int, known: set[str]
+) -> Callable[..., Any]:
+    """`function`, left to `own` along the axis at `place` with no parameters but the `known`."""
 
     @functools.wraps(function)
     def kernel(a: Any, axis: Any = None, **options: Any) -> Any:
-        if type(a) is np.ndarray and axis in (-1, a.ndim - 1) and options.keys() <= _KEEPDIMS:
-            found = along_rows(a, options.get("keepdims", False))
-            if found is not None:
-                return found
+        if type(a) is np.ndarray and type(axis) is int and options.keys() <= known:
+            if axis % max(a.ndim, 1) == place % max(a.ndim, 1) and -a.ndim <= axis < a.ndim:
+                found = own(a, **{"keepdims": False, **options})
+                if found is not None:
+                    return found
         return function(a, axis=axis, **options)
 
     return kernel
 
-
-_KEEPDIMS = {"keepdims"}
 
 _REDUCTIONS: dict[str, tuple[Any, ...]] = {
     ALL_ANY: (np.all, np.any),
