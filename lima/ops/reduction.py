@@ -60,11 +60,11 @@ def _along(
 
     @functools.wraps(function)
     def kernel(a: Any, axis: Any = None, **options: Any) -> Any:
-        if type(a) is np.ndarray and type(axis) is int and options.keys() <= known:
-            if axis % max(a.ndim, 1) == place % max(a.ndim, 1) and -a.ndim <= axis < a.ndim:
-                found = own(a, **{"keepdims": False, **options})
-                if found is not None:
-                    return found
+        if type(a) is np.ndarray and options.keys() <= known:
+            other = place + a.ndim if place < 0 else place - a.ndim
+            found = own(a, **{"keepdims": False, **options}) if axis in (place, other) else None
+            if found is not None:
+                return found
         return function(a, axis=axis, **options)
 
     return kernel
