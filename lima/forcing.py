@@ -18,6 +18,10 @@ from lima.stats import Outcome, outcome_row
 from lima.values import Pending, Value, error_modes
 
 
+SHARED = 1 << 18
+"""Elements from which an operation by itself is worth several threads."""
+
+
 def force(value: Value) -> Any:
     """The data of `value`; what waits below it is computed first, in one iterative pass."""
     if value.data is not None:
@@ -181,7 +185,7 @@ class _Pass:
     def together(self, group: Group) -> None:
         """The operations of a group, in one pass; alone if NumPy has something to say of it."""
         members = group.members
-        if len(members) == 1:
+        if len(members) == 1 and (members[0][0].size < SHARED or self.here.threads == 1):
             self.alone(*members[0])
             return
         start = perf_counter()
@@ -209,7 +213,9 @@ class _Pass:
         here.counts.seconds_computed += seconds
         partial = bool(here.counts.partial)
         outcome = outcome_row(
-            Outcome.COMPUTED, seconds / count, f"in one pass with {count - 1} others"
+            Outcome.COMPUTED,
+            seconds / count,
+            f"in one pass with {count - 1} others" if count > 1 else "",
         )
         for item, args in members:
             item.node.outcome = outcome

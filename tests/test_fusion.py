@@ -384,7 +384,10 @@ def test_an_error_in_any_thread_is_told(place):
     def run(a):
         return (1 / a + 1) * 2 + a - 3
 
-    with lima.session(reuse="none", threads=4), pytest.warns(RuntimeWarning, match="divide by zero"):
+    with (
+        lima.session(reuse="none", threads=4),
+        pytest.warns(RuntimeWarning, match="divide by zero"),
+    ):
         found = lima.traced(run)(a)
     with np.errstate(divide="ignore"):
         assert found.tobytes() == run(a).tobytes()
