@@ -17,7 +17,6 @@ from lima.sessions import Session, current
 from lima.stats import Outcome, outcome_row
 from lima.values import Pending, Value, error_modes
 
-
 SHARED = 1 << 18
 """Elements from which an operation by itself is worth several threads."""
 
