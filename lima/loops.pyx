@@ -493,6 +493,7 @@ cdef void run_blocks(Work *work, char *scratch, npy_intp start, npy_intp stop) n
     cdef int k, j, raised = 0
     cdef Slot *slot
     cdef Step *step
+    cdef bint far = work.size > FAR
     scratch += 64 - (<size_t>scratch) % 64
     feclearexcept(FE_ALL_EXCEPT)
     while start < stop:
@@ -502,8 +503,8 @@ cdef void run_blocks(Work *work, char *scratch, npy_intp start, npy_intp stop) n
             if slot.buffer >= 0:
                 if slot.repeat:
                     _repeat(slot, scratch + slot.buffer * BLOCK * 8, start, count)
-            elif slot.stride and not slot.period and start + 2 * BLOCK <= stop:
-                # On its way while this block is computed.
+            elif far and slot.stride and not slot.period and start + 2 * BLOCK <= stop:
+                # The next block is on its way while this one is computed.
                 lima_fetch(slot.base + (start + BLOCK) * slot.stride, BLOCK * slot.stride)
         for k in range(work.nsteps):
             step = &work.steps[k]
