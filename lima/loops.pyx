@@ -617,8 +617,11 @@ cdef void run_shared(Work *work, char *scratch, int helpers) noexcept nogil:
     cdef int k
     cdef double start
     cdef npy_intp blocks = (work.size + BLOCK - 1) // BLOCK
-    if alone > 0 or lima_swap(&taken, 1):
+    if alone > 0:
         alone -= 1
+        run_blocks(work, scratch, 0, work.size)
+        return
+    if lima_swap(&taken, 1):  # they help another thread of the program
         run_blocks(work, scratch, 0, work.size)
         return
     present = work
