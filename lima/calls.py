@@ -276,7 +276,9 @@ def ufunc(func: np.ufunc, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
                 if found is not NotImplemented:
                     return found
     if len(args) > func.nin and "out" not in kwargs:
-        kwargs = {**kwargs, "out": tuple(args[func.nin :])}
+        outs = (*args[func.nin :], *[None] * (func.nin + func.nout - len(args)))
+        if any(out is not None for out in outs):
+            kwargs = {**kwargs, "out": outs}
         args = args[: func.nin]
     return function(func, args, kwargs)
 
@@ -423,7 +425,7 @@ def _call_out(row: Op, args: Sequence[Any], kwargs: dict[str, Any], out: Any) ->
         named = row.calls[0](*plain(tuple(args)), out=out, **plain(rest))
         return out if named is out else named
     if not isinstance(out, Handle):
-        raise TypeError(f"{row.name}: out={type(out).__name__} is no array that can be written")
+        raise TypeError("return arrays must be of ArrayType")  # as NumPy says
     kwargs = {**kwargs, "out": out}
     try:
         inputs, spec = bind(row, args, kwargs, LIFT)
@@ -458,7 +460,7 @@ def _check_out(row: Op, out: Any, found: Any, casting: Any) -> None:
     if isinstance(out, Handle):
         refuse_readonly(out)
     elif not isinstance(out, np.ndarray):
-        raise TypeError(f"{row.name}: out= holds {type(out).__name__}, no array")
+        raise TypeError("return arrays must be of ArrayType")
     if not np.can_cast(found.dtype, out.dtype, casting):
         raise TypeError(f"{row.name}: {found.dtype} into {out.dtype} with casting={casting!r}")
 

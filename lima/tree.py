@@ -148,6 +148,8 @@ def settle(h: Handle, original: Any) -> None:
     """Bring the caller's array up to date with what the call wrote into it."""
     data = data_of(h)
     if data is not original:
+        if data.dtype != original.dtype:
+            original.dtype = data.dtype
         if data.shape != original.shape:
             original.shape = data.shape
         if owner(data) is not owner(original):
