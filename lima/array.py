@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lima import gates
 from lima.calls import (
     LIFT,
     barrier,
@@ -27,7 +28,7 @@ from lima.calls import ufunc as ufunc_call
 from lima.errors import UnsupportedError
 from lima.flat import Flags, Flat
 from lima.forcing import force
-from lima.frame import Look, refuse
+from lima.frame import Look, active, refuse
 from lima.handle import Handle, data_of, handle, locked, make_handles, root_of, value_of
 from lima.indexing import getitem, setitem
 from lima.leaves import seen
@@ -185,7 +186,11 @@ class Array(Operators):
     # ---------------------------------------------------------------- NumPy's protocols
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        data = np.asarray(plain(self))
+        data = plain(self)
+        if type(data) is not np.ndarray:
+            data = np.asarray(data)
+        elif active() is not None:
+            gates.give(data, self, value_of(self))
         if dtype is not None and np.dtype(dtype) != data.dtype:
             if copy is False:
                 raise ValueError("a conversion of dtype needs a copy, copy=False was given")

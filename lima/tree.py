@@ -14,6 +14,7 @@ from lima.code import CALLABLES, Code, code_of
 from lima.draws import TracedGenerator
 from lima.errors import InternalError
 from lima.forcing import force
+from lima.gates import given_back
 from lima.handle import (
     Handle,
     data_of,
@@ -29,6 +30,7 @@ from lima.leaves import seen
 from lima.node import Node, leaf, settled
 from lima.op import OPS, clone, evaluate, owner
 from lima.sessions import current
+from lima.stats import Outcome, outcome_row
 from lima.twin import plain_module, twin_of
 from lima.values import Borrowed, Value
 from lima.walk import ATOMS, Walk, arrays_by_name, layout_of
@@ -101,8 +103,15 @@ class Leaving:
 
     def __init__(self, originals: dict[int, tuple[Handle, Any]]) -> None:
         self.originals = originals
+        self._made: dict[int, Any] = {}
 
     def __call__(self, h: Handle) -> Any:
+        """The plain array for a handle."""
+        data = self._plain(h)
+        self._made[id(data)] = data
+        return data
+
+    def _plain(self, h: Handle) -> Any:
         if is_outside(h):
             return value_of(h).data
         base = h._base
@@ -134,6 +143,10 @@ class Leaving:
             data.setflags(write=True)  # made before its base was locked
         remember(data, value_of(h).node)
         return data
+
+    def knows(self, a: Any) -> bool:
+        """Whether the plain array `a` stands for a traced one."""
+        return id(a) in self._made or any(a is x for _, x in self.originals.values())
 
     def finish(self) -> None:
         """Cut the ties between what lima still holds and the memory that the caller owns now."""
@@ -256,6 +269,8 @@ class Entry:
             settle(h, original)
 
         def convert(x: Any) -> Any:
+            if type(x) is np.ndarray:
+                x = _behind(x)
             if isinstance(x, Handle):
                 kept = self.traced and id(root_of(x)) not in mine
                 return x if kept else leaving(x)
@@ -283,7 +298,25 @@ class Entry:
                 layout.refill(original, [leave(v) for v in items])
         leaving.finish()
         walk.close()
+        for x in result if type(result) is tuple else (result,):
+            if type(x) is np.ndarray and not leaving.knows(x):
+                self._note(x)
         return result
+
+    def _note(self, a: Any) -> None:
+        """A plain array is returned, which code that is not traced has made."""
+        entered, made = recall(a)
+        if made is None and entered.outcome is None:
+            name = self._code[0].root.__qualname__
+            why = f"{name} returned a plain array, which code that is not traced has made"
+            entered.outcome = outcome_row(Outcome.ENTERED, why=why)
+            remember(a, entered)
+
+
+def _behind(a: Any) -> Any:
+    """The traced array that plain code was given as `a`; else `a`."""
+    given, _ = given_back(a)
+    return a if given is None else given
 
 
 def find_rivals(entered: list[tuple[Handle, Any]]) -> None:

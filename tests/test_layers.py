@@ -24,7 +24,7 @@ LAYERS = (
     ("homes", "bytecode", "code"),
     ("op",),
     ("ops",),
-    ("entries", "policies", "flight", "cache", "leaves", "environment", "literal", "scan", "log"),
+    ("entries", "policies", "flight", "cache", "leaves", "gates", "environment", "literal", "scan", "log"),
     ("values", "sessions", "fusion", "forcing", "pieces", "rewrite", "runtime"),
     ("handle", "spelled", "source", "record", "replay"),
     ("writes", "calls", "indexing", "operators", "flat", "array", "draws", "helpers"),
