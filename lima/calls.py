@@ -420,7 +420,7 @@ def adopt(found: Any, why: str) -> Any:
         given, known = gates.given_back(found)
         if given is not None or known is not None:
             return handle(known) if given is None else given
-        value = leaf_value(found if found.base is None else found.copy(order="K"))
+        value = leaf_value(found if found.base is None else clone(found))
         value.node.outcome = outcome_row(Outcome.REFUSED, why=why)
         leaves.hold(value.node.digest, value.data)
         return handle(value)

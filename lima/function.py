@@ -7,20 +7,22 @@ import functools
 import weakref
 from collections.abc import Callable
 from time import perf_counter
+from types import FunctionType
 from typing import Any, NamedTuple
 
 from xxhash import xxh3_128_digest
 
 from lima.bytecode import NotReusable
-from lima.code import Code
+from lima.code import Code, behind
 from lima.entries import SECOND_SIGHT
 from lima.errors import NotCanonical
 from lima.frame import Frame, _frame
 from lima.handle import Handle, root_of, value_of
-from lima.helpers import bind_helpers
+from lima.helpers import DEAR, bind_helpers
 from lima.kept import Draft, Record, Refused, Restored
 from lima.keys import Parameters, Scan
 from lima.node import Node, encode
+from lima.outside import Callback, Inward
 from lima.record import Lineage
 from lima.sessions import Session, _session, current
 from lima.tree import Entry
@@ -81,6 +83,7 @@ class TracedFunction:
         self.seconds_saved = 0.0
         self.refusal: str | None = None
         self.barren = 0
+        self._mean = 0.0
         self._forms: dict[Any, bytes] = {}
         self._keys: weakref.WeakKeyDictionary[Any, set[bytes]] = weakref.WeakKeyDictionary()
         self._bound = False
@@ -140,6 +143,24 @@ class TracedFunction:
         result = self._call(args, kwargs, _frame.get(), {})
         self.barren = 0 if self.hits > hits else self.barren + 1
         return result
+
+    def as_callback(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call by code that is not traced, in a traced call (`lima.outside`)."""
+        entry = Inward(self.parameters, self.code)
+        try:
+            entry.take(args, kwargs)
+            if self._mean >= DEAR and self.barren <= MAX_BARREN:
+                hits = self.hits
+                result = self._call(entry.args, entry.kwargs, _frame.get(), entry.originals)
+                self.barren = 0 if self.hits > hits else self.barren + 1
+            else:
+                start = perf_counter()
+                result = self._run(entry.args, entry.kwargs, _frame.get())
+                self._mean = max(self._mean, perf_counter() - start)
+        except BaseException:
+            entry.leave(None)
+            raise
+        return entry.leave(result)
 
     def _bind(self) -> None:
         scopes: list[dict[str, Any]] = [self.function.__globals__]
@@ -328,6 +349,21 @@ def _at_level(here: Session, reuses: bool, functions: bool) -> Session:
     made = copy.copy(here)
     made.reuses, made.functions = reuses, functions
     return made
+
+
+def _tracing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What calls a user's function for code that is not traced."""
+    known = behind(function)
+    if isinstance(known, FunctionType):
+        return TracedFunction(known).as_callback
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return TracedFunction(call).as_callback
+
+
+Callback.tracing = staticmethod(_tracing)
 
 
 # ----------------------------------------------------------------- one call, seen as a key

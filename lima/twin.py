@@ -228,7 +228,7 @@ def _make_twin(x: Any) -> Any:
         if type(x) is TwinModule:
             return x
         of_scipy.provide(name)
-        traced = name in TRACED_MODULES or name in of_scipy.MODULES or name in of_scipy.PACKAGES
+        traced = name in TRACED_MODULES or of_scipy.is_twinned(name)
         return TwinModule(x) if traced else x
     special = SPECIAL.get(id(x))
     if special is not None:
@@ -237,6 +237,9 @@ def _make_twin(x: Any) -> Any:
         return x
     home = _home(x)
     of_scipy.provide(home)
+    distribution = of_scipy.distribution(x) if home.startswith("scipy.stats.") else None
+    if distribution is not None:
+        return TwinDistribution(x)
     try:
         row = CALLS.get(x)
     except TypeError:
@@ -245,10 +248,78 @@ def _make_twin(x: Any) -> Any:
     if row is None and x in SPELLINGS and home.startswith("scipy."):
         return Twin(x, False)  # SciPy does not dispatch on its arguments
     if row is None and own is None:
-        return Twin(x, False) if isinstance(x, np.ufunc) else x
+        if isinstance(x, np.ufunc):
+            return Twin(x, False)
+        return OUTSIDE[0](x) if OUTSIDE and of_scipy.is_twinned(home) else x
     always = own is not None or x in RANGES
     always |= row is not None and not row.operands and row.kind is not Kind.VIEW
     return Twin(x, always, own)
+
+
+OUTSIDE: list[Callable[[Any], Any]] = []
+"""What makes the twin of a function of SciPy without a row (`lima.outside`)."""
+
+
+class TwinDistribution:
+    """A distribution of `scipy.stats`, whose densities are traced."""
+
+    def __init__(self, plain: Any) -> None:
+        self._plain = plain
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        """What `isinstance` sees: SciPy's class."""
+        return type(self._plain)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._plain, name)
+        if not isinstance(found, types.MethodType):
+            return found
+        known = CALLS.get(found)
+        return twin_of(found) if known else OUTSIDE[0](found, f"{self._shown()}.{name}")
+
+    def _shown(self) -> str:
+        return f"scipy.stats.{of_scipy.distribution(self._plain)}"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if active() is None:
+            return self._plain(*args, **kwargs)
+        return TwinFrozen(self, args, kwargs)
+
+    def __reduce__(self) -> Any:
+        return of_scipy.distribution_named, (self._plain.name,)
+
+    def __repr__(self) -> str:
+        return f"<traced {self._plain!r}>"
+
+
+class TwinFrozen(TwinDistribution):
+    """A distribution with its parameters, as `norm(0, 2)`: its densities are those of `norm`."""
+
+    def __init__(self, family: TwinDistribution, args: Any, kwargs: Any) -> None:
+        super().__init__(family._plain(*plain(args), **plain(kwargs)))
+        self._family = family
+        self._parameters = args, kwargs
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._family._plain, name, None)
+        if name not in of_scipy.DENSITIES or method not in CALLS:
+            return super().__getattr__(name)
+        args, kwargs = self._parameters
+        return lambda x: twin_of(method)(x, *args, **kwargs)
+
+    def _shown(self) -> str:
+        return self._family._shown()
+
+    def __reduce__(self) -> Any:
+        return _frozen, (self._plain,)
+
+
+def _frozen(plain: Any) -> Any:
+    return plain
+
+
+BEHIND[TwinDistribution] = BEHIND[TwinFrozen] = lambda x: x._plain
 
 
 class Always:

@@ -29,7 +29,7 @@ LAYERS = (
     ("handle", "spelled", "source", "record", "replay"),
     ("writes", "calls", "indexing", "operators", "flat", "array", "draws", "helpers"),
     ("tree", "twin", "keys"),
-    ("kept", "function", "block"),
+    ("outside", "kept", "function", "block"),
     ("api", "script", "numpy"),
     ("integrations", "cli", "demo", "__main__"),
 )
@@ -45,7 +45,7 @@ SIBLINGS = {
     ("rewrite", "forcing"), ("runtime", "pieces"), ("runtime", "rewrite"), ("runtime", "values"), ("runtime", "sessions"),
     ("runtime", "forcing"), ("source", "spelled"), ("record", "source"), ("replay", "record"),
     ("replay", "source"), ("array", "calls"), ("array", "flat"), ("flat", "calls"), ("calls", "writes"), ("array", "writes"), ("indexing", "writes"), ("draws", "writes"), ("array", "indexing"), ("array", "operators"), ("operators", "calls"), ("indexing", "calls"), ("draws", "calls"), ("twin", "array"),
-    ("bytecode", "homes"), ("code", "homes"), ("code", "bytecode"), ("function", "kept"),
+    ("bytecode", "homes"), ("code", "homes"), ("code", "bytecode"), ("function", "kept"), ("function", "outside"),
     ("tree", "twin"), ("tree", "keys"),
     ("block", "function"),
 }  # fmt: skip
