@@ -146,9 +146,11 @@ class _Out:
                 gates.give(data, x, value_of(x))
             return data
         if kind in (list, tuple):
-            return kind(each(self, x))
+            items = list(each(self, x))
+            return x if _unchanged(items, x) else kind(items)
         if kind is dict:
-            return dict(zip(x, each(self, x.values()), strict=True))
+            items = list(each(self, x.values()))
+            return x if _unchanged(items, x.values()) else dict(zip(x, items, strict=True))
         if isinstance(x, TracedGenerator):
             frame = active()
             if frame is not None:
@@ -166,6 +168,11 @@ class _Out:
         for generator in self._generators:
             generator._node = None
             generator.advanced()
+
+
+def _unchanged(items: list[Any], old: Any) -> bool:
+    """Whether a container can be passed as it is, so that who fills it fills the user's own."""
+    return all(a is b for a, b in zip(items, old, strict=True))
 
 
 def is_users_function(x: Any) -> bool:
