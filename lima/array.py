@@ -6,6 +6,7 @@ import html
 import importlib
 import math
 import operator
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -48,6 +49,22 @@ def _shown(kind: _TYPE[Any]) -> str:
     return f"'{kind.__module__}.{kind.__qualname__}'"
 
 
+_KEEPERS = frozenset(
+    "DataFrame.__init__ Series.__init__ sanitize_array Index.__new__ Categorical.__init__".split()
+)
+"""Functions of pandas that keep an ndarray as it is, and convert what has `__array__`."""
+
+
+def _would_be_kept() -> bool:
+    """Whether pandas asks, to hand what it takes for an ndarray to compiled code."""
+    frame: Any = sys._getframe()
+    while frame is not None and frame.f_globals.get("__name__") == __name__:
+        frame = frame.f_back  # there are such frames only where this module is interpreted
+    if frame is None or frame.f_code.co_qualname not in _KEEPERS:
+        return False
+    return str(frame.f_globals.get("__name__")).startswith("pandas.")
+
+
 def _is_scalar(a: Handle) -> bool:
     """Whether a plain program would have a NumPy scalar here, which has no view and no copy."""
     return issubclass(type(a._value.data), np.generic)
@@ -76,7 +93,9 @@ class Array(Operators):
     def __class__(self) -> Any:
         """What `isinstance` sees: as a plain program's variable, an ndarray or a NumPy scalar."""
         kind = type(self._value.data)
-        return kind if issubclass(kind, np.generic) else np.ndarray
+        if issubclass(kind, np.generic):
+            return kind
+        return Array if "pandas" in sys.modules and _would_be_kept() else np.ndarray
 
     # ---------------------------------------------------------------- shape and type
 

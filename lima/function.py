@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 from xxhash import xxh3_128_digest
 
+from lima import frames
 from lima.bytecode import NotReusable
-from lima.code import Code, behind
+from lima.code import Code, behind, code_of, is_code
 from lima.entries import SECOND_SIGHT
 from lima.errors import NotCanonical
 from lima.frame import Frame, _frame
@@ -388,10 +389,20 @@ class Look:
         self.own = (len(scan.boxes), len(scan.arrays), len(scan.generators))
         self.data = scan.look(data) if data else []
         self.contents = scan.contents()
+        if scan.frames:
+            self._refuse_effects_of_frames()
         head = [b"call", self.code, _error_state(), _encoded_names(tuple(arguments))]
         self.key = xxh3_128_digest(
             b"".join(head + self.references + self.data + scan.forms + self.contents)
         )
+
+    def _refuse_effects_of_frames(self) -> None:
+        """Methods of frames are not walked as code; those with effects are known by name."""
+        codes = [self.work.code, *(code_of(behind(b)) for b in self.scan.boxes if is_code(b))]
+        for code in codes:
+            mentioned = code.names() & frames.EFFECTS
+            if mentioned:
+                raise NotReusable(f"it mentions {min(mentioned)}, which may be a method of a frame")
 
     def begin(self) -> None:
         """Note the values that the arrays have as the call begins."""
@@ -411,6 +422,10 @@ class Look:
             raise Refused("it writes into an array that is no argument")
         if self.ignored is not None and self.ignored.changed():
             raise Refused("it changes an argument that is ignored")
+        first = plain.stop + len(scan.generators)
+        held = self.contents[first : first + len(scan.frames)]
+        if after.frame_contents(len(scan.frames)) != held:
+            raise Refused("it changes a frame of pandas")
         draft.writes(arrays, self.values, self.contents)
         draft.changes(boxes, after)
         draft.draws(generators, self.contents[plain.stop : plain.stop + len(scan.generators)])

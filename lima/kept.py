@@ -381,7 +381,11 @@ def _given_generator(now: _Restoring, place: int) -> Any:
     return now.scan.generators[place]
 
 
-_GIVEN = {b"@": _given_box, b"p": _given_array, b"g": _given_generator}
+def _given_frame(now: _Restoring, place: int) -> Any:
+    return now.scan.frames[place]
+
+
+_GIVEN = {b"@": _given_box, b"p": _given_array, b"g": _given_generator, b"f": _given_frame}
 """What was given to the call, by the tag of its place in a `Scan`."""
 
 

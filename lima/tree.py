@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lima import frames
 from lima.bytecode import NotReusable
 from lima.code import CALLABLES, Code, code_of
 from lima.draws import TracedGenerator
@@ -189,6 +190,7 @@ class Entry:
         self._code: list[Code] = [code]
         self._names: dict[int, str] = {}
         self._generators: dict[int, TracedGenerator] = {}
+        self._frames: list[Any] = []
 
     def take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Convert the arguments."""
@@ -222,6 +224,9 @@ class Entry:
             return twin_of(x)
         if isinstance(x, Handle):
             self.traced = True
+        elif frames.is_frame(x):
+            if frames.enter(x):
+                self._frames.append(x)
         elif kind in CALLABLES:
             self._code.append(code_of(x))
         return x
@@ -277,8 +282,12 @@ class Entry:
             if isinstance(x, TracedGenerator):
                 x.exposed = True
                 return x._generator
+            if frames.is_frame(x):
+                frames.leave(x, convert)
             return plain_module(x) if isinstance(x, ModuleType) else x
 
+        for x in self._frames:
+            frames.leave(x, convert)
         for generator in self._generators.values():
             generator.exposed = True
         walk = self.walk

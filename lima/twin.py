@@ -19,7 +19,7 @@ from lima.calls import adopt, barrier, call, function, plain, ufunc
 from lima.code import BEHIND
 from lima.draws import GlobalGenerator, TracedGenerator, default_rng, random_state
 from lima.frame import Frame, _frame, active
-from lima.handle import Handle
+from lima.handle import Handle, outside
 from lima.op import CALLS, OPS, Kind
 from lima.ops import of_scipy
 from lima.ops.spelling import SPELLINGS
@@ -105,7 +105,12 @@ def _from_sequence(plain: Any) -> Callable[..., Any]:
             options.pop("copy", None)
             return call(OPS["nested"], (x,), {k: v for k, v in options.items() if v is not None})
         if plain is not np.array and not isinstance(x, Handle):
-            return plain(*args, **kwargs)
+            found = plain(*args, **kwargs)
+            if found is x or np.isscalar(x) or type(x) is np.ndarray:
+                return found
+            if found.base is not None:
+                return outside(found)
+            return adopt(found, f"{plain.__name__} of a {type(x).__qualname__}")
         return function(plain, args, kwargs)
 
     return made

@@ -1,19 +1,10 @@
 """Functions of SciPy without a row: right, named by `explain`, and their callbacks are traced."""
 
-import functools
 
 import numpy as np
 import pytest
-import scipy
-import scipy.integrate
-import scipy.interpolate
-import scipy.ndimage
-import scipy.optimize
-import scipy.signal
-import scipy.spatial
-import scipy.stats
 from same import same
-from scipy import integrate, interpolate, ndimage, optimize, signal, stats
+from scipy import ndimage, signal, stats
 from scipy.optimize import minimize
 from scipy.stats import norm
 
