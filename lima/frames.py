@@ -32,11 +32,10 @@ EFFECTS = frozenset(
 
 def is_frame(x: Any) -> bool:
     """Whether `x` is a Series, a DataFrame or an Index."""
-    kind = type(x)
-    if kind.__module__.partition(".")[0] not in ("pandas", __name__.partition(".")[0]):
-        return False
     pandas = sys.modules.get("pandas")
-    return pandas is not None and isinstance(x, (pandas.DataFrame, pandas.Series, pandas.Index))
+    if pandas is None or not hasattr(pandas, "DataFrame"):
+        return False
+    return issubclass(type(x), (pandas.DataFrame, pandas.Series, pandas.Index))
 
 
 # --------------------------------------------------------------------------- content

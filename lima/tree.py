@@ -283,11 +283,11 @@ class Entry:
                 x.exposed = True
                 return x._generator
             if frames.is_frame(x):
-                frames.leave(x, convert)
+                frames.leave(x, leaving)
             return plain_module(x) if isinstance(x, ModuleType) else x
 
         for x in self._frames:
-            frames.leave(x, convert)
+            frames.leave(x, leaving)
         for generator in self._generators.values():
             generator.exposed = True
         walk = self.walk
