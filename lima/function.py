@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 from xxhash import xxh3_128_digest
 
-from lima import frames
 from lima.bytecode import NotReusable
 from lima.code import Code, behind, code_of, is_code
 from lima.entries import SECOND_SIGHT
@@ -389,20 +388,20 @@ class Look:
         self.own = (len(scan.boxes), len(scan.arrays), len(scan.generators))
         self.data = scan.look(data) if data else []
         self.contents = scan.contents()
-        if scan.frames:
-            self._refuse_effects_of_frames()
+        if scan.wary:
+            self._refuse_effects()
         head = [b"call", self.code, _error_state(), _encoded_names(tuple(arguments))]
         self.key = xxh3_128_digest(
             b"".join(head + self.references + self.data + scan.forms + self.contents)
         )
 
-    def _refuse_effects_of_frames(self) -> None:
-        """Methods of frames are not walked as code; those with effects are known by name."""
+    def _refuse_effects(self) -> None:
+        """Methods of frames and paths are not walked as code; those with effects have names."""
         codes = [self.work.code, *(code_of(behind(b)) for b in self.scan.boxes if is_code(b))]
         for code in codes:
-            mentioned = code.names() & frames.EFFECTS
+            mentioned = code.names() & self.scan.wary
             if mentioned:
-                raise NotReusable(f"it mentions {min(mentioned)}, which may be a method of a frame")
+                raise NotReusable(f"it mentions {min(mentioned)}, which may have effects")
 
     def begin(self) -> None:
         """Note the values that the arrays have as the call begins."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lima import constants
 from lima.draws import TracedGenerator
 from lima.errors import NotCanonical
 from lima.forcing import force
@@ -134,9 +135,13 @@ class Draft:
             return known
         if kind is np.ndarray:
             return self._plain_array(x)
+        if constants.is_member(x):
+            return (_plain_term, x)
         layout = layout_of(x)
         if layout is not None:
             return self._box(x, layout)
+        if constants.content(x) is not None:
+            return (_plain_term, x)
         if isinstance(x, frozenset):
             if not all(type(v) in ATOMS for v in x):
                 raise NotCanonical("a frozenset of more than numbers and text")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lima import frames
+from lima import constants, frames
 from lima.code import behind, code_of, is_code
 from lima.draws import TracedGenerator
 from lima.errors import NotCanonical
@@ -109,6 +109,7 @@ class Scan:
     boxes       lists, dicts, sets, objects, functions with data: everything that has content
     generators  traced random generators
     frames      Series, DataFrames and Indexes of pandas
+    wary        names of methods with effects that what was met has
     views       place of each view among the traced arrays, by its id; see `given_views`
     tuples      the same for tuples; see `given_tuples`
     forms       for each box bytes that say what it holds; arrays, boxes and generators by place
@@ -122,6 +123,7 @@ class Scan:
         self.boxes: list[Any] = []
         self.generators: list[TracedGenerator] = []
         self.frames: list[Any] = []
+        self.wary: set[str] = set()
         self.forms: list[bytes] = []
         self.places: dict[int, bytes] = {}
         self.views: dict[int, int] = {}
@@ -167,14 +169,23 @@ class Scan:
         if isinstance(x, TracedGenerator):
             self.generators.append(x)
             return self._place(x, b"g", len(self.generators))
+        if constants.is_member(x):
+            held = constants.of_member(x)
+            head = self.reference(kind) + encode(x._name_) + encode(list(held))
+            return b"member" + head + b"".join([self.reference(v) for v in held.values()])
         if layout_of(x) is not None or is_code(x):
             self.boxes.append(x)
             return self._place(x, b"@", len(self.boxes))
         if frames.is_frame(x):
             self.frames.append(x)
+            self.wary |= frames.EFFECTS
             return self._place(x, b"f", len(self.frames))
         if isinstance(x, ModuleType):
             return _module(x)
+        constant = constants.content(x)
+        if constant is not None:
+            self.wary |= constants.effects(x)
+            return constant
         if isinstance(x, frozenset):
             return b"frozen" + _u32(len(x)) + b"".join([self.reference(v) for v in x])
         return encode(x)

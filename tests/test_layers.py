@@ -28,7 +28,7 @@ LAYERS = (
     ("values", "sessions", "fusion", "forcing", "pieces", "rewrite", "runtime"),
     ("handle", "spelled", "source", "record", "replay"),
     ("writes", "calls", "indexing", "operators", "flat", "array", "draws", "helpers"),
-    ("frames", "tree", "twin", "keys"),
+    ("constants", "frames", "tree", "twin", "keys"),
     ("outside", "kept", "function", "block"),
     ("api", "script", "numpy"),
     ("integrations", "cli", "demo", "__main__"),
@@ -46,7 +46,7 @@ SIBLINGS = {
     ("runtime", "forcing"), ("source", "spelled"), ("record", "source"), ("replay", "record"),
     ("replay", "source"), ("array", "calls"), ("array", "flat"), ("flat", "calls"), ("calls", "writes"), ("array", "writes"), ("indexing", "writes"), ("draws", "writes"), ("array", "indexing"), ("array", "operators"), ("operators", "calls"), ("indexing", "calls"), ("draws", "calls"), ("twin", "array"),
     ("bytecode", "homes"), ("code", "homes"), ("code", "bytecode"), ("function", "kept"), ("function", "outside"),
-    ("tree", "twin"), ("tree", "keys"), ("tree", "frames"), ("keys", "frames"),
+    ("tree", "twin"), ("tree", "keys"), ("tree", "frames"), ("keys", "frames"), ("keys", "constants"),
     ("block", "function"),
 }  # fmt: skip
 """(importer, imported) within one row: the exceptions."""
