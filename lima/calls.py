@@ -423,7 +423,9 @@ def adopt(found: Any, why: str) -> Any:
         value = leaf_value(found if found.base is None else clone(found))
         value.node.outcome = outcome_row(Outcome.REFUSED, why=why)
         leaves.hold(value.node.digest, value.data)
-        return handle(value)
+        made = handle(value)
+        made._locked = not found.flags.writeable
+        return made
     if type(found) in (tuple, list):
         return type(found)(each(lambda item: adopt(item, why), found))
     if isinstance(found, tuple) and hasattr(found, "_fields"):

@@ -19,7 +19,7 @@ import pytest
 PACKAGE = Path(importlib.util.find_spec("lima").origin).parent
 
 LAYERS = (
-    ("errors", "frame", "nesting", "pattern", "cost", "loops", "short_rows", "columns"),
+    ("errors", "frame", "nesting", "pattern", "cost", "places", "loops", "short_rows", "columns"),
     ("node", "config", "stats", "walk", "pure"),
     ("homes", "bytecode", "code"),
     ("op",),
@@ -27,7 +27,7 @@ LAYERS = (
     ("entries", "policies", "flight", "cache", "leaves", "gates", "environment", "literal", "scan", "log"),
     ("values", "sessions", "fusion", "forcing", "pieces", "rewrite", "runtime"),
     ("handle", "spelled", "source", "record", "replay"),
-    ("writes", "calls", "indexing", "operators", "flat", "array", "draws", "helpers"),
+    ("writes", "calls", "indexing", "operators", "flat", "array", "stand_in", "draws", "helpers"),
     ("constants", "frames", "tree", "twin", "keys"),
     ("outside", "kept", "function", "block"),
     ("api", "script", "numpy"),
@@ -44,7 +44,7 @@ SIBLINGS = {
     ("forcing", "sessions"), ("fusion", "values"), ("forcing", "fusion"), ("pieces", "values"), ("rewrite", "values"), ("rewrite", "pieces"),
     ("rewrite", "forcing"), ("runtime", "pieces"), ("runtime", "rewrite"), ("runtime", "values"), ("runtime", "sessions"),
     ("runtime", "forcing"), ("source", "spelled"), ("record", "source"), ("replay", "record"),
-    ("replay", "source"), ("array", "calls"), ("array", "flat"), ("flat", "calls"), ("calls", "writes"), ("array", "writes"), ("indexing", "writes"), ("draws", "writes"), ("array", "indexing"), ("array", "operators"), ("operators", "calls"), ("indexing", "calls"), ("draws", "calls"), ("twin", "array"),
+    ("replay", "source"), ("array", "calls"), ("array", "flat"), ("stand_in", "calls"), ("flat", "calls"), ("calls", "writes"), ("array", "writes"), ("indexing", "writes"), ("draws", "writes"), ("array", "indexing"), ("array", "operators"), ("operators", "calls"), ("indexing", "calls"), ("draws", "calls"), ("twin", "array"),
     ("bytecode", "homes"), ("code", "homes"), ("code", "bytecode"), ("function", "kept"), ("function", "outside"),
     ("tree", "twin"), ("tree", "keys"), ("tree", "frames"), ("keys", "frames"), ("keys", "constants"),
     ("block", "function"),

@@ -1,0 +1,80 @@
+"""Lines of the user's program: where an operation stands, and warnings that belong there.
+
+An operation that waits runs at another line than where it was written. What NumPy then says of
+floating point errors is taken down, and said at the line where the operation stands.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import warnings
+from types import CodeType, FrameType, FunctionType
+from typing import Any, NamedTuple
+
+OWN = "lima."
+
+
+class Place(NamedTuple):
+    """A point in a program: its code, the instruction, and the globals of the module."""
+
+    code: CodeType
+    instruction: int
+    scope: dict[str, Any]
+
+    @property
+    def line(self) -> int:
+        """The number of the line."""
+        for start, end, line in self.code.co_lines():
+            if start <= self.instruction < end and line is not None:
+                return line
+        return self.code.co_firstlineno
+
+
+def here() -> Place | None:
+    """Where the innermost code that is not lima's runs."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        scope = frame.f_globals
+        name = scope.get("__name__")
+        if type(name) is not str or not name.startswith(OWN):
+            return Place(frame.f_code, frame.f_lasti, scope)
+        frame = frame.f_back
+    return None
+
+
+_say = (lambda say, *said: say(*said)).__code__
+
+
+def warn_at(place: Place | None, text: str) -> None:
+    """Warn of a floating point error as if NumPy did it at `place`."""
+    if place is None:
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
+        return
+    code = _say.replace(co_filename=place.code.co_filename, co_firstlineno=place.line)
+    FunctionType(code, place.scope)(warnings.warn, text, RuntimeWarning)
+
+
+class Said:
+    """What NumPy says while an operation runs, to be said at the place where that stands.
+
+    With `np.errstate(**modes(...), call=said)` NumPy writes into it instead of warning.
+    """
+
+    __slots__ = ("texts",)
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def write(self, text: str) -> None:
+        """Called by NumPy, with "Warning: divide by zero encountered in divide"."""
+        text = text.removeprefix("Warning: ").rstrip()
+        if text not in self.texts:
+            self.texts.append(text)
+
+
+@functools.lru_cache(maxsize=256)
+def modes(wanted: tuple[str, ...]) -> dict[str, str]:
+    """`np.errstate`'s options for modes in the order of `np.geterr()`; warnings are taken down."""
+    names = ("divide", "over", "under", "invalid")
+    return {k: "log" if v == "warn" else v for k, v in zip(names, wanted, strict=True)}
