@@ -417,7 +417,7 @@ class Array(Operators):
         """A view, with the bytes read as `dtype` if it is given."""
         if isinstance(dtype, _TYPE) and issubclass(dtype, np.ndarray):
             return self.view(type=dtype)
-        if type is not None:
+        if type is not None and type is not np.ndarray:
             options = {"type": type} if dtype is None else {"dtype": dtype, "type": type}
             return barrier(np.ndarray.view, (self,), options, "view as another class")
         if dtype is not None:

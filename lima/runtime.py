@@ -155,7 +155,7 @@ def waiting(row: Op, spec: Spec, inputs: Sequence[Any]) -> Pending | None:
     if held >= MAX_HELD:
         return None
     made = new_pending(new_node(spec, tuple(nodes)), row, inputs, meta, modes)
-    if row.inner is not None or row.elides:  # what calculates may warn; layout does not
+    if row.kind is not Kind.VIEW:
         made.place = here()
     return made
 
