@@ -57,7 +57,7 @@ PUBLIC_ONLY = frozenset(LAYERS[-1])
 LAZY = frozenset({"numba", "scipy", "rich", "typer", "pandas", "dask", "sklearn"})
 """Packages that may be imported inside a function: optional, or too slow to load with lima."""
 
-HEAVY = ("numba", "llvmlite", "scipy", "rich", "typer", "click")
+HEAVY = ("numba", "llvmlite", "scipy", "rich", "typer", "click", "pandas", "sklearn")
 """Packages that `import lima` must not load."""
 
 RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}
