@@ -44,7 +44,7 @@ from lima.writes import repoint, set_in_place, write
 _TYPE = type
 
 
-def _shown(kind: _TYPE[Any]) -> str:
+def _shown(kind: Any) -> str:
     """A class as NumPy's error messages name it."""
     return f"'{kind.__module__}.{kind.__qualname__}'"
 
@@ -205,7 +205,7 @@ class Array(Operators):
     # ---------------------------------------------------------------- NumPy's protocols
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        data = plain(self)
+        data: Any = plain(self)
         if type(data) is not np.ndarray:
             data = np.asarray(data)
         elif active() is not None:
@@ -213,8 +213,8 @@ class Array(Operators):
         if dtype is not None and np.dtype(dtype) != data.dtype:
             if copy is False:
                 raise ValueError("a conversion of dtype needs a copy, copy=False was given")
-            return data.astype(dtype)
-        return data.copy(order="K") if copy else data
+            return data.astype(dtype)  # type: ignore[no-any-return]
+        return data.copy(order="K") if copy else data  # type: ignore[no-any-return]
 
     def __array_ufunc__(self, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> Any:
         for other in args:
@@ -282,7 +282,7 @@ class Array(Operators):
         return operator.index(data_of(self))
 
     def __trunc__(self) -> int:
-        return math.trunc(data_of(self))
+        return math.trunc(data_of(self))  # type: ignore[no-any-return]
 
     def __bytes__(self) -> bytes:
         return self.tobytes()
@@ -584,7 +584,7 @@ def array(data: Any, name: str | None = None, dtype: Any = None) -> Array:
 
 def _unpickled(data: Any) -> Array:
     """A traced array or scalar, from a pickle."""
-    return handle(leaf_value(data)) if isinstance(data, np.generic) else array(data)  # type: ignore[no-any-return]
+    return handle(leaf_value(data)) if isinstance(data, np.generic) else array(data)
 
 
 def node_of(x: Array) -> Node:

@@ -96,7 +96,7 @@ class Flat:
         return tuple(int(k) for k in np.unravel_index(self.index, self.base.shape))
 
     def __len__(self) -> int:
-        return self.base.size
+        return int(self.base.size)
 
     def __iter__(self) -> Iterator[Any]:
         return self

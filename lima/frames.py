@@ -216,10 +216,10 @@ def _made_classes() -> dict[type, type]:
     TracedFrame._constructor_sliced = property(lambda self: TracedSeries)
     TracedSeries._constructor = property(lambda self: TracedSeries)
     TracedSeries._constructor_expanddim = property(lambda self: TracedFrame)
-    made = {pandas.DataFrame: TracedFrame, pandas.Series: TracedSeries}
+    made: dict[type, Any] = {pandas.DataFrame: TracedFrame, pandas.Series: TracedSeries}
     for plain, kind in made.items():
         kind.__name__, kind.__qualname__ = plain.__name__, plain.__qualname__
-        kind.__reduce__ = _reduced  # type: ignore[method-assign]
+        kind.__reduce__ = _reduced
     return made
 
 

@@ -73,8 +73,8 @@ def made_by(array: Any, entered: Node) -> Node | None:
         known = _nodes.get(entered.digest)
         entries = () if known is not None else tuple(_given.values())
     for entry in entries:
-        value = entry.value()
-        data = None if value is None else value.data
+        value: Any = entry.value()
+        data: Any = getattr(value, "data", None)
         if getattr(data, "shape", None) == array.shape and data.dtype == array.dtype:
             digest = leaf(data).digest
             with _lock:

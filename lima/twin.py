@@ -271,7 +271,7 @@ def _make_twin(x: Any) -> Any:
     return Twin(x, always, own)
 
 
-OUTSIDE: list[Callable[[Any], Any]] = []
+OUTSIDE: list[Callable[..., Any]] = []
 """What makes the twin of a function of SciPy without a row (`lima.outside`)."""
 
 

@@ -32,7 +32,7 @@ LAYERS = (
     ("outside", "kept", "function", "block"),
     ("api", "script", "numpy"),
     ("integrations", "cli", "demo", "__main__"),
-)
+)  # fmt: skip
 """Modules and packages of lima, lowest layer first. A name may import those of lower rows only."""
 
 SIBLINGS = {

@@ -1,6 +1,5 @@
 """Functions of SciPy without a row: right, named by `explain`, and their callbacks are traced."""
 
-
 import numpy as np
 import pytest
 from same import same

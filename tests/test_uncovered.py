@@ -714,6 +714,7 @@ r = v * 2; s = r.copy(); r += 1; (r is s, id(r) == id(s), s)
 r = B @ B; n = [0]; [n.append(i) for i in range(9) if (np.divide(r, i + 1, out=r).max() > 0.1)]; n
 """.strip().splitlines()
 
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("line", [*TRACED, *LEAVES, *PLAIN, *ANSWERS, *ERRORS, *WAITING])
 def test_nobody_can_tell(line):
