@@ -72,6 +72,8 @@ def _frame(x: Any) -> bytes:
     for block in x._mgr.blocks:
         parts.append(leaf(np.asarray(block.mgr_locs.as_array)).digest)
         parts.append(_array(block.values))
+        if type(block.values) is np.ndarray:
+            parts.append(encode(bool(block.values.flags.writeable)))
     return b"".join(parts)
 
 

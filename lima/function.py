@@ -23,6 +23,7 @@ from lima.kept import Draft, Record, Refused, Restored
 from lima.keys import Parameters, Scan
 from lima.node import Node, encode
 from lima.outside import Callback, Inward
+from lima.pure import GETTERS
 from lima.record import Lineage
 from lima.sessions import Session, _session, current
 from lima.tree import Entry
@@ -399,7 +400,7 @@ class Look:
         """Methods of frames and paths are not walked as code; those with effects have names."""
         codes = [self.work.code, *(code_of(behind(b)) for b in self.scan.boxes if is_code(b))]
         for code in codes:
-            mentioned = code.names() & self.scan.wary
+            mentioned = code.names() & (self.scan.wary | GETTERS)
             if mentioned:
                 raise NotReusable(f"it mentions {min(mentioned)}, which may have effects")
 

@@ -23,6 +23,9 @@ REMEMBERED = 256
 SMALL_BYTES = 4096
 """Arrays up to this size are hashed when they are given out, and known when they are gone."""
 
+LENT = ("Borrowed", "Foreign")
+"""Kinds of values in memory of plain code, which may have written it since it was given out."""
+
 LIBRARIES = frozenset(
     "lima numpy scipy pandas sklearn numba joblib matplotlib xarray statsmodels dask".split()
 )
@@ -74,7 +77,7 @@ def made_by(array: Any, entered: Node) -> Node | None:
         entries = () if known is not None else tuple(_given.values())
     for entry in entries:
         value: Any = entry.value()
-        data: Any = getattr(value, "data", None)
+        data: Any = None if type(value).__name__ in LENT else getattr(value, "data", None)
         if getattr(data, "shape", None) == array.shape and data.dtype == array.dtype:
             digest = leaf(data).digest
             with _lock:

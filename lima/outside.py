@@ -21,7 +21,7 @@ from lima.calls import adopt, plain, write_untraced
 from lima.code import BEHIND, behind
 from lima.draws import TracedGenerator
 from lima.errors import UnsupportedError
-from lima.frame import active
+from lima.frame import active, refuse
 from lima.handle import Handle, value_of
 from lima.nesting import each
 from lima.sessions import current
@@ -33,6 +33,9 @@ TRIALS = 16
 
 CHEAP = 2e-4
 """Mean seconds of a traced call below which later calls of a callback are plain."""
+
+GENERATORS = ("rng", "random_state", "seed")
+"""Names of arguments from which SciPy draws; without them from a generator that lima cannot see."""
 
 OUTPUTS = ("out", "output")
 """Names of arguments that SciPy writes."""
@@ -58,6 +61,10 @@ class Outside:
         current().counts.barriers += 1
         out = _Out()
         names = _names(self._plain)
+        named = {**dict(zip(names, args, strict=False)), **kwargs}
+        drawing = [named.get(name) for name in GENERATORS if name in names]
+        if drawing and all(given is None for given in drawing):
+            refuse(f"it calls {self._name}, which may draw random numbers")
         args = tuple(
             [
                 False if name.startswith("overwrite") else out(a)

@@ -10,37 +10,32 @@ import functools
 import sys
 import warnings
 from types import CodeType, FrameType, FunctionType
-from typing import Any, NamedTuple
+from typing import Any
 
 OWN = "lima."
 
 
-class Place(NamedTuple):
-    """A point in a program: its code, the instruction, and the globals of the module."""
-
-    code: CodeType
-    instruction: int
-    scope: dict[str, Any]
-
-    @property
-    def line(self) -> int:
-        """The number of the line."""
-        for start, end, line in self.code.co_lines():
-            if start <= self.instruction < end and line is not None:
-                return line
-        return self.code.co_firstlineno
+Place = tuple[CodeType, int, dict[str, Any]]
+"""A point in a program: its code, the instruction, and the globals of the module."""
 
 
 def here() -> Place | None:
     """Where the innermost code that is not lima's runs."""
-    frame: FrameType | None = sys._getframe()
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         scope = frame.f_globals
         name = scope.get("__name__")
-        if type(name) is not str or not name.startswith(OWN):
-            return Place(frame.f_code, frame.f_lasti, scope)
+        if type(name) is not str or name[:5] != OWN:
+            return frame.f_code, frame.f_lasti, scope
         frame = frame.f_back
     return None
+
+
+def _line(code: CodeType, instruction: int) -> int:
+    for start, end, line in code.co_lines():
+        if start <= instruction < end and line is not None:
+            return line
+    return code.co_firstlineno
 
 
 _say = (lambda say, *said: say(*said)).__code__
@@ -51,8 +46,10 @@ def warn_at(place: Place | None, text: str) -> None:
     if place is None:
         warnings.warn(text, RuntimeWarning, stacklevel=2)
         return
-    code = _say.replace(co_filename=place.code.co_filename, co_firstlineno=place.line)
-    FunctionType(code, place.scope)(warnings.warn, text, RuntimeWarning)
+    stands, instruction, scope = place
+    line = _line(stands, instruction)
+    code = _say.replace(co_filename=stands.co_filename, co_firstlineno=line)
+    FunctionType(code, scope)(warnings.warn, text, RuntimeWarning)
 
 
 class Said:
