@@ -240,7 +240,9 @@ SHOWN = 60
 class Explanation:
     """How each operation behind a result was got; `print` it, or look at `.rows`.
 
-    rows are (operation, outcome, seconds, why), inputs before users.
+    rows are (operation, outcome, seconds, why), inputs before users. Results of calls that are
+    not traced ("refused") and plain arrays that traced code met ("entered") stand among them,
+    with the name of the call or the place.
 
     >>> import lima, numpy as np
     >>> lima.explain(lima.array(np.ones(3), name="x").sum()).counts()
@@ -249,7 +251,7 @@ class Explanation:
 
     def __init__(self, nodes: Iterable[Node]) -> None:
         seen = {node.digest: node for node in nodes}.values()
-        self.rows = [(repr(n.spec), *_outcome(n)) for n in seen if not n.is_leaf]
+        self.rows = [(repr(n.spec), *_outcome(n)) for n in seen if not n.is_leaf or n.outcome]
         self.leaves = [n.name or n.digest.hex()[:12] for n in seen if n.is_leaf]
 
     def counts(self) -> Counter[str]:
@@ -260,14 +262,20 @@ class Explanation:
         saved = sum(s for _, outcome, s, _ in self.rows if outcome == Outcome.HIT.value)
         spent = sum(s for _, outcome, s, _ in self.rows if outcome == Outcome.COMPUTED.value)
         counts = ", ".join(f"{n} {outcome}" for outcome, n in sorted(self.counts().items()))
+        operations = sum(outcome != Outcome.ENTERED.value for _, outcome, _, _ in self.rows)
         head = (
-            f"{len(self.rows)} operations on {', '.join(self.leaves) or 'no leaves'}: {counts}; "
+            f"{operations} operations on {', '.join(self.leaves) or 'no leaves'}: {counts}; "
             f"{spent:.3g} s spent, {saved:.3g} s saved"
         )
-        dearest = sorted(range(len(self.rows)), key=lambda k: -self.rows[k][2])[:SHOWN]
+        dearest = sorted(range(len(self.rows)), key=self._rank)[:SHOWN]
         lines = [self._line(*self.rows[k]) for k in sorted(dearest)]
         rest = len(self.rows) - len(lines)
         return "\n".join([head, *lines, *([f"  ... and {rest} more"] if rest else [])])
+
+    def _rank(self, k: int) -> tuple[bool, float]:
+        """What has no history comes first, then what was dear."""
+        _, outcome, seconds, _ = self.rows[k]
+        return outcome not in (Outcome.REFUSED.value, Outcome.ENTERED.value), -seconds
 
     @staticmethod
     def _line(what: str, outcome: str, seconds: float, why: str) -> str:
@@ -289,7 +297,8 @@ def explain(x: Any) -> Explanation:
     """Which operations behind a result were computed, taken from the cache, or not traceable.
 
     x is a result or a lineage. Seconds are compute seconds: spent for what was computed, saved
-    for hits. What could not be traced is named with the reason. An operation whose result a rule
+    for hits. What could not be traced is named with the reason, and a plain array that came in with
+    the user's line where traced code met it. An operation whose result a rule
     had from parts is `partial`, with the rule; the operations that gave its bits stand before it.
 
     >>> import lima, numpy as np

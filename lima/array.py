@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import html
 import importlib
+import math
 import operator
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from lima import gates
 from lima.calls import (
     LIFT,
     barrier,
     binary,
     call,
     function,
+    leaf_value,
     method_of,
     plain,
     transposed,
@@ -23,7 +27,9 @@ from lima.calls import (
 )
 from lima.calls import ufunc as ufunc_call
 from lima.errors import UnsupportedError
-from lima.frame import Look, refuse
+from lima.flat import Flags, Flat
+from lima.forcing import force
+from lima.frame import Look, active, refuse
 from lima.handle import Handle, data_of, handle, locked, make_handles, root_of, value_of
 from lima.indexing import getitem, setitem
 from lima.leaves import seen
@@ -32,10 +38,31 @@ from lima.op import CALLS, OPS, Op
 from lima.operators import Operators
 from lima.ops.spelling import SPELLINGS
 from lima.stats import Outcome
-from lima.values import Value
-from lima.writes import reshape_in_place, write
+from lima.values import Borrowed, Value, live_users
+from lima.writes import repoint, set_in_place, write
 
 _TYPE = type
+
+
+def _shown(kind: Any) -> str:
+    """A class as NumPy's error messages name it."""
+    return f"'{kind.__module__}.{kind.__qualname__}'"
+
+
+_KEEPERS = frozenset(
+    "DataFrame.__init__ Series.__init__ sanitize_array Index.__new__ Categorical.__init__".split()
+)
+"""Functions of pandas that keep an ndarray as it is, and convert what has `__array__`."""
+
+
+def _would_be_kept() -> bool:
+    """Whether pandas asks, to hand what it takes for an ndarray to compiled code."""
+    frame: Any = sys._getframe()
+    while frame is not None and frame.f_globals.get("__name__") == __name__:
+        frame = frame.f_back  # there are such frames only where this module is interpreted
+    if frame is None or frame.f_code.co_qualname not in _KEEPERS:
+        return False
+    return str(frame.f_globals.get("__name__")).startswith("pandas.")
 
 
 def _is_scalar(a: Handle) -> bool:
@@ -66,7 +93,9 @@ class Array(Operators):
     def __class__(self) -> Any:
         """What `isinstance` sees: as a plain program's variable, an ndarray or a NumPy scalar."""
         kind = type(self._value.data)
-        return kind if issubclass(kind, np.generic) else np.ndarray
+        if issubclass(kind, np.generic):
+            return kind
+        return Array if "pandas" in sys.modules and _would_be_kept() else np.ndarray
 
     # ---------------------------------------------------------------- shape and type
 
@@ -77,12 +106,16 @@ class Array(Operators):
 
     @shape.setter
     def shape(self, shape: Any) -> None:
-        reshape_in_place(self, shape)
+        set_in_place(self, OPS["reshape"], shape)
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Data type; known without computing."""
         return value_of(self).meta[1]
+
+    @dtype.setter
+    def dtype(self, dtype: Any) -> None:
+        set_in_place(self, OPS["ndarray.view"], np.dtype(dtype))
 
     @property
     def ndim(self) -> int:
@@ -113,7 +146,7 @@ class Array(Operators):
         data = data_of(self)
         if isinstance(data, np.generic):
             return data.flags
-        return Flags(data, not locked(self), root_of(self) is self)
+        return Flags(self)
 
     @property
     def base(self) -> Any:
@@ -172,12 +205,16 @@ class Array(Operators):
     # ---------------------------------------------------------------- NumPy's protocols
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        data = np.asarray(plain(self))
+        data: Any = plain(self)
+        if type(data) is not np.ndarray:
+            data = np.asarray(data)
+        elif active() is not None:
+            gates.give(data, self, value_of(self))
         if dtype is not None and np.dtype(dtype) != data.dtype:
             if copy is False:
                 raise ValueError("a conversion of dtype needs a copy, copy=False was given")
-            return data.astype(dtype)
-        return data.copy(order="K") if copy else data
+            return data.astype(dtype)  # type: ignore[no-any-return]
+        return data.copy(order="K") if copy else data  # type: ignore[no-any-return]
 
     def __array_ufunc__(self, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> Any:
         for other in args:
@@ -199,12 +236,25 @@ class Array(Operators):
     def __len__(self) -> int:
         shape = self.shape
         if not shape:
-            raise TypeError("len() of unsized object")
+            kind = type(data_of(self))
+            is_array = kind is np.ndarray
+            said = (
+                "len() of unsized object"
+                if is_array
+                else f"object of type {_shown(kind)} has no len()"
+            )
+            raise TypeError(said)
         return shape[0]
 
     def __iter__(self) -> Iterator[Any]:
         if not self.shape:
-            raise TypeError("iteration over a 0-d array")
+            kind = type(data_of(self))
+            is_array = kind is np.ndarray
+            raise TypeError(
+                "iteration over a 0-d array"
+                if is_array
+                else f"{_shown(kind)} object is not iterable"
+            )
         return (self[k] for k in range(len(self)))
 
     def __getitem__(self, index: Any) -> Any:
@@ -229,7 +279,16 @@ class Array(Operators):
         return complex(data_of(self))
 
     def __index__(self) -> int:
-        return data_of(self).__index__()  # type: ignore[no-any-return]
+        return operator.index(data_of(self))
+
+    def __trunc__(self) -> int:
+        return math.trunc(data_of(self))  # type: ignore[no-any-return]
+
+    def __bytes__(self) -> bytes:
+        return self.tobytes()
+
+    def __sizeof__(self) -> int:
+        return data_of(self).__sizeof__()  # type: ignore[no-any-return]
 
     def __round__(self, ndigits: int | None = None) -> Any:
         return round(data_of(self), ndigits)
@@ -276,7 +335,14 @@ class Array(Operators):
         return self.copy()
 
     def __reduce__(self) -> Any:
-        return array, (np.array(plain(self)) if self.shape else data_of(self),)
+        return _unpickled, (data_of(self) if _is_scalar(self) else np.array(plain(self)),)
+
+    def __getattr__(self, name: str) -> Any:
+        """What NumPy's scalars alone have, such as `is_integer`; else the error of NumPy."""
+        kind = self.__class__
+        if name[:2] != "__" and kind is not np.ndarray and hasattr(kind, name):
+            return getattr(data_of(self), name)
+        raise AttributeError(f"{_shown(kind)} object has no attribute {name!r}")
 
     # ---------------------------------------------------------------- methods without a function
 
@@ -320,14 +386,14 @@ class Array(Operators):
         """The pickle of the plain array."""
         return np.array(self).dumps()
 
-    def getfield(self, dtype: Any, offset: int = 0) -> Any:
-        """The bytes from `offset` on in every element, read as `dtype`."""
-        return barrier(np.ndarray.getfield, (self, dtype, offset), {}, "reads parts of elements")
+    def setfield(self, val: Any, dtype: Any, offset: int = 0) -> None:
+        """Write `val` as `dtype` into the bytes from `offset` on of every element."""
+        self.getfield(dtype, offset)[...] = val
 
     def to_device(self, device: str, /, *, stream: Any = None) -> Any:
         """The array itself, for the one device there is."""
         if device != "cpu" or stream is not None:
-            raise ValueError(f"device={device!r}, stream={stream!r}: only 'cpu' and None are there")
+            data_of(self).to_device(device, stream=stream)  # raises
         return self
 
     def __dlpack__(self, **options: Any) -> Any:
@@ -351,7 +417,7 @@ class Array(Operators):
         """A view, with the bytes read as `dtype` if it is given."""
         if isinstance(dtype, _TYPE) and issubclass(dtype, np.ndarray):
             return self.view(type=dtype)
-        if type is not None:
+        if type is not None and type is not np.ndarray:
             options = {"type": type} if dtype is None else {"dtype": dtype, "type": type}
             return barrier(np.ndarray.view, (self,), options, "view as another class")
         if dtype is not None:
@@ -387,6 +453,10 @@ class Array(Operators):
 
     def fill(self, value: Any) -> None:
         """Set every element."""
+        if np.ndim(value):  # which NumPy takes for no element, or for one
+            made = np.empty((), self.dtype)
+            made.fill(plain(value))
+            value = made[()]
         self[...] = value
 
     def setflags(self, write: Any = None, align: Any = None, uic: Any = None) -> None:
@@ -399,77 +469,47 @@ class Array(Operators):
         self._locked = not write
 
     def resize(self, *shape: Any, refcheck: bool = True) -> None:
-        """Not traced: it would change the buffer under views."""
-        raise UnsupportedError("resize() in place is not traced; use np.resize(x, shape)")
+        """Change shape and size in place; zeros follow where it grows.
+
+        Where NumPy may refuse for the sake of others that see the memory, lima does.
+        """
+        target = shape[0] if len(shape) == 1 else shape or None
+        if target is None:
+            return
+        new = tuple(target) if isinstance(target, (tuple, list)) else (operator.index(target),)
+        if min(new, default=0) < 0:
+            raise ValueError("all elements of 'new_shape' must be non-negative")
+        count, size = math.prod(new), self.size
+        if count != size:
+            self._refuse_resize(refcheck)
+            flat = function(np.ravel, (self,), {})
+            more = np.zeros(max(count - size, 0), self.dtype)
+            grown = function(np.concatenate, ([flat[:count], more],), {})
+            force(value_of(grown))
+            repoint(self, value_of(grown), None)
+        set_in_place(self, OPS["reshape"], new)
+
+    def _refuse_resize(self, refcheck: bool) -> None:
+        if self._base is not None:
+            raise ValueError("cannot resize this array: it does not own its data")
+        value = value_of(self)
+        lent = isinstance(value, Borrowed)
+        if refcheck and (lent or any(user.root is value for user in live_users(value))):
+            raise ValueError(
+                "cannot resize an array that references or is referenced\nby another object in "
+                "this way.\nUse the np.resize function to get a new resized copy or\n "
+                "set refcheck=False to disable this check"
+            )
+        if lent:
+            raise UnsupportedError(
+                "an argument cannot be resized in place; use np.resize(x, shape)"
+            )
 
     def __divmod__(self, other: Any) -> Any:
         return function(np.divmod, (self, other), {})
 
     def __rdivmod__(self, other: Any) -> Any:
         return function(np.divmod, (other, self), {})
-
-
-class Flags:
-    """The memory flags of an `Array`, by the attribute names of `ndarray.flags`."""
-
-    def __init__(self, data: np.ndarray[Any, Any], writeable: bool, owndata: bool) -> None:
-        self._flags = data.flags
-        self.writeable = writeable
-        self.owndata = owndata
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._flags, name)
-
-    def __getitem__(self, name: str) -> Any:
-        return getattr(self, name.lower())
-
-    def __repr__(self) -> str:
-        shown = ("c_contiguous", "f_contiguous", "owndata", "writeable", "aligned")
-        return "\n".join(f"  {name.upper()} : {getattr(self, name)}" for name in shown)
-
-
-class Flat:
-    """The elements of an `Array` in C order, as `ndarray.flat` gives them."""
-
-    def __init__(self, base: Array) -> None:
-        self.base = base
-        self.index = 0
-
-    @property
-    def coords(self) -> tuple[int, ...]:
-        """The index of the next element."""
-        return tuple(int(k) for k in np.unravel_index(self.index, self.base.shape))
-
-    def __len__(self) -> int:
-        return self.base.size
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        if self.index >= len(self):
-            raise StopIteration
-        self.index += 1
-        return self[self.index - 1]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        return self.copy().__array__(dtype, copy)  # type: ignore[no-any-return]
-
-    def copy(self) -> Any:
-        """The elements as a one-dimensional array."""
-        return self.base.flatten()
-
-    def __getitem__(self, index: Any) -> Any:
-        found = function(np.ravel, (self.base,), {})[index]
-        return found.copy() if found.ndim else found
-
-    def __setitem__(self, index: Any, item: Any) -> None:
-        base = self.base
-        places = np.arange(base.size)[np.asarray(index) if isinstance(index, Array) else index]
-        where = np.unravel_index(places, base.shape)
-        if places.ndim:
-            item = np.resize(np.ravel(item), places.shape)
-        base[tuple(int(k) for k in where) if not places.ndim else where] = item
 
 
 # --------------------------------------------------------------------------- in-place operators
@@ -540,6 +580,11 @@ def array(data: Any, name: str | None = None, dtype: Any = None) -> Array:
     value.shared = True
     seen(value.node.digest, own)
     return handle(value)  # type: ignore[no-any-return]
+
+
+def _unpickled(data: Any) -> Array:
+    """A traced array or scalar, from a pickle."""
+    return handle(leaf_value(data)) if isinstance(data, np.generic) else array(data)
 
 
 def node_of(x: Array) -> Node:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lima import leaves
+from lima import gates, leaves
 from lima.errors import NotCanonical, UnsupportedError
 from lima.forcing import force
 from lima.frame import refuse
@@ -21,7 +21,7 @@ from lima.handle import (
     view_handle,
 )
 from lima.nesting import each
-from lima.node import OUTPUT, Node, Spec, leaf, new_node
+from lima.node import OUTPUT, Node, Spec, leaf, new_node, settled
 from lima.op import CALLS, OPS, BindError, Kind, Lift, Op, bind, clone, evaluate, is_simple
 from lima.ops.coverage import why_not
 from lima.ops.spelling import METADATA, SPELLINGS
@@ -54,6 +54,24 @@ def leaf_value(a: Any, name: str | None = None, kind: type[Value] = Value) -> Va
     return value
 
 
+def foreign(a: Any) -> Value:
+    """A plain array met inside traced code: what was given out before, or a leaf by its content."""
+    given, known = gates.given_back(a)
+    if given is not None:
+        return value_of(given)
+    if known is not None:
+        return known  # type: ignore[no-any-return]
+    entered = leaf(a)
+    made = gates.made_by(a, entered)
+    if made is None:
+        gates.note_entry(entered)
+    elif made.digest and made.inexact and not current().rounds:
+        (made,) = settled([made])  # here only what gave its bits identifies it
+    value = Foreign(made or entered, a)
+    value.shared = True
+    return value
+
+
 class _Lift(Lift):
     def operand(self, x: Any) -> Any:
         if isinstance(x, Handle):
@@ -62,7 +80,7 @@ class _Lift(Lift):
         if kind in LITERALS:
             return x
         if kind is np.ndarray:
-            return leaf_value(x, kind=Foreign)
+            return foreign(x)
         if kind in (list, tuple):
             return self._nested(x)
         if isinstance(x, np.generic):
@@ -276,7 +294,9 @@ def ufunc(func: np.ufunc, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
                 if found is not NotImplemented:
                     return found
     if len(args) > func.nin and "out" not in kwargs:
-        kwargs = {**kwargs, "out": tuple(args[func.nin :])}
+        outs = (*args[func.nin :], *[None] * (func.nin + func.nout - len(args)))
+        if any(out is not None for out in outs):
+            kwargs = {**kwargs, "out": outs}
         args = args[: func.nin]
     return function(func, args, kwargs)
 
@@ -397,10 +417,15 @@ def _assign_all(target: Handle, value: Value) -> None:
 def adopt(found: Any, why: str) -> Any:
     """Plain results as leaves by content."""
     if type(found) is np.ndarray:
-        value = leaf_value(found if found.base is None else found.copy(order="K"))
+        given, known = gates.given_back(found)
+        if given is not None or known is not None:
+            return handle(known) if given is None else given
+        value = leaf_value(found if found.base is None else clone(found))
         value.node.outcome = outcome_row(Outcome.REFUSED, why=why)
         leaves.hold(value.node.digest, value.data)
-        return handle(value)
+        made = handle(value)
+        made._locked = not found.flags.writeable
+        return made
     if type(found) in (tuple, list):
         return type(found)(each(lambda item: adopt(item, why), found))
     if isinstance(found, tuple) and hasattr(found, "_fields"):
@@ -423,7 +448,7 @@ def _call_out(row: Op, args: Sequence[Any], kwargs: dict[str, Any], out: Any) ->
         named = row.calls[0](*plain(tuple(args)), out=out, **plain(rest))
         return out if named is out else named
     if not isinstance(out, Handle):
-        raise TypeError(f"{row.name}: out={type(out).__name__} is no array that can be written")
+        raise TypeError("return arrays must be of ArrayType")  # as NumPy says
     kwargs = {**kwargs, "out": out}
     try:
         inputs, spec = bind(row, args, kwargs, LIFT)
@@ -458,7 +483,7 @@ def _check_out(row: Op, out: Any, found: Any, casting: Any) -> None:
     if isinstance(out, Handle):
         refuse_readonly(out)
     elif not isinstance(out, np.ndarray):
-        raise TypeError(f"{row.name}: out= holds {type(out).__name__}, no array")
+        raise TypeError("return arrays must be of ArrayType")
     if not np.can_cast(found.dtype, out.dtype, casting):
         raise TypeError(f"{row.name}: {found.dtype} into {out.dtype} with casting={casting!r}")
 

@@ -76,6 +76,10 @@ class Code:
         """The data that the code uses, in a fixed order; also where there is no digest."""
         return self._present().values()
 
+    def names(self) -> set[str]:
+        """All names and attributes that the code mentions."""
+        return self._present().names
+
     def both(self) -> tuple[bytes, list[Any]]:
         """Digest and data; raises NotReusable."""
         walk = self._present()
@@ -122,6 +126,7 @@ class _Walk:
         self.parts: list[bytes] = []
         self.data: list[Getter] = []
         self.refusal: str | None = None
+        self.names: set[str] = set()
         self._watched: list[tuple[Callable[[Any], Any], Any, Any]] = []
         self._seen: dict[int, int] = {}
         self._alive: list[Any] = []
@@ -214,6 +219,8 @@ class _Walk:
         traced = type(module) in BEHIND
         plain = behind(module)
         path = plain.__name__
+        if path.partition(".")[0] in pure.OPAQUE:
+            return self.opaque(path)
         if not is_pure_home(path):
             return self.foreign(module, chain, names)
         self.parts.append(encode((path, str(getattr(plain, "__version__", "")), chain)))
@@ -231,6 +238,11 @@ class _Walk:
         get = functools.partial(getattr, module)
         self.reach(chain[0], get, chain[0], chain[1:], names)
 
+    def opaque(self, what: str) -> None:
+        """Something of a large package: it is not walked, which would take seconds."""
+        self.parts.append(encode(what))
+        self.refuse(f"it uses {what}, which may read files or settings")
+
     # ------------------------------------------------------------ code
 
     def callable(self, name: str, value: Any) -> None:
@@ -239,6 +251,9 @@ class _Walk:
         if plain is not value and type(value) is not types.ModuleType:
             self.attributes(value)
         value = plain
+        home = str(getattr(value, "__module__", None) or "")
+        if home.partition(".")[0] in pure.OPAQUE:
+            return self.opaque(f"{home}.{name}")
         own = own_name(value)
         if own is not None:
             self.parts.append(encode(own))
@@ -290,6 +305,7 @@ class _Walk:
         home = str(scope.get("__name__", ""))
         if home in pure.GENERATORS or is_pure_home(home):
             return  # methods that Python's own modules generate, as for a dataclass
+        self.names |= facts.names
         mentioned = facts.names & pure.EFFECTS
         if facts.refusal is not None:
             self.refuse(facts.refusal)

@@ -13,9 +13,10 @@ from lima.errors import InternalError
 from lima.fusion import Group
 from lima.node import Node, as_asked
 from lima.op import FUSED, Kind, evaluate, own
+from lima.places import Said, modes, warn_at
 from lima.sessions import Session, current
 from lima.stats import Outcome, outcome_row
-from lima.values import Pending, Value, error_modes
+from lima.values import Pending, Value
 
 SHARED = 1 << 18
 """Elements from which an operation by itself is worth several threads."""
@@ -166,12 +167,12 @@ class _Pass:
         return self.goal.data
 
     def alone(self, item: Pending, args: Sequence[Any]) -> None:
-        """One operation."""
-        if item.modes == error_modes():
+        """One operation, as NumPy does it where that stands; there it warns, too."""
+        said = Said()
+        with np.errstate(**modes(item.modes), call=said):  # type: ignore[arg-type]
             result = self.compute(item, args)
-        else:  # as NumPy would have where the operation stands
-            with np.errstate(**dict(zip(np.geterr(), item.modes, strict=True))):  # type: ignore[arg-type]
-                result = self.compute(item, args)
+        for text in said.texts:
+            warn_at(item.place, text)
         self.put(item, result)
 
     def put(self, item: Pending, result: Any) -> None:

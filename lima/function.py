@@ -7,20 +7,23 @@ import functools
 import weakref
 from collections.abc import Callable
 from time import perf_counter
+from types import FunctionType
 from typing import Any, NamedTuple
 
 from xxhash import xxh3_128_digest
 
 from lima.bytecode import NotReusable
-from lima.code import Code
+from lima.code import Code, behind, code_of, is_code
 from lima.entries import SECOND_SIGHT
 from lima.errors import NotCanonical
 from lima.frame import Frame, _frame
 from lima.handle import Handle, root_of, value_of
-from lima.helpers import bind_helpers
+from lima.helpers import DEAR, bind_helpers
 from lima.kept import Draft, Record, Refused, Restored
 from lima.keys import Parameters, Scan
 from lima.node import Node, encode
+from lima.outside import Callback, Inward
+from lima.pure import GETTERS
 from lima.record import Lineage
 from lima.sessions import Session, _session, current
 from lima.tree import Entry
@@ -81,6 +84,7 @@ class TracedFunction:
         self.seconds_saved = 0.0
         self.refusal: str | None = None
         self.barren = 0
+        self._mean = 0.0
         self._forms: dict[Any, bytes] = {}
         self._keys: weakref.WeakKeyDictionary[Any, set[bytes]] = weakref.WeakKeyDictionary()
         self._bound = False
@@ -140,6 +144,24 @@ class TracedFunction:
         result = self._call(args, kwargs, _frame.get(), {})
         self.barren = 0 if self.hits > hits else self.barren + 1
         return result
+
+    def as_callback(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call by code that is not traced, in a traced call (`lima.outside`)."""
+        entry = Inward(self.parameters, self.code)
+        try:
+            entry.take(args, kwargs)
+            if self._mean >= DEAR and self.barren <= MAX_BARREN:
+                hits = self.hits
+                result = self._call(entry.args, entry.kwargs, _frame.get(), entry.originals)
+                self.barren = 0 if self.hits > hits else self.barren + 1
+            else:
+                start = perf_counter()
+                result = self._run(entry.args, entry.kwargs, _frame.get())
+                self._mean = max(self._mean, perf_counter() - start)
+        except BaseException:
+            entry.leave(None)
+            raise
+        return entry.leave(result)
 
     def _bind(self) -> None:
         scopes: list[dict[str, Any]] = [self.function.__globals__]
@@ -330,6 +352,21 @@ def _at_level(here: Session, reuses: bool, functions: bool) -> Session:
     return made
 
 
+def _tracing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What calls a user's function for code that is not traced."""
+    known = behind(function)
+    if isinstance(known, FunctionType):
+        return TracedFunction(known).as_callback
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return TracedFunction(call).as_callback
+
+
+Callback.tracing = staticmethod(_tracing)
+
+
 # ----------------------------------------------------------------- one call, seen as a key
 
 
@@ -352,10 +389,20 @@ class Look:
         self.own = (len(scan.boxes), len(scan.arrays), len(scan.generators))
         self.data = scan.look(data) if data else []
         self.contents = scan.contents()
+        if scan.wary:
+            self._refuse_effects()
         head = [b"call", self.code, _error_state(), _encoded_names(tuple(arguments))]
         self.key = xxh3_128_digest(
             b"".join(head + self.references + self.data + scan.forms + self.contents)
         )
+
+    def _refuse_effects(self) -> None:
+        """Methods of frames and paths are not walked as code; those with effects have names."""
+        codes = [self.work.code, *(code_of(behind(b)) for b in self.scan.boxes if is_code(b))]
+        for code in codes:
+            mentioned = code.names() & (self.scan.wary | GETTERS)
+            if mentioned:
+                raise NotReusable(f"it mentions {min(mentioned)}, which may have effects")
 
     def begin(self) -> None:
         """Note the values that the arrays have as the call begins."""
@@ -375,6 +422,10 @@ class Look:
             raise Refused("it writes into an array that is no argument")
         if self.ignored is not None and self.ignored.changed():
             raise Refused("it changes an argument that is ignored")
+        first = plain.stop + len(scan.generators)
+        held = self.contents[first : first + len(scan.frames)]
+        if after.frame_contents(len(scan.frames)) != held:
+            raise Refused("it changes a frame of pandas")
         draft.writes(arrays, self.values, self.contents)
         draft.changes(boxes, after)
         draft.draws(generators, self.contents[plain.stop : plain.stop + len(scan.generators)])

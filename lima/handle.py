@@ -107,6 +107,14 @@ def release(a: Handle, data: Any) -> None:
     a._value = Foreign(_NOWHERE, data)
 
 
+def outside(data: Any) -> Any:
+    """A handle that means the plain array `data`, whose memory belongs to plain code."""
+    made = new_handle(Foreign(_NOWHERE, data))
+    release(made, data)
+    made._locked = not data.flags.writeable
+    return made
+
+
 _NOWHERE = leaf(np.zeros(0))
 """Stands for the lineage of a released array, which nobody asks: each look makes a leaf."""
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lima import constants
 from lima.draws import TracedGenerator
 from lima.errors import NotCanonical
 from lima.forcing import force
@@ -134,9 +135,13 @@ class Draft:
             return known
         if kind is np.ndarray:
             return self._plain_array(x)
+        if constants.is_member(x):
+            return (_plain_term, x)
         layout = layout_of(x)
         if layout is not None:
             return self._box(x, layout)
+        if constants.content(x) is not None:
+            return (_plain_term, x)
         if isinstance(x, frozenset):
             if not all(type(v) in ATOMS for v in x):
                 raise NotCanonical("a frozenset of more than numbers and text")
@@ -381,7 +386,11 @@ def _given_generator(now: _Restoring, place: int) -> Any:
     return now.scan.generators[place]
 
 
-_GIVEN = {b"@": _given_box, b"p": _given_array, b"g": _given_generator}
+def _given_frame(now: _Restoring, place: int) -> Any:
+    return now.scan.frames[place]
+
+
+_GIVEN = {b"@": _given_box, b"p": _given_array, b"g": _given_generator, b"f": _given_frame}
 """What was given to the call, by the tag of its place in a `Scan`."""
 
 

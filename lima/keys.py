@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from lima import constants, frames
 from lima.code import behind, code_of, is_code
 from lima.draws import TracedGenerator
 from lima.errors import NotCanonical
@@ -107,6 +108,8 @@ class Scan:
     plain       plain arrays (of globals, closures, defaults)
     boxes       lists, dicts, sets, objects, functions with data: everything that has content
     generators  traced random generators
+    frames      Series, DataFrames and Indexes of pandas
+    wary        names of methods with effects that what was met has
     views       place of each view among the traced arrays, by its id; see `given_views`
     tuples      the same for tuples; see `given_tuples`
     forms       for each box bytes that say what it holds; arrays, boxes and generators by place
@@ -119,6 +122,8 @@ class Scan:
         self.plain: list[np.ndarray[Any, Any]] = []
         self.boxes: list[Any] = []
         self.generators: list[TracedGenerator] = []
+        self.frames: list[Any] = []
+        self.wary: set[str] = set()
         self.forms: list[bytes] = []
         self.places: dict[int, bytes] = {}
         self.views: dict[int, int] = {}
@@ -127,7 +132,7 @@ class Scan:
         self.given_tuples: list[tuple[Any, ...]] = []
         self._alive: list[Any] = []
         if before is not None:
-            for name in ("arrays", "plain", "boxes", "generators", "given_views", "given_tuples"):
+            for name in _LISTS:
                 getattr(self, name).extend(getattr(before, name))
             for name in ("places", "views", "tuples"):
                 getattr(self, name).update(getattr(before, name))
@@ -164,11 +169,23 @@ class Scan:
         if isinstance(x, TracedGenerator):
             self.generators.append(x)
             return self._place(x, b"g", len(self.generators))
+        if constants.is_member(x):
+            held = constants.of_member(x)
+            head = self.reference(kind) + encode(x._name_) + encode(list(held))
+            return b"member" + head + b"".join([self.reference(v) for v in held.values()])
         if layout_of(x) is not None or is_code(x):
             self.boxes.append(x)
             return self._place(x, b"@", len(self.boxes))
+        if frames.is_frame(x):
+            self.frames.append(x)
+            self.wary |= frames.EFFECTS
+            return self._place(x, b"f", len(self.frames))
         if isinstance(x, ModuleType):
             return _module(x)
+        constant = constants.content(x)
+        if constant is not None:
+            self.wary |= constants.effects(x)
+            return constant
         if isinstance(x, frozenset):
             return b"frozen" + _u32(len(x)) + b"".join([self.reference(v) for v in x])
         return encode(x)
@@ -242,14 +259,24 @@ class Scan:
             found += self.plain_contents(len(self.plain))
         found += [generator.state_node().digest for generator in self.generators]
         arrays = [*map(_plain_memory, self.arrays), *self.plain]
+        for x in self.frames:
+            found.append(frames.content(x))
+            arrays += frames.arrays_of(x)
         views = any(a is not None and a.base is not None for a in arrays)
         if len(arrays) > 1 and (self.plain or views):
             found.append(overlaps(arrays))
         return found
 
+    def frame_contents(self, count: int) -> list[bytes]:
+        """What the frames hold that were met first."""
+        return [frames.content(x) for x in self.frames[:count]]
+
     def plain_contents(self, count: int) -> list[bytes]:
         """The bytes of the plain arrays that were met first."""
         return [encode(a) + (b"w" if a.flags.writeable else b"r") for a in self.plain[:count]]
+
+
+_LISTS = ("arrays", "plain", "boxes", "generators", "frames", "given_views", "given_tuples")
 
 
 def _plain_memory(root: Handle) -> Any:

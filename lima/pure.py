@@ -28,6 +28,9 @@ MODULES = _words("""
 """Top-level modules. Not `decimal`, `locale`, `re`, ...: they read settings of the process or keep
 something between calls."""
 
+OPAQUE = _words("pandas matplotlib pyarrow polars torch tensorflow jax dask xarray")
+"""Packages that are not listed, and so large that their functions are not walked to find out."""
+
 GENERATORS = _words("reprlib")
 """More modules whose code may stand in a class: `dataclass` takes methods from there."""
 

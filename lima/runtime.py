@@ -17,6 +17,7 @@ from lima.entries import MIN_SECONDS, Entry
 from lima.forcing import adopt_lineage, forced, mark_inexact
 from lima.node import Node, Spec, new_node
 from lima.op import FUSED, Kind, Op, clone, evaluate, own, owner
+from lima.places import here
 from lima.rewrite import Planner
 from lima.sessions import Session, current
 from lima.stats import Outcome, outcome_row
@@ -153,7 +154,10 @@ def waiting(row: Op, spec: Spec, inputs: Sequence[Any]) -> Pending | None:
             return None
     if held >= MAX_HELD:
         return None
-    return new_pending(new_node(spec, tuple(nodes)), row, inputs, meta, modes)
+    made = new_pending(new_node(spec, tuple(nodes)), row, inputs, meta, modes)
+    if row.kind is not Kind.VIEW:
+        made.place = here()
+    return made
 
 
 def _raising() -> bool:

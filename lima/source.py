@@ -22,7 +22,7 @@ from lima.errors import ReplayError
 from lima.log import Check, distinct
 from lima.node import OUTPUT, Node, Ref
 from lima.op import OPS, Kind, Op
-from lima.ops.of_scipy import row_of
+from lima.ops.of_scipy import module_of, row_of
 from lima.spelled import HELPERS, NEEDS, Text, call_text, literal, operator_text
 
 SHORT = 60
@@ -366,8 +366,8 @@ def _program(body: _Body, names: _Names, data_dir: Path | None, checks: dict[str
     called |= {NEEDS[name] for name in called if name in NEEDS}
     imports = (["import copy"] if "copy.deepcopy(" in text else []) + ["import sys"]
     head = [*imports, "from pathlib import Path", "", "import numpy as np"]
-    named = re.findall(r"\b(scipy(?:\.\w+)+)\.\w+\(", text)
-    head += [*(f"import {module}" for module in sorted(set(named))), ""]
+    named = {module_of(name) for name in re.findall(r"\b(scipy(?:\.\w+)+)\(", text)}
+    head += [*(f"import {module}" for module in sorted(named)), ""]
     parts = ["\n".join(head), *(HELPERS[name] for name in HELPERS if name in called), "", text]
     return "\n".join(parts)
 

@@ -15,6 +15,7 @@ class Outcome(enum.Enum):
     HIT = "hit"
     PARTIAL = "partial"
     REFUSED = "refused"
+    ENTERED = "entered"
 
 
 class OutcomeRow(NamedTuple):

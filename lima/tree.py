@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from lima import frames
 from lima.bytecode import NotReusable
 from lima.code import CALLABLES, Code, code_of
 from lima.draws import TracedGenerator
 from lima.errors import InternalError
 from lima.forcing import force
+from lima.gates import given_back
 from lima.handle import (
     Handle,
     data_of,
@@ -29,6 +31,7 @@ from lima.leaves import seen
 from lima.node import Node, leaf, settled
 from lima.op import OPS, clone, evaluate, owner
 from lima.sessions import current
+from lima.stats import Outcome, outcome_row
 from lima.twin import plain_module, twin_of
 from lima.values import Borrowed, Value
 from lima.walk import ATOMS, Walk, arrays_by_name, layout_of
@@ -101,8 +104,15 @@ class Leaving:
 
     def __init__(self, originals: dict[int, tuple[Handle, Any]]) -> None:
         self.originals = originals
+        self._made: dict[int, Any] = {}
 
     def __call__(self, h: Handle) -> Any:
+        """The plain array for a handle."""
+        data = self._plain(h)
+        self._made[id(data)] = data
+        return data
+
+    def _plain(self, h: Handle) -> Any:
         if is_outside(h):
             return value_of(h).data
         base = h._base
@@ -135,6 +145,10 @@ class Leaving:
         remember(data, value_of(h).node)
         return data
 
+    def knows(self, a: Any) -> bool:
+        """Whether the plain array `a` stands for a traced one."""
+        return id(a) in self._made or any(a is x for _, x in self.originals.values())
+
     def finish(self) -> None:
         """Cut the ties between what lima still holds and the memory that the caller owns now."""
         for h, data in self.originals.values():
@@ -148,6 +162,8 @@ def settle(h: Handle, original: Any) -> None:
     """Bring the caller's array up to date with what the call wrote into it."""
     data = data_of(h)
     if data is not original:
+        if data.dtype != original.dtype:
+            original.dtype = data.dtype
         if data.shape != original.shape:
             original.shape = data.shape
         if owner(data) is not owner(original):
@@ -174,6 +190,7 @@ class Entry:
         self._code: list[Code] = [code]
         self._names: dict[int, str] = {}
         self._generators: dict[int, TracedGenerator] = {}
+        self._frames: list[Any] = []
 
     def take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Convert the arguments."""
@@ -207,6 +224,9 @@ class Entry:
             return twin_of(x)
         if isinstance(x, Handle):
             self.traced = True
+        elif frames.is_frame(x):
+            if frames.enter(x):
+                self._frames.append(x)
         elif kind in CALLABLES:
             self._code.append(code_of(x))
         return x
@@ -254,14 +274,20 @@ class Entry:
             settle(h, original)
 
         def convert(x: Any) -> Any:
+            if type(x) is np.ndarray:
+                x = _behind(x)
             if isinstance(x, Handle):
                 kept = self.traced and id(root_of(x)) not in mine
                 return x if kept else leaving(x)
             if isinstance(x, TracedGenerator):
                 x.exposed = True
                 return x._generator
+            if frames.is_frame(x):
+                frames.leave(x, leaving)
             return plain_module(x) if isinstance(x, ModuleType) else x
 
+        for x in self._frames:
+            frames.leave(x, leaving)
         for generator in self._generators.values():
             generator.exposed = True
         walk = self.walk
@@ -281,7 +307,25 @@ class Entry:
                 layout.refill(original, [leave(v) for v in items])
         leaving.finish()
         walk.close()
+        for x in result if type(result) is tuple else (result,):
+            if type(x) is np.ndarray and not leaving.knows(x):
+                self._note(x)
         return result
+
+    def _note(self, a: Any) -> None:
+        """A plain array is returned, which code that is not traced has made."""
+        entered, made = recall(a)
+        if made is None and entered.outcome is None:
+            name = self._code[0].root.__qualname__
+            why = f"{name} returned a plain array, which code that is not traced has made"
+            entered.outcome = outcome_row(Outcome.ENTERED, why=why)
+            remember(a, entered)
+
+
+def _behind(a: Any) -> Any:
+    """The traced array that plain code was given as `a`; else `a`."""
+    given, _ = given_back(a)
+    return a if given is None else given
 
 
 def find_rivals(entered: list[tuple[Handle, Any]]) -> None:

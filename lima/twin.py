@@ -15,75 +15,19 @@ from typing import Any
 
 import numpy as np
 
-from lima.calls import adopt, barrier, call, function, plain, ufunc
+from lima.calls import adopt, barrier, call, function, plain
 from lima.code import BEHIND
 from lima.draws import GlobalGenerator, TracedGenerator, default_rng, random_state
 from lima.frame import Frame, _frame, active
-from lima.handle import Handle
+from lima.handle import Handle, outside
 from lima.op import CALLS, OPS, Kind
 from lima.ops import of_scipy
+from lima.ops.coverage import why_not
 from lima.ops.spelling import SPELLINGS
+from lima.stand_in import TWIN_OF, Twin, carries_array
 
 TRACED_MODULES = ("numpy", "numpy.linalg", "numpy.fft", "numpy.random")
 """Modules that have twins."""
-
-
-def _carries_array(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether a traced array is among the arguments, also inside lists and tuples."""
-    stack: list[Any] = [*args, *kwargs.values()]
-    while stack:
-        x = stack.pop()
-        if isinstance(x, Handle):
-            return True
-        if type(x) in (list, tuple):
-            stack.extend(x)
-    return False
-
-
-class Twin:
-    """A NumPy callable that is traced while a traced call runs, or when given traced arrays."""
-
-    def __init__(self, plain: Any, always: bool, shown: Callable[..., Any] | None = None) -> None:
-        self._plain = plain
-        self._always = always
-        self._traced = shown or functools.partial(_through, plain)
-        self._converts = shown is not None
-        functools.update_wrapper(self, plain, updated=())
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._converts and active() is None:
-            return self._plain(*args, **kwargs)  # outside of traced code, to plain arrays
-        for a in args:
-            if isinstance(a, Handle):
-                return self._traced(args, kwargs)
-        if active() is None:
-            if not _carries_array(args, kwargs):
-                return self._plain(*args, **kwargs)
-        elif not self._always and not _any_array(args, kwargs):
-            return self._plain(*args, **kwargs)
-        return self._traced(args, kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._plain, name)
-        return twin_of(found) if callable(found) else found
-
-    def __eq__(self, other: object) -> bool:
-        return self._plain is other or (type(other) is Twin and other._plain is self._plain)
-
-    def __hash__(self) -> int:
-        return hash(self._plain)
-
-    def __repr__(self) -> str:
-        return f"<traced {self._plain!r}>"
-
-
-def _through(plain: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return (ufunc if isinstance(plain, np.ufunc) else function)(plain, args, kwargs)
-
-
-def _any_array(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Traced arrays anywhere, or a plain array (a leaf by its content) as an argument."""
-    return _carries_array(args, kwargs) or any(type(a) is np.ndarray for a in args)
 
 
 # --------------------------------------------------------------------------- calls with own meaning
@@ -99,13 +43,18 @@ def _from_sequence(plain: Any) -> Callable[..., Any]:
     def made(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         x = args[0] if args else None
         if type(x) in (list, tuple):
-            if not _carries_array(args, kwargs) and _count(x, SHORT) > SHORT:
+            if not carries_array(args, kwargs) and _count(x, SHORT) > SHORT:
                 return adopt(plain(*args, **kwargs), f"{plain.__name__} of a sequence")
             options = dict(zip(("dtype",), args[1:2], strict=False)) | kwargs
             options.pop("copy", None)
             return call(OPS["nested"], (x,), {k: v for k, v in options.items() if v is not None})
         if plain is not np.array and not isinstance(x, Handle):
-            return plain(*args, **kwargs)
+            found = plain(*args, **kwargs)
+            if found is x or np.isscalar(x) or type(x) is np.ndarray:
+                return found
+            if found.base is not None:
+                return outside(found)
+            return adopt(found, f"{plain.__name__} of a {type(x).__qualname__}")
         return function(plain, args, kwargs)
 
     return made
@@ -130,7 +79,33 @@ OWN: dict[Any, Callable[[tuple[Any, ...], dict[str, Any]], Any]] = {
 """Functions with a meaning for traced arrays that no row expresses."""
 
 
-RANGES = (np.linspace, np.logspace, np.geomspace)
+def _chkfinite(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """`np.asarray_chkfinite`."""
+    made = OWN[np.asarray](args, kwargs)
+    if made.dtype.char in np.typecodes["AllFloat"] and not np.isfinite(made).all():
+        raise ValueError("array must not contain infs or NaNs")
+    return made
+
+
+def _entering(made_by: Any) -> Callable[..., Any]:
+    """A function that makes an array of files or bytes: a leaf that names it."""
+
+    def made(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        found = made_by(*plain(tuple(args)), **plain(kwargs))
+        return adopt(found, f"numpy.{made_by.__name__}: {why_not(made_by)}")
+
+    return made
+
+
+OWN[np.asarray_chkfinite] = _chkfinite
+OWN.update(
+    (f, _entering(f))
+    for f in (np.load, np.loadtxt, np.genfromtxt, np.fromfile, np.fromregex, np.fromstring,
+              np.frombuffer, np.fromiter)
+)  # fmt: skip
+
+
+RANGES = (np.linspace, np.logspace, np.geomspace, np.ix_)
 """Functions that make arrays although they have operands, which are mostly numbers."""
 
 
@@ -145,8 +120,8 @@ class Joined:
     def __getitem__(self, key: Any) -> Any:
         items = key if type(key) is tuple else (key,)
         ends = [e for i in items if type(i) is slice for e in (i.start, i.stop, i.step)]
-        if not _carries_array((items, *ends), {}):
-            return self._plain[key]
+        if not carries_array((items, *ends), {}):
+            return _of_numbers(self._plain, key)
         if any(isinstance(item, str) for item in items):
             return barrier(self._plain.__getitem__, (key,), {}, "a directive as text")
         parts = [self._part(item) for item in items]
@@ -185,6 +160,43 @@ class Joined:
         return f"<traced {self._plain!r}>"
 
 
+class Grid:
+    """`np.mgrid` and `np.ogrid`."""
+
+    def __init__(self, plain: Any) -> None:
+        self._plain = plain
+        self.__doc__ = plain.__doc__
+
+    def __getitem__(self, key: Any) -> Any:
+        items = key if type(key) is tuple else (key,)
+        ends = [e for i in items if type(i) is slice for e in (i.start, i.stop, i.step)]
+        return self._plain[key] if carries_array((*ends,), {}) else _of_numbers(self._plain, key)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._plain, name)
+
+    def __repr__(self) -> str:
+        return f"<traced {self._plain!r}>"
+
+
+def _of_numbers(maker: Any, key: Any) -> Any:
+    """What `np.mgrid` and its kin make of numbers: inside traced code a leaf that says so."""
+    found = maker[key]
+    name = type(maker).__name__.removesuffix("_class").replace("Class", "_").lower()
+    return found if active() is None else adopt(found, f"numpy.{name}: made of numbers")
+
+
+class Vectorized(np.vectorize):
+    """`np.vectorize`, whose results say where they come from."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if active() is None:
+            return super().__call__(*args, **kwargs)
+        found = super().__call__(*args, **kwargs)
+        name = getattr(self.pyfunc, "__qualname__", self.pyfunc)
+        return adopt(found, f"numpy.vectorize: calls {name} for each element")
+
+
 class TwinModule(types.ModuleType):
     """A module whose callables are twins; everything else is the plain module's."""
 
@@ -205,7 +217,7 @@ class TwinModule(types.ModuleType):
         return f"<traced {self.__dict__['_plain']!r}>"
 
 
-BEHIND[Twin] = BEHIND[Joined] = lambda x: x._plain
+BEHIND[Joined] = BEHIND[Grid] = lambda x: x._plain
 BEHIND[TwinModule] = lambda x: x.__dict__["_plain"]
 
 _twins: dict[int, tuple[Any, Any]] = {}
@@ -222,13 +234,16 @@ def twin_of(x: Any) -> Any:
     return made
 
 
+TWIN_OF.append(twin_of)
+
+
 def _make_twin(x: Any) -> Any:
     if isinstance(x, types.ModuleType):
         name = x.__name__
         if type(x) is TwinModule:
             return x
         of_scipy.provide(name)
-        traced = name in TRACED_MODULES or name in of_scipy.MODULES or name in of_scipy.PACKAGES
+        traced = name in TRACED_MODULES or of_scipy.is_twinned(name)
         return TwinModule(x) if traced else x
     special = SPECIAL.get(id(x))
     if special is not None:
@@ -237,6 +252,9 @@ def _make_twin(x: Any) -> Any:
         return x
     home = _home(x)
     of_scipy.provide(home)
+    distribution = of_scipy.distribution(x) if home.startswith("scipy.stats.") else None
+    if distribution is not None:
+        return TwinDistribution(x)
     try:
         row = CALLS.get(x)
     except TypeError:
@@ -245,10 +263,78 @@ def _make_twin(x: Any) -> Any:
     if row is None and x in SPELLINGS and home.startswith("scipy."):
         return Twin(x, False)  # SciPy does not dispatch on its arguments
     if row is None and own is None:
-        return Twin(x, False) if isinstance(x, np.ufunc) else x
+        if isinstance(x, np.ufunc):
+            return Twin(x, False)
+        return OUTSIDE[0](x) if OUTSIDE and of_scipy.is_twinned(home) else x
     always = own is not None or x in RANGES
     always |= row is not None and not row.operands and row.kind is not Kind.VIEW
     return Twin(x, always, own)
+
+
+OUTSIDE: list[Callable[..., Any]] = []
+"""What makes the twin of a function of SciPy without a row (`lima.outside`)."""
+
+
+class TwinDistribution:
+    """A distribution of `scipy.stats`, whose densities are traced."""
+
+    def __init__(self, plain: Any) -> None:
+        self._plain = plain
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        """What `isinstance` sees: SciPy's class."""
+        return type(self._plain)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._plain, name)
+        if not isinstance(found, types.MethodType):
+            return found
+        known = CALLS.get(found)
+        return twin_of(found) if known else OUTSIDE[0](found, f"{self._shown()}.{name}")
+
+    def _shown(self) -> str:
+        return f"scipy.stats.{of_scipy.distribution(self._plain)}"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if active() is None:
+            return self._plain(*args, **kwargs)
+        return TwinFrozen(self, args, kwargs)
+
+    def __reduce__(self) -> Any:
+        return of_scipy.distribution_named, (self._plain.name,)
+
+    def __repr__(self) -> str:
+        return f"<traced {self._plain!r}>"
+
+
+class TwinFrozen(TwinDistribution):
+    """A distribution with its parameters, as `norm(0, 2)`: its densities are those of `norm`."""
+
+    def __init__(self, family: TwinDistribution, args: Any, kwargs: Any) -> None:
+        super().__init__(family._plain(*plain(args), **plain(kwargs)))
+        self._family = family
+        self._parameters = args, kwargs
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._family._plain, name, None)
+        if name not in of_scipy.DENSITIES or method not in CALLS:
+            return super().__getattr__(name)
+        args, kwargs = self._parameters
+        return lambda x: twin_of(method)(x, *args, **kwargs)
+
+    def _shown(self) -> str:
+        return self._family._shown()
+
+    def __reduce__(self) -> Any:
+        return _frozen, (self._plain,)
+
+
+def _frozen(plain: Any) -> Any:
+    return plain
+
+
+BEHIND[TwinDistribution] = BEHIND[TwinFrozen] = lambda x: x._plain
 
 
 class Always:
@@ -404,10 +490,13 @@ SPECIAL: dict[int, Any] = {
     id(np.random.Generator): _traced_maker(np.random.Generator, _wrap_generator),
     id(np.r_): Joined(np.r_, False),
     id(np.c_): Joined(np.c_, True),
+    id(np.mgrid): Grid(np.mgrid),
+    id(np.ogrid): Grid(np.ogrid),
+    id(np.vectorize): Vectorized,
     **{
         id(getattr(np.random, name)): _legacy(name)
         for name in dir(np.random.RandomState)
         if not name.startswith("_") and hasattr(np.random, name)
     },
 }
-"""Twins of what makes generators, of the legacy functions, and of `np.r_` and `np.c_`."""
+"""Twins of what makes generators, of the legacy functions, of `np.r_` and its kin."""

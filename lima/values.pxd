@@ -35,6 +35,7 @@ cdef class Pending(Value):
     cdef public object handle
     cdef public tuple modes
     cdef public dict notes
+    cdef public object place
     cdef public Op row
     cdef public Py_ssize_t size
 

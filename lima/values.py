@@ -13,6 +13,7 @@ import numpy as np
 
 from lima.node import Node, Spec
 from lima.op import Meta, Op, owner
+from lima.places import Place
 
 
 class Value:
@@ -89,9 +90,12 @@ class Pending(Value):
     held    bytes of computed operands that all of them keep alive
     handle  what the program has of it (weak reference); None if it never had anything
     notes   what the planner found out about its structure
+    place   the user's line, for warnings (`places.Place`)
     """
 
-    __slots__ = ("_meta", "args", "depth", "handle", "held", "modes", "notes", "row", "size")
+    __slots__ = (
+        "_meta", "args", "depth", "handle", "held", "modes", "notes", "place", "row", "size",
+    )  # fmt: skip
 
     def __init__(self, node: Node, row: Op, args: Sequence[Any], meta: Meta) -> None:
         self._hold(node, None, None)
@@ -106,6 +110,7 @@ class Pending(Value):
         self.handle: weakref.ref[Any] | None = None
         self.modes = modes
         self.notes: dict[Any, Any] | None = None
+        self.place: Place | None = None
         depth = 0
         held = 0
         me: weakref.ref[Value] = weakref.ref(self)

@@ -118,29 +118,32 @@ def _write_plain(target: Any, row: Op, spec: Spec, inputs: Sequence[Any], shown:
     return (target if shown is None else shown) if spec.out is not None else None
 
 
-def reshape_in_place(a: Handle, shape: Any) -> None:
-    """`a.shape = shape`: the handle itself becomes another view, or gets its elements reshaped."""
+def set_in_place(a: Handle, row: Op, setting: Any) -> None:
+    """`a.shape = setting` or `a.dtype = setting`, which `row` gives as a view.
+
+    The handle itself becomes another view, or gets its elements in another form.
+    """
+    (name,) = [n for n in ("shape", "dtype") if n in row.params]
     value = value_of(a)
     data = force(value)
-    if is_outside(a) and root_of(a) is a:
-        refuse("it sets the shape of an array")
-        data.shape = shape
+    refuse(f"it sets the {name} of an array")
+    if not isinstance(data, np.ndarray) or (is_outside(a) and root_of(a) is a):
+        setattr(data, name, setting)  # of a scalar NumPy refuses it
         return
-    row = OPS["reshape"]
-    found = evaluate(row, Spec(row.name, (("shape", shape),), 1), [data])
+    found = evaluate(row, Spec(row.name, ((name, setting),), 1), [data])
     if not np.shares_memory(found, data) and data.size:
         raise AttributeError(
             "incompatible shape for in-place modification; use .reshape() to make a copy"
         )
-    spec = Spec(row.name, (("shape", found.shape),), 1, row.version)
-    refuse("it sets the shape of an array")
+    spec = Spec(row.name, ((name, getattr(found, name)),), 1, row.version)
     if a._base is not None:
         a._path = (*a._path, spec)
         a._value = apply(row, spec, (value,))
         return
     if any(user.root is value for user in live_users(value)):
         raise UnsupportedError(
-            "the shape of a traced array that has views cannot be set; use a = a.reshape(shape)"
+            f"the {name} of a traced array that has views cannot be set; "
+            f"make another array by a.reshape(...) or a.view(...)"
         )
     a._value = Value(Node(spec, (value.node,)), found)
     a._value.shared = value.shared

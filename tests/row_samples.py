@@ -185,6 +185,7 @@ SAMPLES = {
                 call(V, [3, 4], "C")],
     "ravel": [call(M), call(F), call(F, "K")],
     "ndarray.view": [call(V, "i8"), call(M)],
+    "ndarray.getfield": [call(V, "f4"), call(M, "i2", 2)],
 
     # ---------------------------------------------------------------- copies, joining
     "copy": [call(M), call(F), call(F, "C"), call(DAYS)],

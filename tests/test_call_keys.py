@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
 import decimal
+import enum
+import fractions
+import functools
+import pathlib
+import re
+import uuid
+import zoneinfo
 from typing import NamedTuple
 
 import numpy as np
 import pytest
+from eager import eager
 
 import lima
 
@@ -105,3 +115,149 @@ def test_arrays_inside_of_arguments_are_named_by_how_one_reaches_them():
     )
     names = [leaf.name for leaf in lima.lineage(found).leaves]
     assert names == ["data.rows", "folds[1]", "named['b']"]
+
+
+# --------------------------------------------------------------------------- values of Python's own
+
+
+class Color(enum.Enum):
+    RED = 1
+    BLUE = 2
+
+
+class Access(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+class Kind(enum.StrEnum):
+    ONE = "1"
+    TWO = "2"
+
+
+class Other(enum.IntEnum):
+    LOW = 1
+
+
+@dataclasses.dataclass
+class Setting:
+    a: object
+    b: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    a: object
+    b: int = 1
+
+
+@dataclasses.dataclass(slots=True)
+class Slotted:
+    a: object
+    b: int = 1
+
+
+@dataclasses.dataclass(slots=True, frozen=True)
+class Both:
+    a: object
+    b: int = 1
+
+
+def plus(a, b):
+    return a + b
+
+
+def times(a, b):
+    return a * b
+
+
+day, noon = datetime.date(2020, 1, 2), datetime.datetime(2020, 1, 2, 12)
+utc, berlin = datetime.UTC, zoneinfo.ZoneInfo("Europe/Berlin")
+ones, twos = np.ones(2), np.ones(2) * 2
+
+GROUPS = {
+    "dates": lambda: [
+        day, datetime.date(2020, 1, 3), noon, noon.replace(microsecond=1), noon.replace(fold=1),
+        noon.replace(tzinfo=utc), noon.replace(tzinfo=berlin), noon.time(), datetime.time(13),
+        noon.replace(tzinfo=datetime.timezone(datetime.timedelta(0), "X")), datetime.timedelta(1),
+        datetime.timedelta(seconds=1), utc, berlin, "2020-01-02", np.datetime64("2020-01-02"),
+    ],
+    "numbers": lambda: [
+        decimal.Decimal("1.1"), decimal.Decimal("1.10"), decimal.Decimal("NaN"), 1.1,
+        decimal.Decimal("-0"), decimal.Decimal(0), fractions.Fraction(1, 2), fractions.Fraction(2),
+        2, (1, 2), 0.5, range(2), range(0, 2, 2), range(3), slice(2), slice(0, 2), slice(2, None),
+    ],
+    "members": lambda: [
+        *Color, *Access, Access.READ | Access.WRITE, Access(0), *Level, *Kind, Other.LOW, 1, "1",
+        Color, Level,
+    ],
+    "text": lambda: [
+        pathlib.Path("a/b"), pathlib.PurePosixPath("a/b"), pathlib.PureWindowsPath("a/b"),
+        pathlib.Path("a/c"), "a/b", uuid.UUID(int=1), uuid.UUID(int=2), re.compile("a"),
+        re.compile("a", re.ASCII), re.compile(b"a"), "a", b"a",
+    ],
+    "records": lambda: [
+        Setting(ones.copy()), Setting(twos.copy()), Setting(ones.copy(), 2), Frozen(ones.copy()),
+        Frozen(twos.copy()), Slotted(ones.copy()), Slotted(ones.copy(), 2), Both(ones.copy()),
+        Both(ones.copy(), 2), Table(ones.copy(), 1.0), Table(twos.copy(), 1.0),
+        {"a": ones.copy()}, {"a": twos.copy()}, {"b": ones.copy()}, [ones.copy()], (ones.copy(),),
+        [ones.copy(), 1], {1, 2}, {1, 3}, frozenset({1, 2}), frozenset({1, 3}),
+    ],
+    "functions": lambda: [
+        plus, times, functools.partial(plus, 1), functools.partial(plus, 2), Setting,
+        functools.partial(plus, b=1), functools.partial(plus, ones.copy()), np.add, np.multiply,
+        functools.partial(plus, twos.copy()), lambda a, b: a + b, lambda a, b: a - b, abs, max,
+        np.linalg.norm, np.linalg,
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_equal_values_are_one_argument_and_no_two_others(name):
+    traced = lima.traced(lambda x, thing: x + 1)
+    with eager():
+        for k, thing in enumerate(GROUPS[name]()):
+            assert traced(ones, thing).tolist() == [2.0, 2.0]
+            assert traced.cache_info().misses == k + 1, thing
+        for k, thing in enumerate(GROUPS[name]()):
+            assert traced(ones, thing).tolist() == [2.0, 2.0]
+            assert traced.cache_info().hits == k + 1, (thing, traced.cache_info().refusal)
+
+
+def test_the_settings_of_decimal_are_part_of_the_key():
+    traced = lima.traced(lambda x, d: x + float(d / 3))
+    with eager():
+        for precision in (28, 3, 28):
+            with decimal.localcontext(prec=precision):
+                wanted = ones + float(decimal.Decimal(1) / 3)
+                assert traced(ones, decimal.Decimal(1)).tolist() == wanted.tolist()
+
+
+def test_methods_that_look_at_files_and_clocks_are_never_left_out(tmp_path):
+    file = tmp_path / "n"
+    reads = lima.traced(lambda x, path: x + float(path.read_text()))
+    names = lima.traced(lambda x, path: x + len(path.name))
+    clock = lima.traced(lambda x, d: (x + 1, d.now()))
+    with eager() as s:
+        for k in range(3):
+            file.write_text(str(k))
+            assert reads(ones, file).tolist() == [1 + k, 1 + k]
+        first = clock(ones, noon)[1]
+        assert clock(ones, noon)[1] >= first and s.stats.function_hits == 0
+        assert [names(ones, file)[0] for _ in range(2)] == [2.0, 2.0]
+        assert s.stats.function_hits == 1
+
+
+def test_members_of_enumerations_are_themselves_in_results():
+    traced = lima.traced(lambda x: (x + 1, Color.RED, [Level.HIGH], Access.READ | Access.WRITE))
+    with eager():
+        for _ in range(2):
+            _, color, levels, access = traced(ones)
+            assert color is Color.RED and levels[0] is Level.HIGH
+            assert access is Access.READ | Access.WRITE
+        assert traced.cache_info().hits == 1

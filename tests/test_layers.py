@@ -19,20 +19,20 @@ import pytest
 PACKAGE = Path(importlib.util.find_spec("lima").origin).parent
 
 LAYERS = (
-    ("errors", "frame", "nesting", "pattern", "cost", "loops", "short_rows", "columns"),
+    ("errors", "frame", "nesting", "pattern", "cost", "places", "loops", "short_rows", "columns"),
     ("node", "config", "stats", "walk", "pure"),
     ("homes", "bytecode", "code"),
     ("op",),
     ("ops",),
-    ("entries", "policies", "flight", "cache", "leaves", "environment", "literal", "scan", "log"),
+    ("entries", "policies", "flight", "cache", "leaves", "gates", "environment", "literal", "scan", "log"),
     ("values", "sessions", "fusion", "forcing", "pieces", "rewrite", "runtime"),
     ("handle", "spelled", "source", "record", "replay"),
-    ("writes", "calls", "indexing", "operators", "array", "draws", "helpers"),
-    ("tree", "twin", "keys"),
-    ("kept", "function", "block"),
+    ("writes", "calls", "indexing", "operators", "flat", "array", "stand_in", "draws", "helpers"),
+    ("constants", "frames", "tree", "twin", "keys"),
+    ("outside", "kept", "function", "block"),
     ("api", "script", "numpy"),
     ("integrations", "cli", "demo", "__main__"),
-)
+)  # fmt: skip
 """Modules and packages of lima, lowest layer first. A name may import those of lower rows only."""
 
 SIBLINGS = {
@@ -44,9 +44,9 @@ SIBLINGS = {
     ("forcing", "sessions"), ("fusion", "values"), ("forcing", "fusion"), ("pieces", "values"), ("rewrite", "values"), ("rewrite", "pieces"),
     ("rewrite", "forcing"), ("runtime", "pieces"), ("runtime", "rewrite"), ("runtime", "values"), ("runtime", "sessions"),
     ("runtime", "forcing"), ("source", "spelled"), ("record", "source"), ("replay", "record"),
-    ("replay", "source"), ("array", "calls"), ("calls", "writes"), ("array", "writes"), ("indexing", "writes"), ("draws", "writes"), ("array", "indexing"), ("array", "operators"), ("operators", "calls"), ("indexing", "calls"), ("draws", "calls"), ("twin", "array"),
-    ("bytecode", "homes"), ("code", "homes"), ("code", "bytecode"), ("function", "kept"),
-    ("tree", "twin"), ("tree", "keys"),
+    ("replay", "source"), ("array", "calls"), ("array", "flat"), ("stand_in", "calls"), ("flat", "calls"), ("calls", "writes"), ("array", "writes"), ("indexing", "writes"), ("draws", "writes"), ("array", "indexing"), ("array", "operators"), ("operators", "calls"), ("indexing", "calls"), ("draws", "calls"), ("twin", "array"),
+    ("bytecode", "homes"), ("code", "homes"), ("code", "bytecode"), ("function", "kept"), ("function", "outside"),
+    ("tree", "twin"), ("tree", "keys"), ("tree", "frames"), ("keys", "frames"), ("keys", "constants"),
     ("block", "function"),
 }  # fmt: skip
 """(importer, imported) within one row: the exceptions."""
@@ -57,7 +57,7 @@ PUBLIC_ONLY = frozenset(LAYERS[-1])
 LAZY = frozenset({"numba", "scipy", "rich", "typer", "pandas", "dask", "sklearn"})
 """Packages that may be imported inside a function: optional, or too slow to load with lima."""
 
-HEAVY = ("numba", "llvmlite", "scipy", "rich", "typer", "click")
+HEAVY = ("numba", "llvmlite", "scipy", "rich", "typer", "click", "pandas", "sklearn")
 """Packages that `import lima` must not load."""
 
 RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}

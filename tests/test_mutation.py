@@ -372,8 +372,62 @@ def test_every_attribute_of_ndarray_is_there():
 def test_pointers_to_the_memory_are_refused():
     with pytest.raises(NotImplementedError, match=r"np\.array"):
         lima.array([1.0]).ctypes
-    with pytest.raises(NotImplementedError, match="resize"):
-        lima.array([1.0]).resize(3)
+
+
+@pytest.mark.parametrize("shape", [(6,), (2,), (2, 2), ((2, 2),), (0,), (2, 0), (3, 2), (-1,), ()])
+def test_resize_in_place(shape):
+    def use(a):
+        b = a[0] * 2
+        b.resize(*shape)
+        b += 1
+        a.resize(4, 3)
+        return a, b, b.sum()
+
+    same(use, lambda: fresh((3, 4)))
+
+
+def test_resize_refuses_where_others_see_the_memory():
+    def use(a, which):
+        b = a + 1
+        view = b[:2]
+        (a, b, view, b[1:])[which].resize(9)
+        return view
+
+    for which in range(4):
+        same(use, lambda which=which: (*fresh((5,)), which))
+    with pytest.raises(NotImplementedError, match=r"np\.resize"):
+        lima.traced(lambda a: a.resize(9, refcheck=False))(np.ones(3))
+
+
+def test_dtype_in_place():
+    def use(a, b):
+        c = a + 1
+        c.dtype = np.int64
+        b.dtype = "f4"
+        try:
+            c.dtype = "V3"
+        except ValueError:
+            c[0] = 0
+        return c, b
+
+    same(use, lambda: fresh((3, 4), (2, 2)))
+
+
+def test_flags_are_set_by_attribute_and_by_key():
+    def use(a, b):
+        a.flags.writeable = False
+        b.flags["W"] = False
+        seen = [str(a.flags), a.flags.num, b.T.flags.fnc, a.flags == a.flags, b.flags.carray]
+        for x in (a, b):
+            try:
+                x[0] = 1
+            except ValueError as error:
+                seen.append(str(error))
+        b.flags.writeable = True
+        b[0] = 5
+        return seen, a, b
+
+    same(use, lambda: fresh((3, 4), (2, 2)))
 
 
 def test_shape_in_place():

@@ -12,8 +12,10 @@ import scipy.fft
 import scipy.linalg
 import scipy.spatial.distance
 import scipy.special
+import scipy.stats
 from scipy.linalg import cho_factor, cho_solve
 from scipy.special import expit
+from scipy.stats import norm
 
 import lima
 from lima.op import OPS
@@ -26,6 +28,7 @@ S, B = X.T @ X + np.eye(6), rng.standard_normal((6, 2))
 for _name in of_scipy.MODULES:
     of_scipy.provide(_name)
 
+st = scipy.stats
 la, sp, ft, di = scipy.linalg, scipy.special, scipy.fft, scipy.spatial.distance
 
 CALLS = {
@@ -71,6 +74,22 @@ CALLS = {
     "cdist.default": lambda S, B: di.cdist(S, S),
     "pdist": lambda S, B: di.squareform(di.pdist(S, "cityblock")),
     "callback": lambda S, B: di.pdist(S, lambda a, b: float(abs(a - b).max())),
+    "norm.pdf": lambda S, B: st.norm.pdf(B),
+    "norm.logpdf": lambda S, B: st.norm.logpdf(B, 0.5, scale=S[0, 0]),
+    "norm.sf": lambda S, B: norm.sf(B, loc=B[:, :1]),
+    "norm.frozen": lambda S, B: norm(0.5, scale=2).logcdf(B),
+    "expon.cdf": lambda S, B: st.expon.cdf(S, scale=3),
+    "gamma.pdf": lambda S, B: st.gamma.pdf(S, abs(S[0]), 1, 2),
+    "gamma.frozen": lambda S, B: st.gamma(a=abs(S[0]), scale=2).pdf(S),
+    "beta.ppf": lambda S, B: st.beta.ppf(abs(B) / 9, 2, b=3),
+    "uniform.isf": lambda S, B: st.uniform.isf(abs(B) / 9, -1, 3),
+    "t.logsf": lambda S, B: st.t.logsf(B, df=4),
+    "chi2.sf": lambda S, B: st.chi2.sf(abs(S), 3),
+    "poisson.pmf": lambda S, B: st.poisson.pmf(np.arange(8), abs(S[0, 0])),
+    "binom.logpmf": lambda S, B: st.binom.logpmf(S.astype(int) % 5, 9, 0.25),
+    "multivariate_normal.pdf": lambda S, B: st.multivariate_normal.pdf(B.T, np.zeros(6), S),
+    "multivariate_normal.logpdf": lambda S, B: st.multivariate_normal.logpdf(B.T, cov=S),
+    "multivariate_normal.frozen": lambda S, B: st.multivariate_normal(B[:, 0], S).pdf(B.T) + B[0],
     "complex": lambda S, B: la.solve(S + 1j * np.eye(6), B),
 }
 
@@ -171,6 +190,13 @@ def test_different_parameters_are_different_results():
         assert g(big, None).tobytes() != g(big, "ortho").tobytes()
         h = lima.traced(lambda a, b: (sp.xlogy(a, b), sp.xlog1py(a, b), sp.rel_entr(a, b)))
         big = abs(big)
+        p = lima.traced(lambda a, loc, scale: norm.pdf(a, loc, scale))
+        cases = [(0, 1), (1, 1), (0, 2), (0.0, 1), (np.float32(0.5), 1)]
+        for loc, scale in cases * 2:
+            assert p(big, loc, scale).tobytes() == norm.pdf(big, loc, scale).tobytes()
+        q = lima.traced(lambda a: (st.gamma.pdf(a, 2), st.gamma.cdf(a, 2), st.erlang.pdf(a, 2)))
+        wanted = st.gamma.pdf(abs(big), 2), st.gamma.cdf(abs(big), 2), st.erlang.pdf(abs(big), 2)
+        same(q(abs(big)), wanted)
         for found, wanted in zip(h(big, big), (sp.xlogy, sp.xlog1py, sp.rel_entr), strict=True):
             assert found.tobytes() == wanted(big, big).tobytes()
 

@@ -7,6 +7,7 @@ overwritten, or how many workers compute, is no part of them.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from threading import RLock
 from typing import Any
@@ -96,16 +97,79 @@ def _distance(distance: Any) -> None:
     _rows(distance, "squareform", operands="X")
 
 
+DENSITIES = "pdf logpdf pmf logpmf cdf logcdf sf logsf ppf isf".split()
+"""Methods of distributions that are functions of their arguments alone."""
+
+UNSTEADY = frozenset({"levy_stable"})
+"""Distributions whose densities depend on settings of the distribution."""
+
+
+def _stats(stats: Any) -> None:
+    normal = stats.multivariate_normal
+    more = "mean=None, cov=1, allow_singular=False"
+    for method in ("pdf", "logpdf"):
+        op(
+            f"scipy.stats.multivariate_normal.{method}",
+            getattr(normal, method),
+            operands="x",
+            signature=f"x, {more}",
+            weight=64.0,
+        )
+
+
+def distribution(x: Any) -> str | None:
+    """The name of a distribution of `scipy.stats`, whose rows are there afterwards."""
+    stats = sys.modules.get("scipy.stats")
+    name = getattr(x, "name", None)
+    if stats is None or type(name) is not str or getattr(stats, name, None) is not x:
+        return "multivariate_normal" if x is getattr(stats, "multivariate_normal", None) else None
+    if not isinstance(x, (stats.rv_continuous, stats.rv_discrete)) or name in UNSTEADY:
+        return None
+    with _adding:
+        if f"scipy.stats.{name}.cdf" not in OPS:
+            _densities(name, x, isinstance(x, stats.rv_discrete))
+    return name
+
+
+def distribution_named(name: str) -> Any:
+    """The distribution of this name."""
+    return getattr(importlib.import_module("scipy.stats"), name)
+
+
+def _densities(name: str, x: Any, discrete: bool) -> None:
+    """The rows of one distribution. Its parameters are its shapes, location and scale."""
+    shapes = f"{x.shapes}, " if x.shapes else ""
+    for method in DENSITIES:
+        found = getattr(x, method, None)
+        if found is not None:
+            op(
+                f"scipy.stats.{name}.{method}",
+                found,
+                operands="x",
+                signature=f"x, {shapes}loc=0" + ("" if discrete else ", scale=1"),
+                weight=64.0,
+            )
+
+
 MODULES: dict[str, Callable[[Any], None]] = {
     "scipy.linalg": _linalg,
     "scipy.special": _special,
     "scipy.fft": _fft,
     "scipy.spatial.distance": _distance,
+    "scipy.stats": _stats,
 }
 """Modules of SciPy that have rows, and what adds them."""
 
-PACKAGES = frozenset({"scipy", "scipy.spatial"})
-"""Packages through which a program reaches them."""
+PLAIN = ("scipy.sparse", "scipy.io", "scipy.datasets")
+"""Modules that stay as they are: sparse matrices have no lineage, files are no arrays."""
+
+
+def is_twinned(name: str) -> bool:
+    """Whether the functions of a module of SciPy are seen by lima."""
+    if name.partition(".")[0] != "scipy":
+        return False
+    return not any(f"{name}.".startswith(f"{plain}.") for plain in PLAIN)
+
 
 _added: set[str] = set()
 _adding = RLock()
@@ -126,6 +190,19 @@ def row_of(name: str) -> Op | None:
     """The row of this name, of SciPy too; None where there is none."""
     row = OPS.get(name)
     if row is None and name.startswith("scipy."):
-        provide(name.rpartition(".")[0])
+        home = name.rpartition(".")[0]
+        provide(home)
+        if home.startswith("scipy.stats."):
+            distribution(getattr(sys.modules["scipy.stats"], home[len("scipy.stats.") :], None))
         row = OPS.get(name)
     return row
+
+
+def module_of(name: str) -> str:
+    """The module to import for a function: `scipy.stats` for `scipy.stats.norm.pdf`.
+
+    >>> module_of("scipy.stats.norm.pdf"), module_of("scipy.linalg.inv")
+    ('scipy.stats', 'scipy.linalg')
+    """
+    found = [module for module in MODULES if name.startswith(f"{module}.")]
+    return max(found, key=len, default=name.rpartition(".")[0])

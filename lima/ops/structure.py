@@ -124,6 +124,7 @@ op(
 renamed(np.reshape, "reshape", newshape="shape")
 op("ravel", np.ravel, VIEW)
 op("ndarray.view", np.ndarray.view, VIEW, signature="a, dtype=None")
+op("ndarray.getfield", np.ndarray.getfield, VIEW, signature="a, dtype, offset=0")
 
 # Which view these give depends on the elements, so it is no step of the lineage by itself.
 
