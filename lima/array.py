@@ -33,9 +33,10 @@ from lima.operators import Operators
 from lima.ops.spelling import SPELLINGS
 from lima.stats import Outcome
 from lima.values import Value
-from lima.writes import reshape_in_place, write
+from lima.writes import reshape_in_place, share, write
 
 _TYPE = type
+_EMPTY = np.zeros(0)
 
 
 def _is_scalar(a: Handle) -> bool:
@@ -330,11 +331,20 @@ class Array(Operators):
             raise ValueError(f"device={device!r}, stream={stream!r}: only 'cpu' and None are there")
         return self
 
-    def __dlpack__(self, **options: Any) -> Any:
-        return np.array(self).__dlpack__(**options)
+    def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None,
+                   copy: bool | None = None) -> Any:  # fmt: skip
+        """A capsule of a copy, since not every library heeds that memory is read-only.
+
+        With `copy=False` of the array's own memory: it belongs to plain code from then on, and the
+        array is read anew at each use.
+        """
+        data = share(self) if copy is False else np.array(self)
+        return data.__dlpack__(
+            stream=stream, max_version=max_version, dl_device=dl_device, copy=copy
+        )
 
     def __dlpack_device__(self) -> Any:
-        return np.zeros(0).__dlpack_device__()
+        return _EMPTY.__dlpack_device__()
 
     def __delitem__(self, index: Any) -> None:
         raise ValueError("cannot delete array elements")
@@ -344,7 +354,9 @@ class Array(Operators):
         """Not offered: C code could write what the cache and other arrays share."""
         raise UnsupportedError("a traced array has no pointer to give; use np.array(x).ctypes")
 
-    def __array_namespace__(self, api_version: str | None = None) -> Any:
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        """`lima.numpy`; ValueError for a version of the standard that NumPy does not support."""
+        _EMPTY.__array_namespace__(api_version=api_version)
         return importlib.import_module("lima.numpy")
 
     def view(self, dtype: Any = None, type: Any = None) -> Any:
@@ -507,7 +519,9 @@ def _install() -> None:
     for name, method in vars(np.ndarray).items():
         known = callable(method) and (method in CALLS or method in SPELLINGS)
         if known and name not in vars(Array) and name not in vars(Operators):
-            setattr(Array, name, method_of(method))
+            made = method_of(method)
+            made.__wrapped__ = method  # which has the signature
+            setattr(Array, name, made)
 
 
 make_handles(Array)

@@ -107,6 +107,14 @@ def release(a: Handle, data: Any) -> None:
     a._value = Foreign(_NOWHERE, data)
 
 
+def window(data: np.ndarray[Any, Any]) -> Any:
+    """A handle on memory of plain code, which is read anew at each use and written in place."""
+    made = new_handle(Foreign(_NOWHERE, data))
+    made._base = _OUTSIDE
+    made._locked = not data.flags.writeable
+    return made
+
+
 _NOWHERE = leaf(np.zeros(0))
 """Stands for the lineage of a released array, which nobody asks: each look makes a leaf."""
 

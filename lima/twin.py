@@ -18,7 +18,7 @@ import numpy as np
 from lima.calls import adopt, barrier, call, function, plain, ufunc
 from lima.code import BEHIND
 from lima.draws import GlobalGenerator, TracedGenerator, default_rng, random_state
-from lima.frame import Frame, _frame, active
+from lima.frame import active
 from lima.handle import Handle
 from lima.op import CALLS, OPS, Kind
 from lima.ops import of_scipy
@@ -67,6 +67,9 @@ class Twin:
         found = getattr(self._plain, name)
         return twin_of(found) if callable(found) else found
 
+    def __reduce__(self) -> Any:
+        return _itself, (self._plain,)
+
     def __eq__(self, other: object) -> bool:
         return self._plain is other or (type(other) is Twin and other._plain is self._plain)
 
@@ -75,6 +78,11 @@ class Twin:
 
     def __repr__(self) -> str:
         return f"<traced {self._plain!r}>"
+
+
+def _itself(plain: Any) -> Any:
+    """Pickled and copied twins are the plain functions."""
+    return plain
 
 
 def _through(plain: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -128,6 +136,19 @@ OWN: dict[Any, Callable[[tuple[Any, ...], dict[str, Any]], Any]] = {
     for plain in (np.array, np.asarray, np.asanyarray, np.ascontiguousarray, np.asfortranarray)
 }
 """Functions with a meaning for traced arrays that no row expresses."""
+
+
+def _from_dlpack(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A traced array shares memory with what is made of it, as one of NumPy does."""
+    x = args[0] if len(args) == 1 else None
+    if not isinstance(x, Handle) or not kwargs.keys() <= {"device", "copy"}:
+        return np.from_dlpack(*plain(args), **kwargs)
+    _EMPTY.to_device(kwargs.get("device") or "cpu")  # NumPy says which device there is
+    return function(np.array, (x,), {}) if kwargs.get("copy") else x.view()
+
+
+_EMPTY = np.zeros(0)
+OWN[np.from_dlpack] = _from_dlpack
 
 
 RANGES = (np.linspace, np.logspace, np.geomspace)
@@ -249,50 +270,6 @@ def _make_twin(x: Any) -> Any:
     always = own is not None or x in RANGES
     always |= row is not None and not row.operands and row.kind is not Kind.VIEW
     return Twin(x, always, own)
-
-
-class Always:
-    """A twin that is traced outside of traced calls too (`lima.numpy`)."""
-
-    def __init__(self, twin: Any) -> None:
-        self._twin = twin
-        functools.update_wrapper(self, twin, updated=())
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if active() is not None:
-            return self._twin(*args, **kwargs)
-        token = _frame.set(Frame(None, namespace=True))
-        try:
-            return self._twin(*args, **kwargs)
-        finally:
-            _frame.reset(token)
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._twin, name)
-        return Always(found) if callable(found) else found
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._twin[index]
-
-    def __repr__(self) -> str:
-        return repr(self._twin)
-
-
-BEHIND[Always] = lambda x: x._twin
-
-
-def always_traced(plain: types.ModuleType) -> TwinModule:
-    """The twin of a module whose functions are traced everywhere."""
-    made = TwinModule(plain)
-    made.__dict__["_wrap"] = _always
-    return made
-
-
-def _always(x: Any) -> Any:
-    if isinstance(x, types.ModuleType):
-        return always_traced(x) if x.__name__ in TRACED_MODULES else x
-    twin = twin_of(x)
-    return x if twin is x else Always(twin)
 
 
 def plain_module(x: Any) -> Any:
