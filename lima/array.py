@@ -28,12 +28,22 @@ from lima.handle import Handle, data_of, handle, locked, make_handles, root_of, 
 from lima.indexing import getitem, setitem
 from lima.leaves import seen
 from lima.node import Node, Ref, Spec, leaf
-from lima.op import CALLS, OPS, Op
+from lima.op import CALLS, FUSES, OPS, Op
 from lima.operators import Operators
 from lima.ops.spelling import SPELLINGS
 from lima.stats import Outcome
 from lima.values import Value
 from lima.writes import reshape_in_place, share, write
+
+if FUSES:  # lima is compiled
+    from lima.buffers import Buffered
+else:
+
+    class Buffered:  # type: ignore[no-redef]
+        """Nothing: only a class of C offers the buffer protocol."""
+
+        __slots__ = ()
+
 
 _TYPE = type
 _EMPTY = np.zeros(0)
@@ -44,7 +54,7 @@ def _is_scalar(a: Handle) -> bool:
     return issubclass(type(a._value.data), np.generic)
 
 
-class Array(Operators):
+class Array(Operators, Buffered):
     """An array that knows how it was made.
 
     It behaves as an `ndarray` does in expressions, calls of NumPy functions, indexing, in-place
@@ -235,6 +245,9 @@ class Array(Operators):
     def __round__(self, ndigits: int | None = None) -> Any:
         return round(data_of(self), ndigits)
 
+    def __bytes__(self) -> bytes:
+        return self.tobytes()
+
     def __hash__(self) -> int:
         return hash(data_of(self))
 
@@ -343,6 +356,10 @@ class Array(Operators):
             stream=stream, max_version=max_version, dl_device=dl_device, copy=copy
         )
 
+    def _lend(self, writable: bool) -> np.ndarray[Any, Any]:
+        """The memory for compiled code; what may write it shares it from then on."""
+        return share(self) if writable else np.asarray(plain(self))
+
     def __dlpack_device__(self) -> Any:
         return _EMPTY.__dlpack_device__()
 
@@ -354,10 +371,9 @@ class Array(Operators):
         """Not offered: C code could write what the cache and other arrays share."""
         raise UnsupportedError("a traced array has no pointer to give; use np.array(x).ctypes")
 
-    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
-        """`lima.numpy`; ValueError for a version of the standard that NumPy does not support."""
-        _EMPTY.__array_namespace__(api_version=api_version)
-        return importlib.import_module("lima.numpy")
+    def __array_namespace__(self, *, api_version: Any = None) -> Any:
+        """`lima.numpy.array_api`; ValueError for versions of the standard it does not support."""
+        return importlib.import_module("lima.numpy.array_api").supporting(api_version)
 
     def view(self, dtype: Any = None, type: Any = None) -> Any:
         """A view, with the bytes read as `dtype` if it is given."""

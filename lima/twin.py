@@ -20,6 +20,7 @@ from lima.code import BEHIND
 from lima.draws import GlobalGenerator, TracedGenerator, default_rng, random_state
 from lima.frame import active
 from lima.handle import Handle
+from lima.indexing import getitem
 from lima.op import CALLS, OPS, Kind
 from lima.ops import of_scipy
 from lima.ops.spelling import SPELLINGS
@@ -107,11 +108,17 @@ def _from_sequence(plain: Any) -> Callable[..., Any]:
     def made(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         x = args[0] if args else None
         if type(x) in (list, tuple):
+            named = dict(zip(("object", "dtype", "order"), args, strict=False)) | kwargs
+            named.pop("like", None)
+            device, copies = named.pop("device", None), named.pop("copy", None)
+            if len(args) > 3 or device not in (None, "cpu") or copies is False:
+                return plain(*args, **kwargs)  # which raises
             if not _carries_array(args, kwargs) and _count(x, SHORT) > SHORT:
                 return adopt(plain(*args, **kwargs), f"{plain.__name__} of a sequence")
-            options = dict(zip(("dtype",), args[1:2], strict=False)) | kwargs
-            options.pop("copy", None)
-            return call(OPS["nested"], (x,), {k: v for k, v in options.items() if v is not None})
+            if plain is np.asfortranarray:
+                named["order"] = "F"
+            del named["object"]
+            return call(OPS["nested"], (x,), {k: v for k, v in named.items() if v is not None})
         if plain is not np.array and not isinstance(x, Handle):
             return plain(*args, **kwargs)
         return function(plain, args, kwargs)
@@ -144,7 +151,7 @@ def _from_dlpack(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if not isinstance(x, Handle) or not kwargs.keys() <= {"device", "copy"}:
         return np.from_dlpack(*plain(args), **kwargs)
     _EMPTY.to_device(kwargs.get("device") or "cpu")  # NumPy says which device there is
-    return function(np.array, (x,), {}) if kwargs.get("copy") else x.view()
+    return function(np.array, (x,), {}) if kwargs.get("copy") else getitem(x, ...)
 
 
 _EMPTY = np.zeros(0)

@@ -1,6 +1,7 @@
 """`lima.numpy` stands in for NumPy, and conforms to the array API standard as far as NumPy does."""
 
 import copy
+import hashlib
 import inspect
 import pickle
 from types import ModuleType
@@ -11,6 +12,7 @@ from lima.numpy.linalg import solve
 
 import lima
 import lima.numpy as xp
+import lima.numpy.array_api as standard
 
 MODULES = {"": np, "linalg": np.linalg, "fft": np.fft, "random": np.random}
 
@@ -180,15 +182,105 @@ def test_functions_without_a_row_share_memory_where_numpy_does():
 
 def test_namespace_of_an_array():
     x = lima.array([1.0])
-    assert x.__array_namespace__() is xp
-    version = np.__array_api_version__
-    assert x.__array_namespace__(api_version=version) is xp
+    assert x.__array_namespace__() is standard
+    for version in ("2021.12", np.__array_api_version__, "2025.12"):
+        assert x.__array_namespace__(api_version=version) is standard
     for wrong in ("2019.01", 3):
         with pytest.raises(ValueError, match="Array API") as ours:
             x.__array_namespace__(api_version=wrong)
         with pytest.raises(ValueError, match="Array API") as theirs:
             np.ones(1).__array_namespace__(api_version=wrong)
         assert str(ours.value) == str(theirs.value)
+
+
+def test_standard_namespace_has_what_numpy_lacks():
+    x = lima.array([[3.0, 1.0, 2.0, 1.0]])
+    assert standard.sort(x, descending=True).tolist() == [[3, 2, 1, 1]]
+    assert standard.argsort(x, descending=True).tolist() == [[0, 2, 1, 3]]
+    assert standard.argsort(x.T, axis=0, descending=True).tolist() == [[0], [2], [1], [3]]
+    assert standard.argsort(x).tolist() == [[1, 3, 2, 0]] and standard.sort(x, axis=0)[0, 0] == 3
+    assert standard.clip(x, max=2).max() == 2 and standard.clip(x, 2, None).min() == 2
+    assert standard.fft.fftfreq(4, dtype=np.float32).dtype == np.float32
+    assert standard.fft.rfftfreq(4, d=2.0).tolist() == np.fft.rfftfreq(4, 2.0).tolist()
+    assert standard.linalg.eig(xp.eye(2))[0].dtype == np.complex128
+    assert standard.linalg.eigvals(xp.eye(2, dtype=np.float32)).dtype == np.complex64
+    assert type(standard.finfo(x).eps) is float and standard.finfo(np.float32).bits == 32
+    assert standard.__array_namespace_info__().devices() == ("cpu",)
+    assert standard.sum is xp.sum and standard.linalg.svd is xp.linalg.svd
+    assert "argsort" in dir(standard) and "svd" in dir(standard.linalg)
+    assert is_traced(standard.sort(x, descending=True))
+
+
+def test_unique_values_are_sorted_for_the_standard_and_numpys_otherwise():
+    """Callers of the standard's namespace rely on the order, which NumPy's hash table has not."""
+    labels = np.random.default_rng(1).integers(0, 1000, 500)
+    assert (np.diff(standard.unique_values(xp.array(labels))) > 0).all()
+    assert xp.unique_values(labels).tolist() == np.unique_values(labels).tolist()
+    assert len(standard.unique_values(xp.asarray([np.nan, np.nan]))) == 2
+
+
+SEQUENCES = {
+    "device": lambda np: np.asarray([1, 2], device="cpu"),
+    "Fortran order": lambda np: np.asarray([[1, 2], [3, 4]], None, "F"),
+    "asfortranarray": lambda np: np.asfortranarray([[1, 2], [3, 4]]),
+    "ascontiguousarray": lambda np: np.ascontiguousarray([[1, 2], [3, 4]], "f4"),
+    "array": lambda np: np.array([[1, 2], [3, 4]], float, order="F", ndmin=3),
+    "copy": lambda np: np.asarray([1, 2], copy=True),
+    "no copy": lambda np: np.asarray([1, 2], copy=False),
+    "other device": lambda np: np.asarray([1, 2], device="gpu"),
+    "too many": lambda np: np.asarray([1, 2], None, "C", 5),
+    "unknown": lambda np: np.asarray([1, 2], kind=3),
+}
+
+
+@pytest.mark.parametrize("make", SEQUENCES.values(), ids=SEQUENCES)
+def test_sequences_become_what_numpy_makes_of_them(make):
+    try:
+        wanted = make(np)
+    except Exception as error:
+        with pytest.raises(type(error)):
+            make(xp)
+    else:
+        found = make(xp)
+        assert is_traced(found) and plain(found) == plain(wanted)
+        assert found.strides == wanted.strides
+
+
+# --------------------------------------------------------------------------- buffers
+
+compiled = pytest.mark.skipif(not lima.__compiled__, reason="only a class of C has buffers")
+
+
+@compiled
+def test_buffers_for_reading():
+    x = lima.array(np.arange(6.0)) * 1
+    assert hashlib.sha256(x).digest() == hashlib.sha256(np.arange(6.0)).digest()
+    assert bytes(x) == np.arange(6.0).tobytes()
+    assert "mul" in repr(x)  # it is still a traced array, no window on plain memory
+    with pytest.raises(BufferError, match="no memoryview"):
+        memoryview(x)
+
+
+@compiled
+def test_buffers_for_writing_share_memory():
+    x = lima.array(np.arange(3.0)) + 0
+    y = x * 1
+    window = np.frombuffer(x)
+    window[0] = 7
+    x[1] = 8
+    assert x.tolist() == [7, 8, 2] == window.tolist() and y[0] == 0
+    x.setflags(write=False)
+    assert not np.frombuffer(x).flags.writeable
+
+
+def test_asarray_does_not_take_the_way_through_a_buffer():
+    x = lima.array(np.arange(6).astype("M8[D]")) + np.timedelta64(1, "D")
+    assert np.asarray(x).dtype == np.dtype("M8[D]")
+    base = np.asarray(lima.array(np.ones(3)) + 1).base
+    assert base is None or type(base) is np.ndarray
+
+
+# --------------------------------------------------------------------------- facts
 
 
 def test_namespace_info_is_numpys():
