@@ -9,6 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from lima.numpy.linalg import solve
+from same import same
 
 import lima
 import lima.numpy as xp
@@ -387,3 +388,71 @@ def test_from_dlpack_of_a_plain_array_shares_its_memory():
     a[0] = 5
     x[1] = 6
     assert a.tolist() == x.tolist() == [5, 6, 2]
+
+
+class Holder:
+    """An object that hands out its own array, as a data frame may."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __array__(self, dtype=None, copy=None):
+        return self.data.copy() if copy else self.data
+
+    def __repr__(self):
+        return f"Holder({self.data.tolist()})"
+
+
+CONVERSIONS = {
+    "asarray": lambda np, x: np.asarray(x),
+    "asanyarray": lambda np, x: np.asanyarray(x),
+    "ascontiguousarray": lambda np, x: np.ascontiguousarray(x),
+    "array, if needed": lambda np, x: np.array(x, copy=None),
+    "array": lambda np, x: np.array(x),
+    "memoryview": lambda np, x: np.asarray(memoryview(x.data)),
+    "callback": lambda np, x: np.fromfunction(lambda i, j: x.data, (300, 300)),
+}
+
+
+@pytest.mark.parametrize("convert", CONVERSIONS.values(), ids=CONVERSIONS)
+def test_what_an_object_hands_out_is_not_reused_after_a_write(convert):
+    data = np.random.default_rng(1).normal(size=(300, 300))
+    other = Holder(data.copy())
+    plain = convert(np, other)
+    shares = np.shares_memory(plain, other.data)
+    with lima.session():
+        holder = Holder(data.copy())
+        a = convert(xp, holder)
+        first = np.array(a @ a)
+        holder.data[0, 0] += 1
+        fresh = convert(xp, holder)
+        assert (np.asarray(fresh @ fresh) == holder.data @ holder.data).all()
+        if shares and convert is not CONVERSIONS["callback"]:
+            assert (np.asarray(a @ a) == holder.data @ holder.data).all()
+        else:
+            assert (np.asarray(a @ a) == first).all()
+
+
+@pytest.mark.parametrize("convert", [*CONVERSIONS.values()][:5], ids=[*CONVERSIONS][:5])
+def test_objects_with_traced_attributes_hand_them_out(convert):
+    def use(holder):
+        a = convert(np, holder)
+        a[0] = 5
+        return a * 2, holder.data.sum()
+
+    same(use, lambda: (Holder(np.arange(4.0)),))
+
+
+def test_a_traced_function_that_writes_a_window_is_run_each_time():
+    @lima.traced
+    def write(a):
+        a[0] += 5
+        return (a * 2).sum(), a[1:]
+
+    x = np.empty(100_000)
+    for _ in range(3):
+        x[:] = 1
+        total, rest = write(xp.asarray(x))
+        assert x[0] == 6 and total == 200_010
+        x[1] = 3
+        assert rest[0] == 3

@@ -1,8 +1,8 @@
 """NumPy's modules as namespaces whose functions are traced everywhere, and give traced arrays.
 
-Functions with a row take the way of all traced calls. What other functions return is looked at:
-an array that they made is a leaf; an array in memory that plain code can see too is a *window* on
-it, read anew at each use, so that writes on either side show on the other, as in the plain program.
+Functions with a row take the way of all traced calls. What other functions return is looked at: an
+array in memory that plain code may see too is a *window* on it, read anew at each use, so that
+writes on either side show on the other, as in the plain program. Any other array is a leaf.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class Always:
             return self._twin(*args, **kwargs)
         token = _frame.set(Frame(None, namespace=True))
         try:
-            return taken(self._call(args, kwargs), (args, kwargs))
+            converts = getattr(self._twin, "_converts", False)
+            return taken(self._call(args, kwargs), (args, kwargs), converts)
         finally:
             _frame.reset(token)
 
@@ -142,15 +143,20 @@ def windows(x: Any) -> Any:
     return x
 
 
-def taken(found: Any, arguments: Any) -> Any:
-    """The result of a call with the plain arrays in it replaced by traced ones."""
+def taken(found: Any, arguments: Any, converts: bool = False) -> Any:
+    """The result of a call with the plain arrays in it replaced by traced ones.
+
+    `converts`: the call makes arrays of objects, which may keep them. What other calls made is
+    copied, since there is no knowing who else holds it (a callback may return what it likes).
+    """
     kind = type(found)
     if kind is np.ndarray:
         memory = owner(found)
-        own = type(memory) is np.ndarray and memory.flags.owndata
-        if own and not any(memory is owner(a) for a in arrays_in(arguments) if type(a) is kind):
-            return adopt(found, "made by a function that is not traced")
-        return window(found)
+        if converts or type(memory) is not np.ndarray or not memory.flags.owndata:
+            return window(found)
+        if any(memory is owner(a) for a in arrays_in(arguments) if type(a) is kind):
+            return window(found)
+        return adopt(found.copy(order="K"), "made by a function that is not traced")
     if kind in (list, tuple):
         if any(type(item) is np.ndarray for item in found):
             return kind(each(lambda item: taken(item, arguments), found))
