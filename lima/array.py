@@ -22,20 +22,21 @@ from lima.calls import (
     write_untraced,
 )
 from lima.calls import ufunc as ufunc_call
+from lima.environment import compiled
 from lima.errors import UnsupportedError
 from lima.frame import Look, refuse
 from lima.handle import Handle, data_of, handle, locked, make_handles, root_of, value_of
 from lima.indexing import getitem, setitem
 from lima.leaves import seen
 from lima.node import Node, Ref, Spec, leaf
-from lima.op import CALLS, FUSES, OPS, Op
+from lima.op import CALLS, OPS, Op
 from lima.operators import Operators
 from lima.ops.spelling import SPELLINGS
 from lima.stats import Outcome
 from lima.values import Value
 from lima.writes import reshape_in_place, share, write
 
-if FUSES:  # lima is compiled
+if compiled():
     from lima.buffers import Buffered
 else:
 
