@@ -33,7 +33,8 @@ class Always:
         functools.update_wrapper(self, plain, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if active() is not None:
+        frame = active()
+        if frame is not None and not frame.namespace:
             return self._twin(*args, **kwargs)
         token = _frame.set(Frame(None, namespace=True))
         try:
