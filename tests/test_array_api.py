@@ -54,7 +54,9 @@ def plain(x):
 @pytest.mark.parametrize(("theirs", "ours"), list(callables()))
 def test_signatures_names_and_docstrings_are_numpys(theirs, ours):
     assert signature(ours) == signature(theirs)
-    assert ours.__doc__ == theirs.__doc__
+    # SciPy, once imported, puts a paragraph into the docstring of `np.sinc`.
+    docs = [(inspect.getdoc(f) or "").splitlines() for f in (theirs, ours)]
+    assert docs[0] == docs[1] or (theirs is np.sinc and set(docs[1]) <= set(docs[0]))
     assert getattr(ours, "__name__", None) == getattr(theirs, "__name__", None)
 
 
