@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lima.calls import LITERALS, adopt, barrier, call, function, plain, ufunc
+from lima.calls import adopt, barrier, call, function, plain, ufunc
 from lima.code import BEHIND
 from lima.draws import GlobalGenerator, TracedGenerator, default_rng, random_state
 from lima.frame import active
@@ -120,28 +120,17 @@ def _from_sequence(plain: Any) -> Callable[..., Any]:
             del named["object"]
             return call(OPS["nested"], (x,), {k: v for k, v in named.items() if v is not None})
         copies = plain is np.array and kwargs.get("copy", True) is True
-        if isinstance(x, Handle) or (copies and type(x) in COPIED):
-            return function(plain, args, kwargs)
-        return _of_object(plain, args, kwargs)
+        # What is not copied may lie in memory of the object: it stays plain, and is looked at anew.
+        traced = copies or isinstance(x, Handle)
+        try:
+            return function(plain, args, kwargs) if traced else plain(*args, **kwargs)
+        except ValueError as error:
+            if "not producing an array" not in str(error):
+                raise
+        # Objects whose attributes are traced may hand out a traced array, which NumPy refuses.
+        return function(plain, (args[0].__array__(), *args[1:]), kwargs)
 
     return made
-
-
-COPIED = LITERALS | {np.ndarray}
-"""Types whose copies are steps of the lineage."""
-
-
-def _of_object(plain: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """An array that may lie in memory of the object; it stays plain, to be looked at each time.
-
-    Objects whose attributes are traced may hand out a traced array, which NumPy refuses.
-    """
-    try:
-        return plain(*args, **kwargs)
-    except ValueError as error:
-        if "not producing an array" not in str(error):
-            raise
-        return function(plain, (args[0].__array__(), *args[1:]), kwargs)
 
 
 def _count(x: Any, limit: int) -> int:

@@ -445,6 +445,18 @@ def test_objects_with_traced_attributes_hand_them_out(convert):
     same(use, lambda: (Holder(np.arange(4.0)),))
 
 
+def test_copies_of_objects_are_traced():
+    made = []
+
+    @lima.traced
+    def use(x):
+        made.extend([np.array(range(3)), np.array({1: 2}.keys()), np.array(2)])
+        return x
+
+    use(1)
+    assert [type(a) is lima.Array for a in made] == [True, True, True]
+
+
 def test_a_traced_function_that_writes_a_window_is_run_each_time():
     @lima.traced
     def write(a):
