@@ -20,7 +20,7 @@ COMPILED = (
     " ops.forms ops.products ops.structure ops.reduction"
 ).split()
 
-KERNELS = ("loops", "short_rows", "columns")
+KERNELS = ("loops", "short_rows", "columns", "buffers")
 
 
 class OptionalBuild(build_ext):

@@ -26,6 +26,7 @@ from lima.calls import (
     write_untraced,
 )
 from lima.calls import ufunc as ufunc_call
+from lima.environment import compiled
 from lima.errors import UnsupportedError
 from lima.flat import Flags, Flat
 from lima.forcing import force
@@ -39,9 +40,21 @@ from lima.operators import Operators
 from lima.ops.spelling import SPELLINGS
 from lima.stats import Outcome
 from lima.values import Borrowed, Value, live_users
-from lima.writes import repoint, set_in_place, write
+from lima.writes import repoint, set_in_place, share, write
+
+if compiled():
+    from lima.buffers import Buffered
+else:
+
+    class Buffered:  # type: ignore[no-redef]
+        """Nothing: only a class of C offers the buffer protocol."""
+
+        __slots__ = ()
+
+
 
 _TYPE = type
+_EMPTY = np.zeros(0)
 
 
 def _shown(kind: Any) -> str:
@@ -70,7 +83,7 @@ def _is_scalar(a: Handle) -> bool:
     return issubclass(type(a._value.data), np.generic)
 
 
-class Array(Operators):
+class Array(Operators, Buffered):
     """An array that knows how it was made.
 
     It behaves as an `ndarray` does in expressions, calls of NumPy functions, indexing, in-place
@@ -293,6 +306,9 @@ class Array(Operators):
     def __round__(self, ndigits: int | None = None) -> Any:
         return round(data_of(self), ndigits)
 
+    def __bytes__(self) -> bytes:
+        return self.tobytes()
+
     def __hash__(self) -> int:
         return hash(data_of(self))
 
@@ -396,11 +412,24 @@ class Array(Operators):
             data_of(self).to_device(device, stream=stream)  # raises
         return self
 
-    def __dlpack__(self, **options: Any) -> Any:
-        return np.array(self).__dlpack__(**options)
+    def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None,
+                   copy: bool | None = None) -> Any:  # fmt: skip
+        """A capsule of a copy, since not every library heeds that memory is read-only.
+
+        With `copy=False` of the array's own memory: it belongs to plain code from then on, and the
+        array is read anew at each use.
+        """
+        data = share(self) if copy is False else np.array(self)
+        return data.__dlpack__(
+            stream=stream, max_version=max_version, dl_device=dl_device, copy=copy
+        )
+
+    def _lend(self, writable: bool) -> np.ndarray[Any, Any]:
+        """The memory for compiled code; what may write it shares it from then on."""
+        return share(self) if writable else np.asarray(plain(self))
 
     def __dlpack_device__(self) -> Any:
-        return np.zeros(0).__dlpack_device__()
+        return _EMPTY.__dlpack_device__()
 
     def __delitem__(self, index: Any) -> None:
         raise ValueError("cannot delete array elements")
@@ -410,8 +439,9 @@ class Array(Operators):
         """Not offered: C code could write what the cache and other arrays share."""
         raise UnsupportedError("a traced array has no pointer to give; use np.array(x).ctypes")
 
-    def __array_namespace__(self, api_version: str | None = None) -> Any:
-        return importlib.import_module("lima.numpy")
+    def __array_namespace__(self, *, api_version: Any = None) -> Any:
+        """`lima.numpy.array_api`; ValueError for versions of the standard it does not support."""
+        return importlib.import_module("lima.numpy.array_api").supporting(api_version)
 
     def view(self, dtype: Any = None, type: Any = None) -> Any:
         """A view, with the bytes read as `dtype` if it is given."""
@@ -547,7 +577,9 @@ def _install() -> None:
     for name, method in vars(np.ndarray).items():
         known = callable(method) and (method in CALLS or method in SPELLINGS)
         if known and name not in vars(Array) and name not in vars(Operators):
-            setattr(Array, name, method_of(method))
+            made = method_of(method)
+            made.__wrapped__ = method  # which has the signature
+            setattr(Array, name, made)
 
 
 make_handles(Array)

@@ -108,7 +108,7 @@ def release(a: Handle, data: Any) -> None:
 
 
 def outside(data: Any) -> Any:
-    """A handle that means the plain array `data`, whose memory belongs to plain code."""
+    """A handle on memory of plain code, which is read anew at each use and written in place."""
     made = new_handle(Foreign(_NOWHERE, data))
     release(made, data)
     made._locked = not data.flags.writeable

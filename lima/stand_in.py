@@ -53,6 +53,9 @@ class Twin:
         found = getattr(self._plain, name)
         return TWIN_OF[0](found) if callable(found) else found
 
+    def __reduce__(self) -> Any:
+        return _itself, (self._plain,)
+
     def __eq__(self, other: object) -> bool:
         return self._plain is other or (type(other) is Twin and other._plain is self._plain)
 
@@ -61,6 +64,11 @@ class Twin:
 
     def __repr__(self) -> str:
         return f"<traced {self._plain!r}>"
+
+
+def _itself(plain: Any) -> Any:
+    """Pickled and copied twins are the plain functions."""
+    return plain
 
 
 def _through(plain: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

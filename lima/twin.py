@@ -18,8 +18,9 @@ import numpy as np
 from lima.calls import adopt, barrier, call, function, plain
 from lima.code import BEHIND
 from lima.draws import GlobalGenerator, TracedGenerator, default_rng, random_state
-from lima.frame import Frame, _frame, active
+from lima.frame import active
 from lima.handle import Handle, outside
+from lima.indexing import getitem
 from lima.op import CALLS, OPS, Kind
 from lima.ops import of_scipy
 from lima.ops.coverage import why_not
@@ -37,25 +38,47 @@ SHORT = 64
 """Numbers up to which a nested sequence stands in the lineage as it is; a longer one is a leaf."""
 
 
+def _uncopied(plain: Any, x: Any, found: Any) -> Any:
+    """What a conversion of `x` that need not copy found.
+
+    It may lie in memory of the object, which others write: it is looked at anew at each use.
+    """
+    if found is x or np.isscalar(x) or type(x) is np.ndarray:
+        return found
+    if found.base is not None or hasattr(type(x), "__array__"):
+        return outside(found)
+    return adopt(found, f"{plain.__name__} of a {type(x).__qualname__}")
+
+
 def _from_sequence(plain: Any) -> Callable[..., Any]:
     """`np.array` and kin: a sequence becomes a step, or a leaf if it is long and has no history."""
 
     def made(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         x = args[0] if args else None
         if type(x) in (list, tuple):
+            named = dict(zip(("object", "dtype", "order"), args, strict=False)) | kwargs
+            named.pop("like", None)
+            device, copies = named.pop("device", None), named.pop("copy", None)
+            if len(args) > 3 or device not in (None, "cpu") or copies is False:
+                return plain(*args, **kwargs)  # which raises
             if not carries_array(args, kwargs) and _count(x, SHORT) > SHORT:
                 return adopt(plain(*args, **kwargs), f"{plain.__name__} of a sequence")
-            options = dict(zip(("dtype",), args[1:2], strict=False)) | kwargs
-            options.pop("copy", None)
-            return call(OPS["nested"], (x,), {k: v for k, v in options.items() if v is not None})
-        if plain is not np.array and not isinstance(x, Handle):
+            if plain is np.asfortranarray:
+                named["order"] = "F"
+            del named["object"]
+            return call(OPS["nested"], (x,), {k: v for k, v in named.items() if v is not None})
+        copies = plain is np.array and kwargs.get("copy", True) is True
+        try:
+            if copies or isinstance(x, Handle):
+                return function(plain, args, kwargs)
             found = plain(*args, **kwargs)
-            if found is x or np.isscalar(x) or type(x) is np.ndarray:
-                return found
-            if found.base is not None:
-                return outside(found)
-            return adopt(found, f"{plain.__name__} of a {type(x).__qualname__}")
-        return function(plain, args, kwargs)
+        except ValueError as error:
+            if "not producing an array" not in str(error):
+                raise
+        else:
+            return _uncopied(plain, x, found)
+        # Objects whose attributes are traced may hand out a traced array, which NumPy refuses.
+        return function(plain, (args[0].__array__(), *args[1:]), kwargs)
 
     return made
 
@@ -103,6 +126,19 @@ OWN.update(
     for f in (np.load, np.loadtxt, np.genfromtxt, np.fromfile, np.fromregex, np.fromstring,
               np.frombuffer, np.fromiter)
 )  # fmt: skip
+
+
+def _from_dlpack(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A traced array shares memory with what is made of it, as one of NumPy does."""
+    x = args[0] if len(args) == 1 else None
+    if not isinstance(x, Handle) or not kwargs.keys() <= {"device", "copy"}:
+        return np.from_dlpack(*plain(args), **kwargs)
+    _EMPTY.to_device(kwargs.get("device") or "cpu")  # NumPy says which device there is
+    return function(np.array, (x,), {}) if kwargs.get("copy") else getitem(x, ...)
+
+
+_EMPTY = np.zeros(0)
+OWN[np.from_dlpack] = _from_dlpack
 
 
 RANGES = (np.linspace, np.logspace, np.geomspace, np.ix_)
@@ -335,50 +371,6 @@ def _frozen(plain: Any) -> Any:
 
 
 BEHIND[TwinDistribution] = BEHIND[TwinFrozen] = lambda x: x._plain
-
-
-class Always:
-    """A twin that is traced outside of traced calls too (`lima.numpy`)."""
-
-    def __init__(self, twin: Any) -> None:
-        self._twin = twin
-        functools.update_wrapper(self, twin, updated=())
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if active() is not None:
-            return self._twin(*args, **kwargs)
-        token = _frame.set(Frame(None, namespace=True))
-        try:
-            return self._twin(*args, **kwargs)
-        finally:
-            _frame.reset(token)
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._twin, name)
-        return Always(found) if callable(found) else found
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._twin[index]
-
-    def __repr__(self) -> str:
-        return repr(self._twin)
-
-
-BEHIND[Always] = lambda x: x._twin
-
-
-def always_traced(plain: types.ModuleType) -> TwinModule:
-    """The twin of a module whose functions are traced everywhere."""
-    made = TwinModule(plain)
-    made.__dict__["_wrap"] = _always
-    return made
-
-
-def _always(x: Any) -> Any:
-    if isinstance(x, types.ModuleType):
-        return always_traced(x) if x.__name__ in TRACED_MODULES else x
-    twin = twin_of(x)
-    return x if twin is x else Always(twin)
 
 
 def plain_module(x: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from lima.errors import UnsupportedError
 from lima.forcing import force, forced
 from lima.frame import refuse
-from lima.handle import Handle, is_outside, locked, root_of, value_of
+from lima.handle import Handle, is_outside, locked, release, root_of, value_of
 from lima.node import OUTPUT, Node, Spec, leaf, new_node
 from lima.op import OPS, Op, clone, evaluate, owner
 from lima.runtime import apply
@@ -204,6 +204,30 @@ def is_private(value: Value) -> bool:
     return not any(
         user.data is None or (user.root is value and user.shared) for user in live_users(value)
     )
+
+
+def share(a: Handle) -> np.ndarray[Any, Any]:
+    """The memory of `a`, for plain code that may read and write it from now on.
+
+    `a` and its base mean that memory afterwards: they are read anew at each use. What else sees
+    the buffer, such as the cache, keeps it to itself; `a` then moves to a copy.
+    """
+    refuse("it shares the memory of an array")
+    root = root_of(a)
+    if root._rivals is not None:
+        root._rivals()
+    if not is_outside(root):
+        value = root._value
+        data = force(value)
+        if type(data) is not np.ndarray:
+            raise BufferError(f"a {type(data).__name__} has no memory to share; use copy=None")
+        detach(value)
+        release(root, data if is_private(value) else clone(data))
+    window = value_of(a).data
+    if locked(a) and window.flags.writeable:
+        window = window.view()
+        window.setflags(write=False)
+    return window  # type: ignore[no-any-return]
 
 
 def refuse_readonly(target: Handle) -> None:

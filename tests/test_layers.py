@@ -19,7 +19,10 @@ import pytest
 PACKAGE = Path(importlib.util.find_spec("lima").origin).parent
 
 LAYERS = (
-    ("errors", "frame", "nesting", "pattern", "cost", "places", "loops", "short_rows", "columns"),
+    (
+        "errors", "frame", "nesting", "pattern", "cost", "places", "loops", "short_rows", "columns",
+        "buffers",
+    ),
     ("node", "config", "stats", "walk", "pure"),
     ("homes", "bytecode", "code"),
     ("op",),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import inspect
 from collections.abc import Callable
 from threading import RLock
 from typing import Any
@@ -66,16 +67,20 @@ def _names(text: str) -> str:
 
 def _special(special: Any) -> None:
     for name, function in vars(special).items():
-        if isinstance(function, np.ufunc) and not function.signature and function not in CALLS:
-            operands = " ".join(f"x{k}" for k in range(function.nin))
+        ufunc = inspect.unwrap(function) if callable(function) else None
+        if not isinstance(ufunc, np.ufunc) or ufunc.signature:
+            continue
+        if ufunc not in CALLS:
+            operands = " ".join(f"x{k}" for k in range(ufunc.nin))
             op(
                 f"scipy.special.{name}",
-                function,
+                ufunc,
                 operands=operands,
                 params={"out": None, "where": True, "casting": "same_kind", "dtype": None},
-                wrap=tuple if function.nout > 1 else None,
+                wrap=tuple if ufunc.nout > 1 else None,
                 weight=16.0,
             )
+        CALLS.setdefault(function, CALLS[ufunc])  # a function with SCIPY_ARRAY_API=1
     _rows(special, "logsumexp", operands="a", wrap=tuple, weight=32.0)
     _rows(special, "softmax log_softmax", operands="x", weight=32.0)
 

@@ -1,0 +1,2 @@
+class Buffered:
+    __slots__ = ()
