@@ -22,7 +22,7 @@ from lima.calls import (
     write_untraced,
 )
 from lima.calls import ufunc as ufunc_call
-from lima.errors import UnsupportedError
+from lima.errors import NotCanonical, UnsupportedError
 from lima.frame import Look, refuse
 from lima.handle import Handle, data_of, handle, locked, make_handles, root_of, value_of
 from lima.indexing import getitem, setitem
@@ -492,7 +492,10 @@ def _in_place(name: str, row: Op) -> Any:
         value = value_of(self)
         if isinstance(value.data, np.generic):
             return binary(row, self, other, False, run)  # scalars are immutable: a new one
-        right = value_of(other) if type(other) is Array else LIFT.operand(other)
+        try:
+            right = value_of(other) if type(other) is Array else LIFT.operand(other)
+        except NotCanonical:
+            return NotImplemented  # as NumPy does for sparse arrays: a new array, by their `+`
         inputs = (value, right) if writing.into else (value, right, value)
         write(self, writing, spec, inputs)
         return self

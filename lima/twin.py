@@ -18,11 +18,13 @@ import numpy as np
 from lima.calls import adopt, barrier, call, function, plain, ufunc
 from lima.code import BEHIND
 from lima.draws import GlobalGenerator, TracedGenerator, default_rng, random_state
+from lima.formats import kind_of
 from lima.frame import Frame, _frame, active
 from lima.handle import Handle
 from lima.op import CALLS, OPS, Kind
 from lima.ops import of_scipy
 from lima.ops.spelling import SPELLINGS
+from lima.sparse import call_function, carries_sparse, twin_class
 
 TRACED_MODULES = ("numpy", "numpy.linalg", "numpy.fft", "numpy.random")
 """Modules that have twins."""
@@ -205,7 +207,19 @@ class TwinModule(types.ModuleType):
         return f"<traced {self.__dict__['_plain']!r}>"
 
 
-BEHIND[Twin] = BEHIND[Joined] = lambda x: x._plain
+class SparseTwin(Twin):
+    """A function of `scipy.sparse`; given traced sparse arrays, it is traced anywhere."""
+
+    def __init__(self, plain: Any) -> None:
+        super().__init__(plain, True, functools.partial(call_function, plain))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if active() is None and not carries_sparse((args, kwargs)):
+            return self._plain(*args, **kwargs)
+        return self._traced(args, kwargs)
+
+
+BEHIND[Twin] = BEHIND[SparseTwin] = BEHIND[Joined] = lambda x: x._plain
 BEHIND[TwinModule] = lambda x: x.__dict__["_plain"]
 
 _twins: dict[int, tuple[Any, Any]] = {}
@@ -233,9 +247,15 @@ def _make_twin(x: Any) -> Any:
     special = SPECIAL.get(id(x))
     if special is not None:
         return special
-    if isinstance(x, type) or not callable(x):
+    if isinstance(x, type):
+        kind = kind_of(x)
+        return x if kind is None else twin_class(kind)
+    if not callable(x):
         return x
     home = _home(x)
+    if home.startswith("scipy.sparse"):
+        name = getattr(x, "__name__", "")
+        return SparseTwin(x) if name and not name.startswith(("is", "aslinear")) else x
     of_scipy.provide(home)
     try:
         row = CALLS.get(x)
@@ -335,7 +355,9 @@ def _exposed(generator: Any) -> TracedGenerator:
 def _is_numpy(x: Any) -> bool:
     if id(x) in SPECIAL:
         return True
-    if not callable(x) or isinstance(x, type):
+    if isinstance(x, type):
+        return kind_of(x) is not None
+    if not callable(x):
         return False
     return _home(x).partition(".")[0] in ("numpy", "scipy")
 

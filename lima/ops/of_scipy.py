@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from lima.op import CALLS, OPS, Op, op
+from lima.ops import of_sparse
 from lima.ops.spelling import packed, permitting, written
 
 CUBIC = {"growth": 1.5, "weight": 4.0}
@@ -101,6 +102,9 @@ MODULES: dict[str, Callable[[Any], None]] = {
     "scipy.special": _special,
     "scipy.fft": _fft,
     "scipy.spatial.distance": _distance,
+    "scipy.sparse": of_sparse.sparse,
+    "scipy.sparse.linalg": of_sparse.linalg,
+    "scipy.sparse.csgraph": of_sparse.csgraph,
 }
 """Modules of SciPy that have rows, and what adds them."""
 
