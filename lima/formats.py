@@ -23,7 +23,10 @@ FORMATS: dict[str, tuple[str, ...]] = {
 KINDS = frozenset(f"{name}_{kind}" for name in FORMATS for kind in ("array", "matrix"))
 """Names of the classes that can be taken apart. LIL and DOK hold Python objects."""
 
-FLAGS = {"_has_sorted_indices": "has_sorted_indices", "_has_canonical_format": "has_canonical_format"}
+FLAGS = {
+    "_has_sorted_indices": "has_sorted_indices",
+    "_has_canonical_format": "has_canonical_format",
+}
 """What compressed formats remember of their content, and how they are asked for it."""
 
 MAXPRINT = 50

@@ -23,7 +23,8 @@ from lima.keys import Parameters, Scan
 from lima.node import Node, encode
 from lima.record import Lineage
 from lima.sessions import Session, _session, current
-from lima.sparse import Sparse, lineage_of, parts_of
+from lima.sparse import Sparse, lineage_of
+from lima.sparse_calls import parts_of
 from lima.tree import Entry
 from lima.twin import bind_closure, bind_module
 from lima.values import Borrowed, Foreign, Value, error_modes

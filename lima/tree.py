@@ -31,7 +31,8 @@ from lima.leaves import seen
 from lima.node import Node, leaf, settled
 from lima.op import OPS, clone, evaluate, owner
 from lima.sessions import current
-from lima.sparse import Opaque, Sparse, of_parts, parts_of, to_plain
+from lima.sparse import Sparse, to_plain
+from lima.sparse_calls import Opaque, of_parts, parts_of
 from lima.twin import plain_module, twin_of
 from lima.values import Borrowed, Value
 from lima.walk import ATOMS, Walk, arrays_by_name, layout_of
@@ -249,7 +250,7 @@ class Entry:
         self._in_sparse = True
         parts = parts._replace(arrays=tuple([self.walk.visit(a) for a in parts.arrays]))
         self._in_sparse = False
-        made = of_parts(parts)
+        made: Sparse = of_parts(parts)
         self.sparse.append((made, x, parts, [a._value for a in parts.arrays]))
         return made
 

@@ -24,7 +24,8 @@ from lima.handle import Handle
 from lima.op import CALLS, OPS, Kind
 from lima.ops import of_scipy
 from lima.ops.spelling import SPELLINGS
-from lima.sparse import call_function, carries_sparse, twin_class
+from lima.sparse import SCOPES, twin_class
+from lima.sparse_calls import call_function, carries_sparse
 
 TRACED_MODULES = ("numpy", "numpy.linalg", "numpy.fft", "numpy.random")
 """Modules that have twins."""
@@ -323,6 +324,7 @@ def plain_module(x: Any) -> Any:
 def bind_module(scope: dict[str, Any]) -> None:
     """Let the NumPy names of a module's globals, and its generators, mean their twins."""
     generators: dict[int, TracedGenerator] = {}
+    SCOPES.add(str(scope.get("__name__")))
     for name, value in list(scope.items()):
         if name.startswith("__"):
             continue

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
-import scipy.sparse.linalg as spla
 
 from lima.formats import taken
 
@@ -100,7 +99,15 @@ def arguments(form):
     A, B = make(*form), make(*form, 2)
     rows, columns = A.shape
     x, X = rng.standard_normal(columns), rng.standard_normal((rows, columns))
-    return A, B, x, X, X.T.copy(), np.arange(rows) % 2 == 0, np.arange(rows, dtype=np.int32)[::-1].copy()
+    return (
+        A,
+        B,
+        x,
+        X,
+        X.T.copy(),
+        np.arange(rows) % 2 == 0,
+        np.arange(rows, dtype=np.int32)[::-1].copy(),
+    )
 
 
 def with_item(A, key, value):
@@ -288,7 +295,5 @@ write_data(A)
 set_data(A)
 """
 
-CALLS = {
-    text: eval(f"lambda A, B, x, X, Y, m, i: ({text})") for text in TEXTS.strip().splitlines()
-}
+CALLS = {text: eval(f"lambda A, B, x, X, Y, m, i: ({text})") for text in TEXTS.strip().splitlines()}
 """Calls of the arguments above, by their text."""

@@ -19,7 +19,7 @@ import pytest
 PACKAGE = Path(importlib.util.find_spec("lima").origin).parent
 
 LAYERS = (
-    ("errors", "frame", "nesting", "pattern", "cost", "loops", "short_rows", "columns"),
+    ("errors", "formats", "frame", "nesting", "pattern", "cost", "loops", "short_rows", "columns"),
     ("node", "config", "stats", "walk", "pure"),
     ("homes", "bytecode", "code"),
     ("op",),
@@ -27,7 +27,17 @@ LAYERS = (
     ("entries", "policies", "flight", "cache", "leaves", "environment", "literal", "scan", "log"),
     ("values", "sessions", "fusion", "forcing", "pieces", "rewrite", "runtime"),
     ("handle", "spelled", "source", "record", "replay"),
-    ("writes", "calls", "indexing", "operators", "array", "draws", "helpers"),
+    (
+        "writes",
+        "calls",
+        "indexing",
+        "operators",
+        "array",
+        "draws",
+        "helpers",
+        "sparse",
+        "sparse_calls",
+    ),
     ("tree", "twin", "keys"),
     ("kept", "function", "block"),
     ("api", "script", "numpy"),
@@ -44,7 +54,7 @@ SIBLINGS = {
     ("forcing", "sessions"), ("fusion", "values"), ("forcing", "fusion"), ("pieces", "values"), ("rewrite", "values"), ("rewrite", "pieces"),
     ("rewrite", "forcing"), ("runtime", "pieces"), ("runtime", "rewrite"), ("runtime", "values"), ("runtime", "sessions"),
     ("runtime", "forcing"), ("source", "spelled"), ("record", "source"), ("replay", "record"),
-    ("replay", "source"), ("array", "calls"), ("calls", "writes"), ("array", "writes"), ("indexing", "writes"), ("draws", "writes"), ("array", "indexing"), ("array", "operators"), ("operators", "calls"), ("indexing", "calls"), ("draws", "calls"), ("twin", "array"),
+    ("replay", "source"), ("array", "calls"), ("calls", "writes"), ("array", "writes"), ("indexing", "writes"), ("draws", "writes"), ("array", "indexing"), ("array", "operators"), ("operators", "calls"), ("indexing", "calls"), ("draws", "calls"), ("sparse", "calls"), ("sparse", "sparse_calls"), ("sparse_calls", "calls"), ("sparse_calls", "draws"), ("twin", "array"),
     ("bytecode", "homes"), ("code", "homes"), ("code", "bytecode"), ("function", "kept"),
     ("tree", "twin"), ("tree", "keys"),
     ("block", "function"),

@@ -1,26 +1,15 @@
 """`scipy.sparse` under lima: SciPy's answer, with lineage, reuse, log and program."""
 
 import contextlib
-import copy
-import os
-import pickle
-import subprocess
-import sys
-import threading
-import types
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
-import scipy.sparse.linalg as spla
-import sparse_samples
-from scipy.sparse import coo_array, csr_array, csr_matrix
-from sparse_samples import CALLS, FORMS, arguments, make, same
+from sparse_samples import CALLS, FORMS, arguments, same
 
 import lima
-from lima.formats import built, taken
+from lima.formats import taken
 from lima.ops import of_scipy
 
 of_scipy.provide("scipy.sparse.linalg")

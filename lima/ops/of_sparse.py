@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from lima.errors import UnsupportedError
 from lima.formats import FLAGS, KINDS, Parts, built, class_of, kind_of, taken
 from lima.node import content_bytes
-from lima.op import MISSING, op, owner
+from lima.op import MISSING, clone, op, owner
 from lima.ops.spelling import spread
 
 MATRIX = "np.matrix"
@@ -82,7 +83,7 @@ class Run:
         elif type(a) is not np.ndarray:
             held = a
         elif self.private:
-            held = a.copy(order="K")
+            held = clone(a)
         else:
             held = a.view()
             held.setflags(write=False)
@@ -121,7 +122,7 @@ class Run:
         return tuple(self.items)
 
     def form(self, x: Any) -> Any:
-        """How a result is made of items: a place, or a tuple that says what to make of its parts."""
+        """How a result is made of items: a place, or a tuple that says what to make of what."""
         kind = type(x)
         for m, (operand, _, _) in enumerate(self.operands):
             if x is operand:
@@ -168,14 +169,11 @@ class Run:
         for n, h in enumerate(self.held):
             if type(h) is not np.ndarray or owner(h) is not memory or h.dtype != a.dtype:
                 continue
-            offset = _address(a) - _address(h)
-            if offset == 0 and a.shape == h.shape and a.strides == h.strides:
+            if a.shape == h.shape and a.strides == h.strides and _address(a) == _address(h):
                 return ("same", n)
-            step = h.strides[0] if h.ndim == 1 else 0
-            if a.ndim == 1 and step > 0 and a.strides == h.strides and offset % step == 0:
-                start = offset // step
-                if 0 <= start and start + len(a) <= len(h):
-                    return ("cut", n, start, start + len(a))
+            index = _cut(a, h)
+            if index is not None:
+                return ("cut", n, index)
         return None
 
     def _writes(self) -> Iterator[tuple[int, int]]:
@@ -193,7 +191,10 @@ class Run:
         for m, (x, before, places) in enumerate(self.operands):
             after = taken(x, check=self.private)
             if after is None:
-                raise TypeError(f"a {before.kind} became something that cannot be taken apart")
+                raise UnsupportedError(
+                    f"a traced {before.kind} holds what SciPy gives it: arrays, shape and flags; "
+                    "keep other attributes elsewhere"
+                )
             if not self.private:  # flags that appeared are what SciPy found out
                 flags = tuple(e for e in before.extras if e[0] in FLAGS)
                 after = after._replace(extras=flags + after.extras)
@@ -204,6 +205,20 @@ class Run:
 
     def _firsts(self, places: list[int]) -> list[int]:
         return places if self.places is None else [self.places[n] for n in places]
+
+
+def _cut(a: Any, h: Any) -> Any:
+    """The index of the stretch `a` in a vector, or in a line of a matrix; None if it is none."""
+    if a.ndim != 1 or not 1 <= h.ndim <= 2 or a.strides != h.strides[-1:] or min(h.strides) <= 0:
+        return None
+    line, offset = 0, _address(a) - _address(h)
+    if h.ndim == 2:
+        line, offset = divmod(offset, h.strides[0])
+    start, rest = divmod(offset, h.strides[-1])
+    if rest or start + len(a) > h.shape[-1] or not (start >= 0 <= line < h.shape[0]):
+        return None
+    stretch = slice(start, start + len(a))
+    return stretch if h.ndim == 1 else (line, stretch)
 
 
 def _address(a: Any) -> int:
@@ -250,7 +265,7 @@ def method_of(kind: str, name: str) -> Any:
 
 def called(function: Any, /, **arguments: Any) -> Any:
     """The call with all arguments by name, also those that are given by position only."""
-    bound = inspect.BoundArguments(signature(function), arguments)  # type: ignore[arg-type]
+    bound = inspect.BoundArguments(signature(function), arguments)
     return function(*bound.args, **bound.kwargs)
 
 
@@ -279,9 +294,7 @@ def _kernel(function: Callable[..., Any], private: bool = False) -> Callable[...
     return kernel
 
 
-def _row(
-    name: str, function: Callable[..., Any], names: Any, text: str, **facts: Any
-) -> None:
+def _row(name: str, function: Callable[..., Any], names: Any, text: str, **facts: Any) -> None:
     """A row whose calls are written as `sparse_call(text, ...)`, see `lima.ops.sparse_text`."""
     private = facts.pop("private", False)
 
@@ -333,7 +346,7 @@ def _operator(name: str) -> Callable[..., Any]:
 OPERATORS = {name: _operator(name) for name in _TEXTS}
 """Python's operators as functions of `a` and `b`."""
 
-PROPERTIES = "T real imag"
+PROPERTIES = ("T", "real", "imag")
 DUNDERS = "__getitem__ __setitem__ __imul__ __itruediv__ __round__"
 
 
@@ -348,14 +361,15 @@ def sparse(module: Any) -> None:
             function = functools.partial(_method, name)
             private = name in WRITES
             _row(METHOD + name.strip("_"), function, names, repr(name), private=private)
-    for name in PROPERTIES.split():
+    for name in PROPERTIES:
         text = f"lambda self: self.{name}"
         _row(METHOD + name, functools.partial(_property, name), ("self",), text)
-    names, text = ("self", "name", "value"), "lambda self, name, value: setattr(self, name, value)"
-    _row(METHOD + "setattr", _set, names, text, private=True)
+    text = "lambda self, name, value: setattr(self, name, value)"
+    _row(METHOD + "setattr", _set, ("self", "name", "value"), text, private=True)
     _row(METHOD + "iter", rows_of, ("self",), "lambda self: list(self)")
-    for name, function in OPERATORS.items():
-        _row(METHOD + name, function, signature(function).parameters, f"lambda {'a' if name in UNARY else 'a, b'}: {_TEXTS[name]}")
+    for name, operation in OPERATORS.items():
+        operands = signature(operation).parameters
+        _row(METHOD + name, operation, operands, f"lambda {', '.join(operands)}: {_TEXTS[name]}")
     for name in sorted(KINDS):
         _function(f"scipy.sparse.{name}", class_of(name))
     _functions(module, CONSTRUCTION)
@@ -383,7 +397,8 @@ WHOLE = f"{METHOD}of"
 
 
 def _whole(parts: Any) -> Any:
-    return built(*parts[:3], [np.array(a) for a in parts[3:]])
+    kind, shape, extras, *arrays = parts
+    return built(kind, shape, extras, [np.array(a) for a in arrays])
 
 
 def _whole_text(inputs: list[str], params: dict[str, str]) -> str:

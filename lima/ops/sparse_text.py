@@ -1,4 +1,4 @@
-"""What a written program defines where it calls `scipy.sparse`: the plain twin of `of_sparse.Run`."""
+"""What a program defines where it calls `scipy.sparse`: the plain twin of `of_sparse.Run`."""
 
 SPARSE = '''
 
