@@ -94,7 +94,8 @@ class Sparse(SparseHandle):
             return plain(found) if _asked_by_library(sys._getframe(1)) else found
         found = getattr(class_of(parts.kind), name, None)
         if inspect.isfunction(found) and not name.startswith("_"):
-            return functools.partial(bound, self, name)
+            asked = _asked_by_library(sys._getframe(1))
+            return functools.partial(_plainly if asked else bound, self, name)
         if name in PROPERTIES:
             return invoke(METHOD + name, functools.partial(_get, name), {"self": self})
         return getattr(plain(self), name)
@@ -165,15 +166,33 @@ _libraries: dict[str, bool] = {}
 
 
 def _asked_by_library(frame: types.FrameType) -> bool:
-    """Whether installed code asks that is not traced. It may hand arrays to compiled code."""
+    """Whether installed code asks that is not traced. It may hand arrays to compiled code.
+
+    NumPy hands on what it gets (`np.sum(A)` is `A.sum()`).
+    """
     scope = frame.f_globals
     name = scope.get("__name__", "")
     known = _libraries.get(name)
     if known is None:
         path = str(scope.get("__file__") or "")
-        known = "site-packages" in path or "dist-packages" in path
+        installed = "site-packages" in path or "dist-packages" in path
+        known = installed and not name.startswith("numpy")
         _libraries[name] = known
     return known and name not in SCOPES
+
+
+def _plainly(a: Sparse, name: str, *args: Any, **kwargs: Any) -> Any:
+    return _own(call_method(a, name, args, kwargs))
+
+
+def _own(x: Any) -> Any:
+    """`x` as a plain result of its own."""
+    if isinstance(x, Handle):
+        found = plain(x)
+        return found.copy(order="K") if type(found) is np.ndarray else found
+    if type(x) is Sparse:
+        return to_plain(x, _own)
+    return type(x)(map(_own, x)) if type(x) in (tuple, list) else x
 
 
 def _get(name: str, self: Any) -> Any:
@@ -186,7 +205,8 @@ def _set(self: Any, name: str, value: Any) -> None:
 
 _UFUNCS = {
     "absolute": "abs", "negative": "neg", "subtract": "sub", "multiply": "mul",
-    "divide": "truediv", "power": "pow", "equal": "eq", "not_equal": "ne", "less": "lt", "less_equal": "le", "greater": "gt", "greater_equal": "ge",
+    "divide": "truediv", "power": "pow", "equal": "eq", "not_equal": "ne", "less": "lt",
+    "less_equal": "le", "greater": "gt", "greater_equal": "ge",
 }  # fmt: skip
 """Operators and methods by the names of universal functions, where these differ."""
 
@@ -214,7 +234,11 @@ def _operate(name: str, *operands: Any) -> Any:
 
 
 def _binary(name: str) -> Callable[..., Any]:
-    return lambda a, b: _operate(name, a, b)
+    def operation(a: Any, b: Any) -> Any:
+        found = _operate(name, a, b)
+        return _own(found) if _asked_by_library(sys._getframe(1)) else found
+
+    return operation
 
 
 def _reflected(name: str) -> Callable[..., Any]:
@@ -285,21 +309,28 @@ def twin_class(kind: str) -> Any:
     cls = class_of(kind)
 
     class Twin(type(cls)):  # type: ignore[misc]
+        """Users' subclasses of the twin have it too, and are ordinary classes."""
+
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            if self is not made:
+                return super().__call__(*args, **kwargs)
             if active() is None and not carries_sparse((args, kwargs)):
                 return cls(*args, **kwargs)
             return call_function(cls, args, kwargs)
 
         def __instancecheck__(self, x: Any) -> bool:
-            return isinstance(x, cls)
+            return isinstance(x, cls) if self is made else super().__instancecheck__(x)
 
         def __subclasscheck__(self, other: Any) -> bool:
-            return type.__subclasscheck__(cls, other)  # ABCs ask their subclasses, this one too
+            # Not as an ABC, which asks its subclasses, and so the twin.
+            return type.__subclasscheck__(cls if self is made else self, other)
 
         def __eq__(self, other: object) -> bool:
-            return other is self or other is cls
+            return other is self or (self is made and other is cls)
 
         def __hash__(self) -> int:
-            return hash(cls)
+            return hash(cls) if self is made else super().__hash__()
 
-    return Twin(kind, (cls,), {"__doc__": cls.__doc__, "__module__": cls.__module__})
+    made: Any = None
+    made = Twin(kind, (cls,), {"__doc__": cls.__doc__, "__module__": cls.__module__})
+    return made

@@ -212,7 +212,8 @@ def _plain_kind(a: Any) -> Any:
 
 
 def _end(e: Any) -> Any:
-    return operator.index(e) if isinstance(e, (Handle, np.integer)) else e
+    traced = isinstance(e, (Handle, np.integer))
+    return operator.index(e) if traced else e
 
 
 def _overwrite(target: Any, new: Any) -> None:

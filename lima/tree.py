@@ -15,7 +15,7 @@ from lima.code import CALLABLES, Code, code_of
 from lima.draws import TracedGenerator
 from lima.errors import InternalError
 from lima.forcing import force
-from lima.formats import Parts, fill, taken
+from lima.formats import Parts, fill, kind_of, taken
 from lima.handle import (
     Handle,
     data_of,
@@ -225,7 +225,7 @@ class Entry:
 
     def _enter(self, x: Any) -> Any:
         kind = type(x)
-        if kind is np.ndarray or kind is np.memmap:
+        if kind in _ARRAYS:
             value = entering(np.asarray(x), self._names.get(id(x)), self._in_sparse)
             h = handle(value)
             h._locked = not x.flags.writeable
@@ -242,8 +242,12 @@ class Entry:
             self._code.append(code_of(x))
         else:
             parts = taken(x)
-            if parts is not None and all(type(a) is np.ndarray for a in parts.arrays):
+            if parts is not None and all(type(a) in _ARRAYS for a in parts.arrays):
                 return self._sparse(x, parts)
+            if kind_of(kind) is not None:  # it holds something else besides, and stays plain
+                for part in vars(x).values():
+                    for a in part if type(part) is tuple else (part,):
+                        self.walk.stands_for(a, a)
         return x
 
     def _sparse(self, x: Any, parts: Parts) -> Sparse:
@@ -359,6 +363,7 @@ def find_rivals(entered: list[tuple[Handle, Any]]) -> None:
                 Rivals(list({id(m[0]): m for m in ((h, x), *met, *old)}.values()))
 
 
+_ARRAYS = frozenset({np.ndarray, np.memmap})
 _GENERATORS = frozenset({np.random.Generator, np.random.RandomState})
 
 
