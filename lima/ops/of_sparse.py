@@ -170,10 +170,10 @@ class Run:
             if type(h) is not np.ndarray or owner(h) is not memory or h.dtype != a.dtype:
                 continue
             if a.shape == h.shape and a.strides == h.strides and _address(a) == _address(h):
-                return ("cut", n, ...)  # a view of it all
-            index = _cut(a, h)
-            if index is not None:
-                return ("cut", n, index)
+                return ("view", n)
+            cut = _cut(a, h)
+            if cut is not None:
+                return ("cut", n, *cut)
         return None
 
     def _writes(self) -> Iterator[tuple[int, int]]:
@@ -207,8 +207,8 @@ class Run:
         return places if self.places is None else [self.places[n] for n in places]
 
 
-def _cut(a: Any, h: Any) -> Any:
-    """The index of the stretch `a` in a vector, or in a line of a matrix; None if it is none."""
+def _cut(a: Any, h: Any) -> tuple[int, ...] | None:
+    """Where the stretch `a` begins and ends in a vector, or in which line of a matrix and where."""
     if a.ndim != 1 or not 1 <= h.ndim <= 2 or a.strides != h.strides[-1:] or min(h.strides) <= 0:
         return None
     line, offset = 0, _address(a) - _address(h)
@@ -217,8 +217,7 @@ def _cut(a: Any, h: Any) -> Any:
     start, rest = divmod(offset, h.strides[-1])
     if rest or start + len(a) > h.shape[-1] or not (start >= 0 <= line < h.shape[0]):
         return None
-    stretch = slice(start, start + len(a))
-    return stretch if h.ndim == 1 else (line, stretch)
+    return (start, start + len(a)) if h.ndim == 1 else (line, start, start + len(a))
 
 
 def _address(a: Any) -> int:
