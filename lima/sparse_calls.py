@@ -128,10 +128,7 @@ class Call:
         parts = taken(x)
         if parts is not None:
             return self._sparse(x, of_parts(parts))
-        if kind is TracedGenerator:
-            x.exposed = True  # it is drawn from by code that is not traced
-            return x._generator
-        return plain(x) if kind is Opaque else x
+        return plain(x) if kind is Opaque else drawable(x)
 
     def _sparse(self, x: Any, a: SparseHandle) -> Any:
         self.operands.append((x, a))
@@ -205,6 +202,14 @@ _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
 def _locked(h: Handle) -> Handle:
     h._locked = True
     return h
+
+
+def drawable(x: Any) -> Any:
+    """For a traced generator the plain one, which code that is not traced may draw from."""
+    if type(x) is not TracedGenerator:
+        return x
+    x.exposed = True
+    return x._generator
 
 
 def _plain_kind(a: Any) -> Any:

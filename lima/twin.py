@@ -25,7 +25,7 @@ from lima.op import CALLS, OPS, Kind
 from lima.ops import of_scipy
 from lima.ops.spelling import SPELLINGS
 from lima.sparse import SCOPES, twin_class
-from lima.sparse_calls import call_function, carries_sparse
+from lima.sparse_calls import call_function, carries_sparse, drawable
 
 TRACED_MODULES = ("numpy", "numpy.linalg", "numpy.fft", "numpy.random")
 """Modules that have twins."""
@@ -216,7 +216,7 @@ class SparseTwin(Twin):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if active() is None and not carries_sparse((args, kwargs)):
-            return self._plain(*args, **kwargs)
+            return self._plain(*map(drawable, args), **{k: drawable(x) for k, x in kwargs.items()})
         return self._traced(args, kwargs)
 
 

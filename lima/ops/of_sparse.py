@@ -47,7 +47,7 @@ class Run:
 
     given     the arrays of the call, in the order in which they stand
     held      what the function gets in their place
-    operands  the sparse ones: object, parts, places of its arrays
+    operands  the sparse ones: object, parts, places of its arrays, attributes
     items     the parts of the result
     """
 
@@ -56,7 +56,7 @@ class Run:
         self.private = private
         self.given: list[Any] = []
         self.held: list[Any] = []
-        self.operands: list[tuple[Any, Parts, list[int]]] = []
+        self.operands: list[tuple[Any, Parts, list[int], dict[str, Any]]] = []
         self.items: list[Any] = [None]
 
     def operand(self, x: Any) -> Any:
@@ -96,7 +96,8 @@ class Run:
         held = [self._array(a) for a in arrays]
         made = built(kind, shape, extras, held)
         places = list(range(start, len(self.given)))
-        self.operands.append((made, Parts(kind, shape, extras, tuple(held)), places))
+        parts = Parts(kind, shape, extras, tuple(held))
+        self.operands.append((made, parts, places, dict(made.__dict__)))
         return made
 
     # ------------------------------------------------------------ what came of it
@@ -124,8 +125,8 @@ class Run:
     def form(self, x: Any) -> Any:
         """How a result is made of items: a place, or a tuple that says what to make of what."""
         kind = type(x)
-        for m, (operand, _, _) in enumerate(self.operands):
-            if x is operand:
+        for m, operand in enumerate(self.operands):
+            if x is operand[0]:
                 return ("operand", m)
         if kind is np.ndarray or isinstance(x, np.generic):
             return self.part(x)
@@ -188,7 +189,10 @@ class Run:
 
     def _changes(self, wrote: bool) -> Iterator[tuple[Any, ...]]:
         """The sparse operands that consist of something else now."""
-        for m, (x, before, places) in enumerate(self.operands):
+        for m, (x, before, places, fields) in enumerate(self.operands):
+            if not self.private and all(x.__dict__[k] is v for k, v in fields.items()):
+                self.items.extend([None] * len(places))
+                continue
             after = taken(x, check=self.private)
             if after is None:
                 raise UnsupportedError(
