@@ -29,6 +29,8 @@ FLAGS = {
 }
 """What compressed formats remember of their content, and how they are asked for it."""
 
+EXTRAS = frozenset({*FLAGS, "has_canonical_format", "maxprint"})
+
 MAXPRINT = 50
 
 
@@ -137,6 +139,9 @@ def fill(x: Any, parts: Parts) -> None:
         fields.update(coords=tuple(rest), data=first, has_canonical_format=False)
     else:
         fields.update(zip(names, parts.arrays, strict=True))
-    fields.update(parts.extras)
+    for name, value in parts.extras:
+        if name not in EXTRAS:
+            raise ValueError(f"{name!r} is no flag of a sparse array")
+        fields[name] = value
     x.__dict__.clear()
     x.__dict__.update(fields)

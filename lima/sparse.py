@@ -34,6 +34,7 @@ from lima.ops.of_sparse import (
     WHOLE,
     method_of,
     rows_of,
+    set_attribute,
 )
 from lima.sparse_calls import (
     SparseHandle,
@@ -105,7 +106,7 @@ class Sparse(SparseHandle):
         place = _place(parts, name)
         if place is None:
             arguments = {"self": self, "name": name, "value": value}
-            invoke(METHOD + "setattr", _set, arguments)
+            invoke(METHOD + "setattr", set_attribute, arguments)
             return
         arrays = list(parts.arrays)
         if type(place) is slice:
@@ -197,10 +198,6 @@ def _own(x: Any) -> Any:
 
 def _get(name: str, self: Any) -> Any:
     return getattr(self, name)
-
-
-def _set(self: Any, name: str, value: Any) -> None:
-    setattr(self, name, value)
 
 
 _UFUNCS = {

@@ -285,7 +285,10 @@ def rows_of(self: Any) -> list[Any]:
     return list(self)
 
 
-def _set(self: Any, name: str, value: Any) -> None:
+def set_attribute(self: Any, name: str, value: Any) -> None:
+    """`self.name = value`."""
+    if name.startswith("_"):
+        raise UnsupportedError(f"{name} of a traced sparse array cannot be set")
     setattr(self, name, value)
 
 
@@ -368,7 +371,7 @@ def sparse(module: Any) -> None:
         text = f"lambda self: self.{name}"
         _row(METHOD + name, functools.partial(_property, name), ("self",), text)
     text = "lambda self, name, value: setattr(self, name, value)"
-    _row(METHOD + "setattr", _set, ("self", "name", "value"), text, private=True)
+    _row(METHOD + "setattr", set_attribute, ("self", "name", "value"), text, private=True)
     _row(METHOD + "iter", rows_of, ("self",), "lambda self: list(self)")
     for name, operation in OPERATORS.items():
         operands = signature(operation).parameters
