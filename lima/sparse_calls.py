@@ -182,6 +182,7 @@ _MAKE: dict[str, Callable[[Call, Any, Any], Any]] = {
     "operand": lambda call, item, rest: call.operands[rest[0]][0],
     "same": lambda call, item, rest: call.places[rest[0]],
     "view": lambda call, item, rest: call.places[rest[0]][...],
+    "shaped": lambda call, item, rest: call.places[rest[0]].reshape(rest[1]),
     "cut": lambda call, item, rest: call.places[rest[0]][(*rest[1:-2], slice(*rest[-2:]))],
     "object": lambda call, item, rest: _shown(item(rest[0])),
     "locked": lambda call, item, rest: _locked(item(rest[0])),

@@ -172,6 +172,8 @@ class Run:
                 continue
             if a.shape == h.shape and a.strides == h.strides and _address(a) == _address(h):
                 return ("view", n)
+            if a.size == h.size and a.flags.c_contiguous and h.flags.c_contiguous:
+                return ("shaped", n, a.shape)
             cut = _cut(a, h)
             if cut is not None:
                 return ("cut", n, *cut)
