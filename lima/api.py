@@ -12,7 +12,9 @@ import numpy as np
 
 from lima import leaves
 from lima.array import Array, array, node_of
+from lima.calls import plain
 from lima.errors import ReplayError, UnknownLineage
+from lima.formats import Parts, named_arrays, taken
 from lima.node import Node, topological
 from lima.op import OPS
 from lima.pattern import Rule
@@ -20,6 +22,7 @@ from lima.record import Lineage, check_of
 from lima.record import read as _read_log
 from lima.record import write as _write_log
 from lima.replay import recompute as _recompute
+from lima.sparse import Sparse, lineage_of, sparse_node
 from lima.stats import Outcome, outcome_row
 from lima.tree import recall
 
@@ -27,6 +30,11 @@ from lima.tree import recall
 def _node(x: Any) -> Node:
     if isinstance(x, Array):
         return node_of(x)
+    if type(x) is Sparse:
+        return lineage_of(x)
+    parts = taken(x)
+    if parts is not None:
+        return _plain_sparse_node(parts)
     if isinstance(x, (np.ndarray, np.generic)):
         _, made = recall(x)
         if made is not None:
@@ -36,6 +44,17 @@ def _node(x: Any) -> Node:
             f"shape={x.shape}, dtype={x.dtype}"
         )
     raise UnknownLineage(f"lineage is known of arrays, not of {type(x).__name__}")
+
+
+def _plain_sparse_node(parts: Parts) -> Node:
+    """Of a sparse array whose arrays came out of traced functions, or some of them."""
+    found = [recall(a) for a in parts.arrays]
+    if all(made is None for _, made in found):
+        raise UnknownLineage(
+            "no traced function returned this sparse array, or it was written since: "
+            f"{parts.kind}, shape={parts.shape}"
+        )
+    return sparse_node(parts, [made or entered for entered, made in found])
 
 
 def lineage(*results: Any, **named: Any) -> Lineage:
@@ -64,7 +83,7 @@ def lineage(*results: Any, **named: Any) -> Lineage:
 
 
 def _plain(x: Any) -> Any:
-    return np.asarray(x)[()] if isinstance(x, Array) else x
+    return np.asarray(x)[()] if isinstance(x, Array) else plain(x)
 
 
 def save(
@@ -88,7 +107,7 @@ def save(
     'g.lima'
     """
     record = _lineage_of(**results) if lineage is None else _lineage_of(lineage)
-    data = _leaf_data(record, dict(inputs or {})) if leaf_data else None
+    data = _leaf_data(record, named_arrays(inputs or {})) if leaf_data else None
     _write_log(path, record, data)
     return Path(path)
 
@@ -142,7 +161,7 @@ def recompute(lineage: Any, inputs: Mapping[str, Any] | None = None) -> Any:
     np.float64(6.0)
     """
     record = _lineage_of(lineage)
-    given = dict(inputs or {})
+    given = named_arrays(inputs or {})
     named = {node.name for node in record.leaves} & set(given)
     for node in record.leaves:
         key = node.digest.hex()

@@ -27,7 +27,7 @@ from lima.calls import (
 )
 from lima.calls import ufunc as ufunc_call
 from lima.environment import compiled
-from lima.errors import UnsupportedError
+from lima.errors import NotCanonical, UnsupportedError
 from lima.flat import Flags, Flat
 from lima.forcing import force
 from lima.frame import Look, active, refuse
@@ -50,7 +50,6 @@ else:
         """Nothing: only a class of C offers the buffer protocol."""
 
         __slots__ = ()
-
 
 
 _TYPE = type
@@ -306,9 +305,6 @@ class Array(Operators, Buffered):
     def __round__(self, ndigits: int | None = None) -> Any:
         return round(data_of(self), ndigits)
 
-    def __bytes__(self) -> bytes:
-        return self.tobytes()
-
     def __hash__(self) -> int:
         return hash(data_of(self))
 
@@ -562,7 +558,10 @@ def _in_place(name: str, row: Op) -> Any:
         value = value_of(self)
         if isinstance(value.data, np.generic):
             return binary(row, self, other, False, run)  # scalars are immutable: a new one
-        right = value_of(other) if type(other) is Array else LIFT.operand(other)
+        try:
+            right = value_of(other) if type(other) is Array else LIFT.operand(other)
+        except NotCanonical:
+            return NotImplemented  # as NumPy does for sparse arrays: a new array, by their `+`
         inputs = (value, right) if writing.into else (value, right, value)
         write(self, writing, spec, inputs)
         return self

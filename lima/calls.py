@@ -359,7 +359,12 @@ def plain(x: Any) -> Any:
         return kind(each(plain, x))
     if kind is dict:
         return dict(zip(x, each(plain, x.values()), strict=True))
-    return x
+    made = PLAIN.get(kind)
+    return x if made is None else made(x)
+
+
+PLAIN: dict[type, Callable[[Any], Any]] = {}
+"""Traced objects that are made of traced arrays, and what gives the plain ones."""
 
 
 def barrier(func: Any, args: Sequence[Any], kwargs: dict[str, Any], why: str) -> Any:

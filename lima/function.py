@@ -26,6 +26,8 @@ from lima.outside import Callback, Inward
 from lima.pure import GETTERS
 from lima.record import Lineage
 from lima.sessions import Session, _session, current
+from lima.sparse import Sparse, lineage_of
+from lima.sparse_calls import parts_of
 from lima.tree import Entry
 from lima.twin import bind_closure, bind_module
 from lima.values import Borrowed, Foreign, Value, error_modes
@@ -122,15 +124,23 @@ class TracedFunction:
         def collect(x: Any) -> Any:
             if isinstance(x, Handle):
                 found.append(value_of(x).node)
+            elif type(x) is Sparse:
+                found.append(lineage_of(x))
+                for a in parts_of(x).arrays:  # which are no results of their own
+                    if id(a) not in direct:
+                        walk.stands_for(a, a)
             return x
 
         self._bind()
         entry = Entry(self.parameters, self.code)
+        walk = Walk(collect)
+        direct: set[int] = set()
         result = None
         try:
             entry.take(args, kwargs)
             result = self._call(entry.args, entry.kwargs, _frame.get(), entry.originals)
-            Walk(collect)(result)
+            direct = set(map(id, result)) if isinstance(result, tuple) else set()
+            walk(result)
         finally:
             entry.leave(result)
         names = ("result" if k == 0 else f"result{k + 1}" for k in range(len(found)))

@@ -15,8 +15,9 @@ from xxhash import xxh3_128_hexdigest
 
 from lima.environment import environment as present_environment
 from lima.errors import LogError, ReplayError
+from lima.formats import Parts, taken
 from lima.log import MAX_LINE, Check, Log, distinct, lines, node_text, parse
-from lima.node import Node, content_bytes, dtype_text, settled
+from lima.node import Node, content_bytes, dtype_text, encode, settled
 from lima.op import CALLS
 from lima.source import to_python
 
@@ -166,11 +167,24 @@ def check_of(value: Any) -> Check | None:
     >>> check_of(np.arange(3.0)).shape
     (3,)
     """
+    parts = taken(value)
+    if parts is not None:
+        return _check_of_sparse(parts)
     array = np.asarray(value)
     if array.dtype.hasobject:
         return None
     content = xxh3_128_hexdigest(content_bytes(np.asarray(array, order="C")))
     return Check(dtype_text(array.dtype), array.shape, content)
+
+
+def _check_of_sparse(parts: Parts) -> Check | None:
+    """As of an array; the content is class, state and all arrays."""
+    checks = [check_of(a) for a in parts.arrays]
+    if None in checks:
+        return None
+    facts = [(c.dtype, c.shape, c.content) for c in checks if c is not None]
+    content = xxh3_128_hexdigest(encode((parts.kind, parts.extras, facts)))
+    return Check(facts[0][0], parts.shape, content)
 
 
 # --------------------------------------------------------------------------- files

@@ -32,7 +32,7 @@ LONG = 500
 """Nodes from which a program deletes the variables that it no longer needs."""
 
 RESERVED = frozenset(
-    {"np", "copy", "sys", "Path", "main", "folder", "results"}
+    {"np", "copy", "inspect", "scipy", "sys", "Path", "main", "folder", "results"}
     | {"out", "complex", "slice", "bytes", *keyword.kwlist}
 )
 """Names that a program uses itself."""
@@ -360,15 +360,21 @@ def _program(body: _Body, names: _Names, data_dir: Path | None, checks: dict[str
         *(f"    {statement}" for statement in body.statements),
         f"    return {', '.join(results)}",
     ]
-    main = _main(names, body.outputs, data_dir)
+    sparse = any(re.search(r"\bsparse\(", line) for line in code)
+    main = _main(names, body.outputs, data_dir, sparse)
     text = "\n".join([*code, "", "", *main]) + "\n"
-    called = {name for name in HELPERS if f"{name}(" in text}
-    called |= {NEEDS[name] for name in called if name in NEEDS}
-    imports = (["import copy"] if "copy.deepcopy(" in text else []) + ["import sys"]
+    called = {name for name in HELPERS if re.search(rf"\b{name}\(", text)}
+    for _ in NEEDS:
+        called |= {NEEDS[name] for name in called if name in NEEDS}
+    helpers = [HELPERS[name] for name in HELPERS if name in called]
+    whole = "".join([*helpers, text])
+    imports = [f"import {name}" for name in ("copy", "inspect", "sys") if f"{name}." in whole]
     head = [*imports, "from pathlib import Path", "", "import numpy as np"]
-    named = {module_of(name) for name in re.findall(r"\b(scipy(?:\.\w+)+)\(", text)}
+    named = {module_of(name) for name in re.findall(r"\b(scipy(?:\.\w+)+)[(,]", whole)}
+    if "scipy.sparse" in whole:
+        named.add("scipy.sparse")
     head += [*(f"import {module}" for module in sorted(named)), ""]
-    parts = ["\n".join(head), *(HELPERS[name] for name in HELPERS if name in called), "", text]
+    parts = ["\n".join(head), *helpers, "", text]
     return "\n".join(parts)
 
 
@@ -393,7 +399,9 @@ def _plain(text: str, more: str = "") -> str:
     return re.sub(f"[^A-Za-z0-9_{more}]", "_", text)
 
 
-def _main(names: _Names, outputs: Mapping[str, Node], data_dir: Path | None) -> Iterator[str]:
+def _main(
+    names: _Names, outputs: Mapping[str, Node], data_dir: Path | None, sparse: bool
+) -> Iterator[str]:
     folder = "leaves" if data_dir is None else data_dir.as_posix()
     yield f"def main(folder={folder!a}, results='results.npz'):"
     yield '    """Load the leaves from .npy files in `folder`, and save what comes out."""'
@@ -411,6 +419,8 @@ def _main(names: _Names, outputs: Mapping[str, Node], data_dir: Path | None) -> 
         pairs = ", ".join(f"{key!a}: {var}" for key, var in zip(keys, found, strict=True))
         saved = f"**{{{pairs}}}"
     yield f"    {', '.join(found)} = {call}"
+    if sparse:
+        saved = f"**saved({saved})"
     yield f"    np.savez(results, {saved})"
     yield from ("", "", 'if __name__ == "__main__":', "    main(*sys.argv[1:])")
 

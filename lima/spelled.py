@@ -14,6 +14,7 @@ from lima.errors import ReplayError
 from lima.literal import NUMBERS
 from lima.node import Node, Ref, Unique, content_bytes, dtype_text, layout_of
 from lima.op import Op
+from lima.ops import sparse_text
 from lima.ops.spelling import path
 
 PRIMARY, UNARY = 9, 7
@@ -335,7 +336,8 @@ def shuffled(rng, x, **options):
     rng.shuffle(found, **options)
     return found
 ''',
+    **sparse_text.HELPERS,
 }
 """Functions that a program defines when it calls them, in the order in which they stand."""
 
-NEEDS = {"clone": "strided"}
+NEEDS = {"clone": "strided", **sparse_text.NEEDS}

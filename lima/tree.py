@@ -11,10 +11,12 @@ import numpy as np
 
 from lima import frames
 from lima.bytecode import NotReusable
+from lima.calls import plain
 from lima.code import CALLABLES, Code, code_of
 from lima.draws import TracedGenerator
 from lima.errors import InternalError
 from lima.forcing import force
+from lima.formats import Parts, fill, kind_of, taken
 from lima.gates import given_back
 from lima.handle import (
     Handle,
@@ -31,6 +33,8 @@ from lima.leaves import seen
 from lima.node import Node, leaf, settled
 from lima.op import OPS, clone, evaluate, owner
 from lima.sessions import current
+from lima.sparse import Sparse, to_plain
+from lima.sparse_calls import Opaque, of_parts, parts_of
 from lima.stats import Outcome, outcome_row
 from lima.twin import plain_module, twin_of
 from lima.values import Borrowed, Value
@@ -61,11 +65,28 @@ def recall(a: Any) -> tuple[Node, Node | None]:
         return entered, _known.get(entered.digest)
 
 
-def entering(a: Any, name: str | None) -> Value:
-    """The value of a plain array that enters: recognised by content, or a leaf."""
+_parts: OrderedDict[bytes, None] = OrderedDict()
+"""Leaves that entered as arrays of sparse arguments."""
+
+
+def entering(a: Any, name: str | None, part: bool = False) -> Value:
+    """The value of a plain array that enters: recognised by content, or a leaf.
+
+    As a `part` of a sparse array it stays the leaf that it once was: results such as `2 * A` have
+    copies of the indices of `A`, which are not the history of `A`.
+    """
     entered, made = recall(a)
+    if part and made is not None:
+        with _known_lock:
+            if entered.digest in _parts:
+                made = None
     if made is None or made.is_leaf:  # an argument that was handed through has no history
         made = None
+        if part:
+            with _known_lock:
+                _parts[entered.digest] = None
+                if len(_parts) > KNOWN_LIMIT:
+                    _parts.popitem(last=False)
         entered.name = name
         seen(entered.digest, a)
     elif made.digest and made.inexact and not current().rounds:
@@ -149,6 +170,14 @@ class Leaving:
         """Whether the plain array `a` stands for a traced one."""
         return id(a) in self._made or any(a is x for _, x in self.originals.values())
 
+    def sparse(self, a: Sparse) -> Any:
+        """The sparse array of SciPy's that `a` stands for."""
+        return to_plain(a, self.part)
+
+    def part(self, a: Any) -> Any:
+        """An array of a sparse array, which may be a plain one."""
+        return self(a) if isinstance(a, Handle) else a
+
     def finish(self) -> None:
         """Cut the ties between what lima still holds and the memory that the caller owns now."""
         for h, data in self.originals.values():
@@ -185,10 +214,12 @@ class Entry:
         self.kwargs: dict[str, Any] = {}
         self.originals: dict[int, tuple[Handle, Any]] = {}
         self.values: list[Value] = []
+        self.sparse: list[tuple[Sparse, Any, Parts, list[Any]]] = []
         self.traced = False
         self.walk = Walk(self._enter, copying=True)
         self._code: list[Code] = [code]
         self._names: dict[int, str] = {}
+        self._in_sparse = False
         self._generators: dict[int, TracedGenerator] = {}
         self._frames: list[Any] = []
 
@@ -211,8 +242,8 @@ class Entry:
 
     def _enter(self, x: Any) -> Any:
         kind = type(x)
-        if kind is np.ndarray or kind is np.memmap:
-            value = entering(np.asarray(x), self._names.get(id(x)))
+        if kind in _ARRAYS:
+            value = entering(np.asarray(x), self._names.get(id(x)), self._in_sparse)
             h = handle(value)
             h._locked = not x.flags.writeable
             self.values.append(value)
@@ -222,14 +253,30 @@ class Entry:
             return self._generator(x)
         if isinstance(x, ModuleType):
             return twin_of(x)
-        if isinstance(x, Handle):
+        if isinstance(x, Handle) or kind is Sparse:
             self.traced = True
         elif frames.is_frame(x):
             if frames.enter(x):
                 self._frames.append(x)
         elif kind in CALLABLES:
             self._code.append(code_of(x))
+        else:
+            parts = taken(x)
+            if parts is not None and all(type(a) in _ARRAYS for a in parts.arrays):
+                return self._sparse(x, parts)
+            if kind_of(kind) is not None:  # it holds something else besides, and stays plain
+                for part in vars(x).values():
+                    for a in part if type(part) is tuple else (part,):
+                        self.walk.stands_for(a, a)
         return x
+
+    def _sparse(self, x: Any, parts: Parts) -> Sparse:
+        self._in_sparse = True
+        parts = parts._replace(arrays=tuple([self.walk.visit(a) for a in parts.arrays]))
+        self._in_sparse = False
+        made: Sparse = of_parts(parts)
+        self.sparse.append((made, x, parts, [a._value for a in parts.arrays]))
+        return made
 
     def _generator(self, x: Any) -> TracedGenerator:
         made = TracedGenerator(x)
@@ -273,12 +320,27 @@ class Entry:
         for h, original in list(self.originals.values()):
             settle(h, original)
 
+        for a, x, parts, values in self.sparse:
+            now = parts_of(a)
+            arrays = [h for h in now.arrays if isinstance(h, Handle)]
+            if now is not parts or [h._value for h in arrays] != values:
+                fill(x, now._replace(arrays=tuple(map(leaving.part, now.arrays))))
+        given = {id(a): x for a, x, _, _ in self.sparse}
+
         def convert(x: Any) -> Any:
             if type(x) is np.ndarray:
                 x = _behind(x)
             if isinstance(x, Handle):
                 kept = self.traced and id(root_of(x)) not in mine
                 return x if kept else leaving(x)
+            if type(x) is Sparse:
+                if id(x) in given:
+                    return given[id(x)]
+                roots = [id(root_of(a)) for a in parts_of(x).arrays if isinstance(a, Handle)]
+                kept = self.traced and mine.isdisjoint(roots)
+                return x if kept else leaving.sparse(x)
+            if type(x) is Opaque:
+                return plain(x)
             if isinstance(x, TracedGenerator):
                 x.exposed = True
                 return x._generator
@@ -345,6 +407,7 @@ def find_rivals(entered: list[tuple[Handle, Any]]) -> None:
                 Rivals(list({id(m[0]): m for m in ((h, x), *met, *old)}.values()))
 
 
+_ARRAYS = frozenset({np.ndarray, np.memmap})
 _GENERATORS = frozenset({np.random.Generator, np.random.RandomState})
 
 

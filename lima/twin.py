@@ -18,6 +18,7 @@ import numpy as np
 from lima.calls import adopt, barrier, call, function, plain
 from lima.code import BEHIND
 from lima.draws import GlobalGenerator, TracedGenerator, default_rng, random_state
+from lima.formats import kind_of
 from lima.frame import active
 from lima.handle import Handle, outside
 from lima.indexing import getitem
@@ -25,6 +26,8 @@ from lima.op import CALLS, OPS, Kind
 from lima.ops import of_scipy
 from lima.ops.coverage import why_not
 from lima.ops.spelling import SPELLINGS
+from lima.sparse import SCOPES, twin_class
+from lima.sparse_calls import call_function, carries_sparse, drawable
 from lima.stand_in import TWIN_OF, Twin, carries_array
 
 TRACED_MODULES = ("numpy", "numpy.linalg", "numpy.fft", "numpy.random")
@@ -253,7 +256,19 @@ class TwinModule(types.ModuleType):
         return f"<traced {self.__dict__['_plain']!r}>"
 
 
-BEHIND[Joined] = BEHIND[Grid] = lambda x: x._plain
+class SparseTwin(Twin):
+    """A function of `scipy.sparse`; given traced sparse arrays, it is traced anywhere."""
+
+    def __init__(self, plain: Any) -> None:
+        super().__init__(plain, True, functools.partial(call_function, plain))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if active() is None and not carries_sparse((args, kwargs)):
+            return self._plain(*map(drawable, args), **{k: drawable(x) for k, x in kwargs.items()})
+        return self._traced(args, kwargs)
+
+
+BEHIND[SparseTwin] = BEHIND[Joined] = BEHIND[Grid] = lambda x: x._plain
 BEHIND[TwinModule] = lambda x: x.__dict__["_plain"]
 
 _twins: dict[int, tuple[Any, Any]] = {}
@@ -284,9 +299,15 @@ def _make_twin(x: Any) -> Any:
     special = SPECIAL.get(id(x))
     if special is not None:
         return special
-    if isinstance(x, type) or not callable(x):
+    if isinstance(x, type):
+        kind = kind_of(x)
+        return x if kind is None else twin_class(kind)
+    if not callable(x):
         return x
     home = _home(x)
+    if home.startswith("scipy.sparse"):
+        name = getattr(x, "__name__", "")
+        return SparseTwin(x) if name and not name.startswith(("is", "aslinear")) else x
     of_scipy.provide(home)
     distribution = of_scipy.distribution(x) if home.startswith("scipy.stats.") else None
     if distribution is not None:
@@ -381,6 +402,7 @@ def plain_module(x: Any) -> Any:
 def bind_module(scope: dict[str, Any]) -> None:
     """Let the NumPy names of a module's globals, and its generators, mean their twins."""
     generators: dict[int, TracedGenerator] = {}
+    SCOPES.add(str(scope.get("__name__")))
     for name, value in list(scope.items()):
         if name.startswith("__"):
             continue
@@ -413,7 +435,9 @@ def _exposed(generator: Any) -> TracedGenerator:
 def _is_numpy(x: Any) -> bool:
     if id(x) in SPECIAL:
         return True
-    if not callable(x) or isinstance(x, type):
+    if isinstance(x, type):
+        return kind_of(x) is not None
+    if not callable(x):
         return False
     return _home(x).partition(".")[0] in ("numpy", "scipy")
 

@@ -19,6 +19,8 @@ from typing import Any, Generic, NamedTuple
 
 import numpy as np
 
+from lima.formats import kind_of, names_of, taken
+
 Convert = Callable[[Any], Any]
 """Replaces one plain object by its traced twin, or back; gives its argument where it has none."""
 
@@ -234,6 +236,11 @@ def _slot(x: Any, member: types.MemberDescriptorType) -> Any:
 _layouts: dict[type, Layout | None] = dict(CONTAINERS)
 
 
+def register(kind: type, layout: Layout) -> None:
+    """Let objects of a class be looked into in this way."""
+    CONTAINERS[kind] = _layouts[kind] = layout
+
+
 def layout_of(x: Any) -> Layout | None:
     """How to look into `x`; None for what holds nothing or cannot be looked into."""
     kind = type(x)
@@ -247,6 +254,8 @@ def layout_of(x: Any) -> Layout | None:
     named = (kind.__module__, kind.__qualname__) in RECORDS
     users = named or (is_users(kind) and not issubclass(kind, (type, types.ModuleType)))
     found = _object_layout(kind) if users and not issubclass(kind, tuple) else None
+    if kind_of(kind) is not None:  # SciPy's sparse arrays are nothing but their attributes
+        found = _object_layout(kind)._replace(known=True)
     _layouts[kind] = found
     return found
 
@@ -281,7 +290,7 @@ class Walk:
 
     def __call__(self, x: Any) -> Any:
         """`x` with everything in it converted; `x` itself where nothing had to be."""
-        made = self._visit(x)
+        made = self.visit(x)
         if self._queue:
             self._fill()
         return made
@@ -297,7 +306,8 @@ class Walk:
         for held in (self._memo, self._alive, self.copied, self.tuples, self.objects):
             held.clear()
 
-    def _visit(self, x: Any) -> Any:
+    def visit(self, x: Any) -> Any:
+        """`x` converted; what it holds is converted before the walk ends."""
         kind = type(x)
         if kind in ATOMS:
             return x
@@ -315,7 +325,7 @@ class Walk:
         return made
 
     def _tuple(self, x: tuple[Any, ...]) -> Any:
-        items = [self._visit(v) for v in x]
+        items = [self.visit(v) for v in x]
         if all(a is b for a, b in zip(items, x, strict=True)):
             return x
         made = tuple.__new__(type(x), items)
@@ -331,7 +341,7 @@ class Walk:
         while k < len(self._queue):
             x, made, layout = self._queue[k]
             old = layout.items(x)
-            filled.append((old, [self._visit(v) for v in old]))
+            filled.append((old, [self.visit(v) for v in old]))
             k += 1
         for (x, made, layout), (old, new) in zip(self._queue, filled, strict=True):
             if made is not x:
@@ -369,7 +379,11 @@ def arrays_by_name(name: str, x: Any) -> Iterator[tuple[str, Any]]:
 
 def _parts(path: str, x: Any) -> Iterator[tuple[str, Any]]:
     layout = layout_of(x)
-    if isinstance(x, tuple) and hasattr(x, "_fields"):
+    parts = taken(x, check=False)
+    if parts is not None:
+        names = names_of(parts.kind, len(parts.arrays))
+        yield from ((f"{path}.{name}", a) for name, a in zip(names, parts.arrays, strict=True))
+    elif isinstance(x, tuple) and hasattr(x, "_fields"):
         yield from ((f"{path}.{name}", item) for name, item in zip(x._fields, x, strict=True))
     elif type(x) in (tuple, list):
         if len(x) <= NAMED_ITEMS:

@@ -20,8 +20,8 @@ PACKAGE = Path(importlib.util.find_spec("lima").origin).parent
 
 LAYERS = (
     (
-        "errors", "frame", "nesting", "pattern", "cost", "places", "loops", "short_rows", "columns",
-        "buffers",
+        "errors", "formats", "frame", "nesting", "pattern", "cost", "places", "loops", "short_rows",
+        "columns", "buffers",
     ),
     ("node", "config", "stats", "walk", "pure"),
     ("homes", "bytecode", "code"),
@@ -30,7 +30,10 @@ LAYERS = (
     ("entries", "policies", "flight", "cache", "leaves", "gates", "environment", "literal", "scan", "log"),
     ("values", "sessions", "fusion", "forcing", "pieces", "rewrite", "runtime"),
     ("handle", "spelled", "source", "record", "replay"),
-    ("writes", "calls", "indexing", "operators", "flat", "array", "stand_in", "draws", "helpers"),
+    (
+        "writes", "calls", "indexing", "operators", "flat", "array", "stand_in", "draws", "helpers",
+        "sparse", "sparse_calls",
+    ),
     ("constants", "frames", "tree", "twin", "keys"),
     ("outside", "kept", "function", "block"),
     ("api", "script", "numpy"),
@@ -50,6 +53,7 @@ SIBLINGS = {
     ("replay", "source"), ("array", "calls"), ("array", "flat"), ("stand_in", "calls"), ("flat", "calls"), ("calls", "writes"), ("array", "writes"), ("indexing", "writes"), ("draws", "writes"), ("array", "indexing"), ("array", "operators"), ("operators", "calls"), ("indexing", "calls"), ("draws", "calls"), ("twin", "array"),
     ("bytecode", "homes"), ("code", "homes"), ("code", "bytecode"), ("function", "kept"), ("function", "outside"),
     ("tree", "twin"), ("tree", "keys"), ("tree", "frames"), ("keys", "frames"), ("keys", "constants"),
+    ("sparse", "calls"), ("sparse", "sparse_calls"), ("sparse_calls", "calls"), ("sparse_calls", "draws"),
     ("block", "function"),
 }  # fmt: skip
 """(importer, imported) within one row: the exceptions."""

@@ -7,8 +7,8 @@ overwritten, or how many workers compute, is no part of them.
 from __future__ import annotations
 
 import importlib
-import sys
 import inspect
+import sys
 from collections.abc import Callable
 from threading import RLock
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from lima.op import CALLS, OPS, Op, op
+from lima.ops import of_sparse
 from lima.ops.spelling import packed, permitting, written
 
 CUBIC = {"growth": 1.5, "weight": 4.0}
@@ -162,6 +163,9 @@ MODULES: dict[str, Callable[[Any], None]] = {
     "scipy.fft": _fft,
     "scipy.spatial.distance": _distance,
     "scipy.stats": _stats,
+    "scipy.sparse": of_sparse.sparse,
+    "scipy.sparse.linalg": of_sparse.linalg,
+    "scipy.sparse.csgraph": of_sparse.csgraph,
 }
 """Modules of SciPy that have rows, and what adds them."""
 

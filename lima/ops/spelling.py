@@ -150,12 +150,12 @@ def written(
         for name in placed:
             text = rest.pop(name.lstrip("*"), None)
             if text is not None:
-                parts.append(_spread(text) if name.startswith("*") else text)
+                parts.append(spread(text) if name.startswith("*") else text)
         return f"{function}({', '.join(parts + [f'{k}={v}' for k, v in rest.items()])})"
 
     return source
 
 
-def _spread(text: str) -> str:
+def spread(text: str) -> str:
     """The items of a tuple, given the text of the tuple."""
     return text[1:-1].rstrip(", ") if text.startswith("(") else f"*{text}"
