@@ -24,7 +24,8 @@ LAYERS = (
     ("homes", "bytecode", "code"),
     ("op",),
     ("ops",),
-    ("entries", "policies", "flight", "cache", "leaves", "environment", "literal", "scan", "log"),
+    ("entries", "policies", "flight", "cache", "leaves", "environment", "literal", "scan", "log")
+    + ("systemds",),
     ("values", "sessions", "fusion", "forcing", "pieces", "rewrite", "runtime"),
     ("handle", "spelled", "source", "record", "replay"),
     ("writes", "calls", "indexing", "operators", "array", "draws", "helpers"),
@@ -39,7 +40,7 @@ SIBLINGS = {
     ("cli", "demo"), ("__main__", "cli"),
     ("policies", "entries"), ("flight", "entries"), ("flight", "policies"), ("flight", "cache"),
     ("cache", "entries"), ("cache", "flight"), ("cache", "policies"), ("literal", "environment"),
-    ("scan", "literal"), ("log", "literal"), ("log", "scan"),
+    ("systemds", "leaves"), ("scan", "literal"), ("log", "literal"), ("log", "scan"),
     ("log", "environment"), ("sessions", "values"), ("forcing", "values"),
     ("forcing", "sessions"), ("fusion", "values"), ("forcing", "fusion"), ("pieces", "values"), ("rewrite", "values"), ("rewrite", "pieces"),
     ("rewrite", "forcing"), ("runtime", "pieces"), ("runtime", "rewrite"), ("runtime", "values"), ("runtime", "sessions"),
