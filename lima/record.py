@@ -107,7 +107,9 @@ class Lineage:
     def to_python(self) -> str:
         """A Python program that needs NumPy alone and gives the same bits (`lima.to_python`)."""
         if self.foreign is not None:
-            self.foreign.check()
+            source = self.foreign.measured()
+            source.check()
+            return to_python({"result": source.root})
         return to_python(self.outputs, self.data_dir, self.checks)
 
     def given(self, inputs: Mapping[str, Any]) -> tuple[Lineage, dict[str, Any]]:
@@ -118,7 +120,7 @@ class Lineage:
         """
         if self.foreign is None:
             return self, dict(inputs)
-        source = self.foreign.bound(inputs)
+        source = self.foreign.bound(inputs).measured()
         source.check(absent=True)
         made = _foreign(source)
         data = {node.digest.hex(): source.arrays[node.digest] for node in made.leaves}
@@ -269,7 +271,10 @@ def read(source: Target) -> Lineage:
 
 
 def _parsed(text: Iterator[str], path: Path | None) -> Lineage:
-    first = next(text, "")
+    try:
+        first = next(text, "")
+    except LogError as error:
+        raise LogError(f"line 1: {error}") from None
     rest = itertools.chain([first] if first else [], text)
     if recognised(first):
         return _foreign(Source.read(rest, path))

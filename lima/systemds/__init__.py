@@ -6,7 +6,8 @@ is supported are described in `docs/log-format.md`.
 
 from __future__ import annotations
 
-from collections import Counter
+import itertools
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,8 +18,9 @@ from lima import leaves
 from lima.errors import ReplayError
 from lima.node import Node
 from lima.systemds.files import Read, Unreadable, located, metadata, read, size_in
+from lima.systemds.measure import Measure
 from lima.systemds.table import Missing
-from lima.systemds.text import FIRST, Step, Text, parse
+from lima.systemds.text import FIRST, Item, Step, Text, parse
 from lima.systemds.translate import Inputs, Translation
 
 __all__ = ["ENVIRONMENT", "Source", "recognised"]
@@ -43,6 +45,8 @@ class _Files(Inputs):
         self.folder = folder
         self.found: dict[Read, np.ndarray[Any, Any] | str] = {}
         self.names: dict[str, str] = {}  # of a path: how its leaf is called
+        self.owners: dict[str, str] = {}  # of such a name: the path
+        self.lasts: Counter[str] = Counter()  # last parts of paths
         self.given: dict[str, np.ndarray[Any, Any]] = {}
         self.items: frozenset[str] = frozenset()
 
@@ -50,6 +54,7 @@ class _Files(Inputs):
         """The same files, with arrays that stand for files or for single items."""
         made = _Files(self.folder)
         made.found, made.names = self.found, self.names
+        made.owners, made.lasts = self.owners, self.lasts
         made.items = items
         made.given = {name: _matrix(name, value) for name, value in given.items()}
         known = {key for path in self.names for key in self.keys(path)} | items
@@ -65,16 +70,18 @@ class _Files(Inputs):
     def keys(self, path: str) -> list[str]:
         """Under which names the matrix of a file may be given."""
         last = PurePosixPath(path).name
-        alone = sum(PurePosixPath(other).name == last for other in self.names) == 1
-        return [self.names[path], path, *([last] if alone else [])]
+        more = [path, last] if self.lasts[last] == 1 else [path]
+        return [self.names[path], *(key for key in more if self.owners.get(key, path) == path)]
 
     def name_of(self, source: Read) -> str:
-        name = self.names.get(source.path)
-        if name is None:
-            stem = PurePosixPath(source.path).stem or source.path
-            name = source.path if stem in self.names.values() else stem
-            self.names[source.path] = name
-        return name
+        path = source.path
+        if path not in self.names:
+            stem = PurePosixPath(path).stem or path
+            wishes = itertools.chain((stem, path), (f"{path} {k}" for k in itertools.count(2)))
+            name = next(wish for wish in wishes if wish not in self.owners)
+            self.names[path], self.owners[name] = name, path
+            self.lasts[PurePosixPath(path).name] += 1
+        return self.names[path]
 
     def of_item(self, name: str | None) -> np.ndarray[Any, Any] | None:
         return self.given.get(name) if name is not None else None
@@ -144,9 +151,9 @@ class Source:
         folder, name = (None, None) if path is None else (path.parent, path.name)
         return cls(parse(lines), folder, name)
 
-    def _translate(self, files: _Files) -> None:
+    def _translate(self, files: _Files, measure: Measure | None = None) -> None:
         self.files = files
-        made = Translation(self.steps, files, self.expected)
+        made = Translation(self.steps, files, self.expected, measure)
         self.root: Node = made.root
         self.missing, self.absent = tuple(made.missing), tuple(made.absent)
         self.arrays = made.arrays
@@ -159,12 +166,17 @@ class Source:
         Raises ReplayError for a name that the log does not have or a value that is no matrix,
         LogError where a value does not fit.
         """
-        if not given:
-            return self
+        return self._again(self.files.with_given(given, self.items), None) if given else self
+
+    def measured(self) -> Source:
+        """The same log, sizes that depend on the data computed where anything is missing."""
+        return self._again(self.files, Measure()) if self.missing else self
+
+    def _again(self, files: _Files, measure: Measure | None) -> Source:
         made = Source.__new__(Source)
         made.text, made.steps, made.items = self.text, self.steps, self.items
         made.expected, made.cautions = self.expected, self.cautions
-        made._translate(self.files.with_given(given, self.items))
+        made._translate(files, measure)
         return made
 
     def check(self, absent: bool = False) -> None:
@@ -198,44 +210,42 @@ def _cautions(text: Text) -> Iterator[str]:
                 f"patch_{name} stands for {count} iterations and makes a matrix in line "
                 f"{fills[0].line}: SystemDS recorded the numbers and the seed of the first one only"
             )
-    for block in dict.fromkeys(_block(name) for name in calls):
-        lost = _lost(text, calls, block)
-        lines = _changing(text, block)
-        if lost and lines:
+    loops: defaultdict[str, list[Item]] = defaultdict(list)
+    for item in text.trace.items:
+        if item.kind == "D":
+            loops[_parts(item.name)[1]].append(item)
+    changed: defaultdict[str, set[str]] = defaultdict(set)
+    for name in text.patches:
+        changed[_parts(name)[1]].add(_parts(name)[0])
+    for block, items in loops.items():
+        lost = sorted(changed[block] - {_parts(item.name)[0] for item in items})
+        line = _changing(text, items) if lost else None
+        if line is not None:
             yield (
                 f"the loop {block} changes {', '.join(lost)}; SystemDS records such scalars with "
-                f"their values after an iteration, not before it (such as in line {lines[0]})"
+                f"their values after an iteration, not before it (such as in line {line})"
             )
 
 
-def _block(name: str) -> str:
-    """The loop of a patch: `SB8` of `p_SB8_0`."""
-    return name.rsplit("_", 2)[1]
+def _parts(name: str) -> list[str]:
+    """Variable, loop and path of a patch such as `p_SB8_0`."""
+    return name.rsplit("_", 2)
 
 
-def _lost(text: Text, calls: Counter[str], block: str) -> list[str]:
-    """Variables of a loop that its iterations change, but no item of the trace stands for."""
-    called = {name.rsplit("_", 2)[0] for name in calls if _block(name) == block}
-    changed = {name.rsplit("_", 2)[0] for name in text.patches if _block(name) == block}
-    return sorted(changed - called)
-
-
-def _changing(text: Text, block: str) -> list[int]:
-    """Lines of scalar variables that go into patches which read them, where they change."""
+def _changing(text: Text, calls: list[Item]) -> int | None:
+    """The first line of a scalar variable that goes into patches which read it, and changes."""
     holes = {
-        name: {i.name for i in patch.items if i.kind == "C"} for name, patch in text.patches.items()
+        name: {i.name for i in text.patches[name].items if i.kind == "C"}
+        for name in {call.name for call in calls}
     }
-    lines: dict[int, int] = {}
-    seen: dict[int, set[str]] = {}
-    calls = 0
-    for call in text.trace.items:
-        if call.kind != "D" or _block(call.name) != block:
-            continue
-        calls += 1
+    first: dict[int, int] = {}
+    seen: defaultdict[int, set[str]] = defaultdict(set)
+    for call in calls:
         for k, place in enumerate(call.inputs):
             item = text.trace.items[place]
             bound = item.kind == "L" and item.name.endswith("·false")
             if bound and f"IN#{k}" in holes[call.name]:
-                lines.setdefault(k, item.line)
-                seen.setdefault(k, set()).add(item.name)
-    return sorted(lines[k] for k, values in seen.items() if len(values) > 1 or calls == 1)
+                first.setdefault(k, item.line)
+                seen[k].add(item.name)
+    alone = len(calls) == 1
+    return min((first[k] for k in first if alone or len(seen[k]) > 1), default=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -38,10 +39,11 @@ def located(folder: Path | None, path: str) -> Path:
     if folder is None or not plain.name:
         raise Unreadable("it is not beside the log")
     inside = not plain.is_absolute() and ".." not in plain.parts and ":" not in path
-    for part in ([plain] if inside else []) + [PurePosixPath(plain.name)]:
-        found = folder / part
-        if found.is_file():
-            return found
+    with contextlib.suppress(OSError):  # a name that the system cannot have
+        for part in ([plain] if inside else []) + [PurePosixPath(plain.name)]:
+            found = folder / part
+            if found.is_file():
+                return found
     raise Unreadable("it is not beside the log")
 
 
@@ -68,6 +70,8 @@ def read(folder: Path | None, source: Read) -> np.ndarray[Any, Any]:
         raise Unreadable(f"files of the format {source.format!r} are not read")
     try:
         found = reader(path, source)
+        if not found.size:
+            raise ValueError("it is empty")
     except (OSError, ValueError, OverflowError, IndexError) as error:
         raise Unreadable(f"it cannot be read as {source.format}: {error}") from None
     for what, then, now in zip(("rows", "columns"), source[2:4], found.shape, strict=True):
@@ -77,12 +81,14 @@ def read(folder: Path | None, source: Read) -> np.ndarray[Any, Any]:
 
 
 def _csv(path: Path, source: Read) -> np.ndarray[Any, Any]:
+    if not path.stat().st_size:
+        raise ValueError("it is empty")
     try:
         found = np.loadtxt(
             path, delimiter=source.separator, skiprows=int(source.header), ndmin=2, comments=None,
             encoding="utf-8",
         )  # fmt: skip
-    except ValueError:
+    except (ValueError, TypeError):  # TypeError: the separator has several characters
         found = _csv_with_gaps(path, source)
     return np.ascontiguousarray(found, np.float64)
 

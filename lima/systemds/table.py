@@ -9,6 +9,7 @@ turned into doubles, and aggregates keep two axes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -81,7 +82,7 @@ def _number(a: Operand, what: str) -> Any:
 
 def _whole(a: Operand, what: str) -> int:
     value = _number(a, what)
-    if type(value) not in (int, float) or value != value or value != int(value):
+    if type(value) not in (int, float) or not math.isfinite(value) or value != int(value):
         raise Misfit(f"expected a whole number as {what}, found {value!r:.40}")
     return int(value)
 
@@ -361,7 +362,7 @@ TABLE: dict[str, Rule] = {
     "min": each(2, "minimum(a, b)"),
     "max": each(2, "maximum(a, b)"),
     "*2": each(2, "multiply(a, 2)"),
-    "^2": each(2, "square(a)"),
+    "^2": each(2, "square(A)"),
     "1-*": each(2, "subtract(1, multiply(a, b))"),
     "-*": each(3, "subtract(a, multiply(b, c))"),
     "+*": each(3, "add(a, multiply(b, c))"),

@@ -52,8 +52,8 @@ class Block:
 class Step:
     """An item of the trace with every loop written out; `inputs` are earlier steps.
 
-    `given` is the name under which its value may be given: a line inside a patch has none, since
-    it stands for many values.
+    `given` is the name under which its value may be given. A line inside a patch has none, since
+    it stands for many values; its root has the name of the D item that it stands for.
     """
 
     item: Item
@@ -97,10 +97,12 @@ class Text:
                 f"line {call.line}: the loops written out make more than {MAX_STEPS} items"
             )
         places: list[int] = []
-        for item in patch.items:
+        last = len(patch.items) - 1
+        for k, item in enumerate(patch.items):
             hole = _HOLE.fullmatch(item.name) if item.kind == "C" else None
             if hole is None:
-                steps.append(Step(item, tuple([places[k] for k in item.inputs]), None))
+                name = f"item_{call.label}" if k == last else None
+                steps.append(Step(item, tuple([places[j] for j in item.inputs]), name))
                 places.append(len(steps) - 1)
             elif int(hole[1]) < len(given):
                 places.append(given[int(hole[1])])
@@ -141,6 +143,10 @@ class _Reader:
     def feed(self, line: str, number: int) -> None:
         if len(line) > MAX_LINE:
             raise LogError(f"expected at most {MAX_LINE} characters, found {len(line)}")
+        try:
+            line.encode()
+        except UnicodeEncodeError:
+            raise LogError("expected text, found a lone surrogate") from None
         if not line:
             if not self.between:
                 self.finish()

@@ -20,8 +20,9 @@ from lima.node import Node, Unique, leaf, leaf_with, topological
 from lima.op import OPS
 from lima.systemds import build
 from lima.systemds.files import Read
+from lima.systemds.measure import Measure
 from lima.systemds.shapes import Dim, Misfit, Shape, same, settled, shape_text
-from lima.systemds.table import GRAMS, REFUSED, TABLE, Missing, Operand, Plan
+from lima.systemds.table import GRAMS, REFUSED, TABLE, Missing, Operand, Plan, Rule
 from lima.systemds.text import Step
 
 NOTHING = Operand((None, None), None)
@@ -56,11 +57,19 @@ class Translation:
 
     missing  reasons, in the order of the log
     absent   files of known size that are not there
+    measure  computes sizes that depend on the data; without it, what needs them is missing
     arrays   data of leaves, by digest
     """
 
-    def __init__(self, steps: Sequence[Step], inputs: Inputs, expected: Shape) -> None:
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        inputs: Inputs,
+        expected: Shape,
+        measure: Measure | None = None,
+    ) -> None:
         self.steps, self.inputs, self.expected = steps, inputs, expected
+        self.measure = measure
         self.sides: dict[int, str | None] = {}
         self.needed = self._needed()
         self._pass()
@@ -168,11 +177,35 @@ class Translation:
             most = "or more" if rule.most > 9 else f"to {rule.most}"
             raise LogError(f"{item.name} has {len(operands)} inputs, expected {rule.least} {most}")
         try:
-            plan = rule.plan(*operands)
-            return self._built(place, plan, operands)
+            plan, operands = self._planned(rule, operands)
+            return self._measured(self._built(place, plan, operands), step)
         except Misfit as error:
             of = ", ".join(shape_text(o.shape) for o in operands)
             raise Misfit(f"{item.name} of {of}: {error}") from None
+
+    def _planned(self, rule: Rule, operands: list[Operand]) -> tuple[Plan, list[Operand]]:
+        """The plan; where it needs numbers that the data decide, these are computed."""
+        try:
+            return rule.plan(*operands), operands
+        except Missing:
+            if self.measure is None:
+                raise
+        numbers = [self._number(operand) for operand in operands]
+        return rule.plan(*numbers), numbers
+
+    def _number(self, operand: Operand) -> Operand:
+        if operand.shape or type(operand.item) is not Node or self.measure is None:
+            return operand
+        value = self.measure.value(operand.item, self.arrays)
+        return operand if value is None else Operand((), float(value))
+
+    def _measured(self, made: Operand, step: Step) -> Operand:
+        """`made` with the size that it turns out to have, where the log does not tell it."""
+        told = all(settled(size) is not None for size in made.shape)
+        if told or self.measure is None or not self.tainted.isdisjoint(step.inputs):
+            return made
+        value = self.measure.value(made.item, self.arrays)
+        return made if value is None else Operand(value.shape, made.item)
 
     def _built(self, place: int, plan: Plan, operands: Sequence[Operand]) -> Operand:
         if plan.call != "tsmm":
@@ -220,7 +253,10 @@ class Translation:
             raise LogError(f"there is no sequence from {first} to {last} by {step}")
         if (last - first) * step < 0:
             step = -step
-        count = int(np.floor((last - first) / step * (1 + 1e-15))) + 1
+        steps = (last - first) / step * (1 + 1e-15)
+        if not steps < 1 << 31:
+            raise LogError(f"a sequence from {first} to {last} by {step} is too long")
+        count = int(steps) + 1
         places = build.call("arange", [], {"bounds": (0.0, float(count))})
         line = build.call("add", [first, build.call("multiply", [places, step], {})], {})
         return Operand((count, 1), build.call("reshape", [line], {"shape": (count, 1)}))
