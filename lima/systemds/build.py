@@ -58,13 +58,17 @@ def _value(part: ast.expr, names: dict[str, Any]) -> Any:
     if isinstance(part, ast.Tuple):
         return tuple([_value(item, names) for item in part.elts])
     assert isinstance(part, ast.Call)
-    name = ast.unparse(part.func)
+    name = _name(part.func)
     if name == "fold":
-        row = ast.unparse(part.args[0])
+        row = _name(part.args[0])
         return functools.reduce(lambda x, y: call(row, [x, y], {}), names["all"])
     arguments = [_value(item, names) for item in part.args]
     options = {str(k.arg): _value(k.value, names) for k in part.keywords}
     return call(name, arguments, options)
+
+
+def _name(part: ast.expr) -> str:
+    return part.id if isinstance(part, ast.Name) else ast.unparse(part)
 
 
 def call(name: str, arguments: list[Any], options: dict[str, Any]) -> Any:

@@ -231,12 +231,22 @@ def _put(a: Operand, value: Operand, *places: Operand) -> Plan:
 
 
 def _reshaped(a: Operand, rows: Operand, columns: Operand, dims: Operand, byrow: Operand) -> Plan:
-    _matrix(a)
-    shape = _whole(rows, "the number of rows"), _whole(columns, "the number of columns")
+    there = [known(size) for size in _matrix(a)]
+    shape = [_whole(rows, "the number of rows"), _whole(columns, "the number of columns")]
+    if None not in there:
+        count = math.prod(size for size in there if size is not None)
+        for k in (0, 1):  # -1: what is left
+            if shape[k] == -1 and shape[1 - k] > 0:
+                shape[k] = count // shape[1 - k]
+        if math.prod(shape) != count:
+            raise Misfit(f"there is no matrix of {shape_text(tuple(shape))}")
+    elif -1 in shape and max(shape) > 0:
+        raise Missing("a size that rshape takes from a matrix of unknown shape")
     if min(shape) < 0:
-        raise Misfit(f"there is no matrix of {shape_text(shape)}")
+        raise Misfit(f"there is no matrix of {shape_text(tuple(shape))}")
     order = "C" if _number(byrow, "the order") else "F"
-    return Plan(shape, "reshape(a, shape=shape, order=order)", {"shape": shape, "order": order})
+    names = {"shape": tuple(shape), "order": order}
+    return Plan(tuple(shape), "reshape(a, shape=shape, order=order)", names)
 
 
 def _place(function: str) -> Rule:
@@ -379,6 +389,7 @@ TABLE: dict[str, Rule] = {
     "!=": truth("not_equal(a, b)"),
     "&&": truth("logical_and(a, b)"),
     "||": truth("logical_or(a, b)"),
+    "xor": truth("logical_xor(a, b)"),
     "!": each(1, "astype(logical_not(a), dtype='float64')"),
     "ifelse": Rule(3, 3, _chosen),
     # functions of elements
