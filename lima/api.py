@@ -90,7 +90,14 @@ def save(
     'g.lima'
     """
     record = _lineage_of(**results) if lineage is None else _lineage_of(lineage)
-    data = _leaf_data(record, dict(inputs or {})) if leaf_data else None
+    data = None
+    if not leaf_data:
+        record = record.bound(inputs or {})
+    elif record.foreign is None:
+        data = _leaf_data(record, dict(inputs or {}))
+    else:
+        record, found = record.given(inputs or {})
+        data = {bytes.fromhex(digest): a for digest, a in found.items()}
     _write_log(path, record, data)
     return Path(path)
 
@@ -177,7 +184,9 @@ def to_python(x: Any) -> str:
     >>> "X.T @ X" in lima.to_python(X.T @ X)
     True
     """
-    return _lineage_of(x).to_python()
+    record = _lineage_of(x)
+    _caution(record)
+    return record.to_python()
 
 
 def read(path: str | os.PathLike[str], name: str | None = None, **options: Any) -> Array:

@@ -109,22 +109,27 @@ class Lineage:
         if self.foreign is not None:
             source = self.foreign.measured()
             source.check()
-            return to_python({"result": source.root})
+            return to_python(_foreign(source).outputs)
         return to_python(self.outputs, self.data_dir, self.checks)
 
-    def given(self, inputs: Mapping[str, Any]) -> tuple[Lineage, dict[str, Any]]:
-        """What is recomputed with these inputs, and the data of its leaves.
+    def bound(self, inputs: Mapping[str, Any]) -> Lineage:
+        """What is recomputed with these inputs: the lineage itself, if it is one of lima's.
 
-        A log of another system does not say what its inputs held: the lineage depends on them.
-        Raises ReplayError where the log does not carry enough.
+        A log of another system does not say what its inputs held: its lineage depends on them.
         """
-        if self.foreign is None:
-            return self, dict(inputs)
-        source = self.foreign.bound(inputs).measured()
-        source.check(absent=True)
-        made = _foreign(source)
-        data = {node.digest.hex(): source.arrays[node.digest] for node in made.leaves}
-        return made, data
+        return self if self.foreign is None else _foreign(self.foreign.bound(inputs).measured())
+
+    def given(self, inputs: Mapping[str, Any]) -> tuple[Lineage, dict[str, Any]]:
+        """The lineage for these inputs, and what is known of the data of its leaves.
+
+        Raises ReplayError where the log of another system does not carry enough.
+        """
+        made = self.bound(inputs)
+        if made.foreign is None:
+            return made, dict(inputs)
+        made.foreign.check(absent=True)
+        arrays = made.foreign.arrays
+        return made, {node.digest.hex(): arrays[node.digest] for node in made.leaves}
 
     @property
     def cautions(self) -> tuple[str, ...]:

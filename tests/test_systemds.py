@@ -125,6 +125,29 @@ def test_saved_with_its_data(tmp_path):
     assert close(lima.recompute(lima.load_log(path)), matrix("02_read_matmul_solve", "out.csv"))
 
 
+def test_saved_for_other_inputs(tmp_path):
+    """What is given, and sizes that the data decide, become part of the log that is written."""
+    body = [scalar(5, "rows", "STRING"), "(6) (I) rmempty (0) (5)", "(7) (I) tsmm (6)"]
+    record = loads(log_text(*body, "(8) (I) + (7) (3)", "(9) (I) nrow (6)", "(10) (I) + (8) (9)"))
+    holes = A * (A[:, :1] < 4)
+    path = lima.save(tmp_path / "s.lima", record, leaf_data=True, inputs={"A": holes, "S": S})
+    wanted = holes[[0, 2]].T @ holes[[0, 2]] + S + 2
+    assert np.array_equal(lima.recompute(lima.load_log(path)), wanted)
+    lima.save(path, record, inputs={"A": holes, "S": S})
+    assert lima.load_log(path) == record.bound({"A": holes, "S": S})
+    with pytest.raises(lima.ReplayError, match=r"'S\.csv'"):
+        lima.save(path, record, leaf_data=True, inputs={"A": holes})
+
+
+def test_what_is_missing_has_an_identity():
+    """Lineages that differ below a value that the log does not tell are not equal."""
+    line = "(5) (I) eigen (0)\n(6) (I) rev (5)\n"
+    record = loads(f"{read_line(0, 'A')}\n{line}")
+    assert record == loads(f"{read_line(0, 'A')}\n{line}")
+    assert record != loads(f"{read_line(0, 'B')}\n{line}")
+    assert record.bound({"A": A}) != record.bound({"A": B})
+
+
 def test_the_program_reads_well():
     text = lima.to_python(lima.load_log(log_of("02_read_matmul_solve")))
     assert "def program(X, y):" in text
@@ -164,6 +187,8 @@ def test_a_log_that_recorded_something_else_is_cautioned():
         record = lima.load_log(log_of(WRONG))
     with pytest.warns(lima.ReplayWarning, match="values after an iteration"):
         found = lima.recompute(record)
+    with pytest.warns(lima.ReplayWarning, match="values after an iteration"):
+        lima.to_python(record)
     assert not close(found, matrix(WRONG, "out.csv"))
 
 
@@ -493,6 +518,9 @@ def test_sequences():
 )
 def test_draws_are_refused_unless_given(line):
     record = loads(f"{line}\n(8) (I) uak+ (7)\n")
+    other = loads(f"{line.replace('CP°', 'SPARK°')}\n(8) (I) uak+ (7)\n")
+    with pytest.raises(lima.ReplayError, match="what SPARK computes is not read"):
+        lima.recompute(other)
     for use in (lima.recompute, lima.to_python):
         with pytest.raises(lima.ReplayError, match=r"seed 42\); its value may .* 'item_7'"):
             use(record)

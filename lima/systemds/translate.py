@@ -153,12 +153,14 @@ class Translation:
         what = f"({item.label}) in line {item.line}: {lack}"
         if step.given is not None:
             what += f"; its value may be given as the input {step.given!r}"
-        token = xxh3_128_digest(f"{place} {item.kind} {item.name} {what}".encode())
+        behind = tuple([self.values[k].item for k in step.inputs])
+        known = [i.digest.hex() if type(i) is Node else repr(i) for i in behind]
+        token = xxh3_128_digest(f"{place} {item.name} {what} {' '.join(known)}".encode())
         node = Node(OPS["asarray"].spec, (Unique(what, token),))
         if item.name in REFUSED or self.tainted.isdisjoint(step.inputs):
             self.lacking.append((node, what))
         else:  # nothing that the log itself lacks here, but the shape of an operand
-            self.behind[id(node)] = tuple([self.values[k].item for k in step.inputs])
+            self.behind[id(node)] = behind
         return Operand(lack.shape, node)
 
     def _step(self, place: int, step: Step) -> Operand:
@@ -228,8 +230,10 @@ class Translation:
 
     def _creation(self, text: str) -> Operand:
         fields = text.split("°")
-        if fields[0] not in ("CP", "SPARK") or len(fields) < 2:
+        if len(fields) < 2:
             raise LogError(f"expected an instruction such as CP°rand°..., found {text[:60]!r}")
+        if fields[0] != "CP":
+            raise Missing(f"what {fields[0][:20]} computes is not read, only local instructions")
         maker = CREATIONS.get(fields[1])
         if maker is None:
             raise Missing(f"{fields[1][:60]} is not an instruction whose result can be told")
