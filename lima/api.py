@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from lima.pattern import Rule
 from lima.record import Lineage, check_of
 from lima.record import read as _read_log
 from lima.record import write as _write_log
+from lima.replay import ReplayWarning
 from lima.replay import recompute as _recompute
 from lima.sparse import Sparse, lineage_of, sparse_node
 from lima.stats import Outcome, outcome_row
@@ -107,7 +109,14 @@ def save(
     'g.lima'
     """
     record = _lineage_of(**results) if lineage is None else _lineage_of(lineage)
-    data = _leaf_data(record, named_arrays(inputs or {})) if leaf_data else None
+    data, given = None, named_arrays(inputs or {})
+    if not leaf_data:
+        record = record.bound(given)
+    elif record.foreign is None:
+        data = _leaf_data(record, given)
+    else:
+        record, found = record.given(given)
+        data = {bytes.fromhex(digest): a for digest, a in found.items()}
     _write_log(path, record, data)
     return Path(path)
 
@@ -129,7 +138,10 @@ def _leaf_data(record: Lineage, inputs: dict[str, Any]) -> dict[bytes, Any]:
 def load_log(path: str | os.PathLike[str]) -> Lineage:
     """The lineage that a log records. Reading executes nothing.
 
-    Raises LogError, with the line number, for a malformed log; OSError if it cannot be read.
+    Logs of Apache SystemDS (`out.csv.lineage`) are read as well, with the matrices that lie beside
+    them; see `docs/log-format.md`. Where such a log is known to record something else than what
+    ran, a ReplayWarning says so. Raises LogError, with the line number, for a malformed log;
+    OSError if it cannot be read.
 
     >>> import lima, numpy as np, tempfile, pathlib
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "s.lima"
@@ -137,7 +149,14 @@ def load_log(path: str | os.PathLike[str]) -> Lineage:
     >>> lima.load_log(path)
     <Lineage of s: 2 nodes from x>
     """
-    return _read_log(path)
+    record = _read_log(path)
+    _caution(record)
+    return record
+
+
+def _caution(record: Lineage) -> None:
+    for text in record.cautions:
+        warnings.warn(text, ReplayWarning, stacklevel=3)
 
 
 def _lineage_of(*results: Any, **named: Any) -> Lineage:
@@ -160,8 +179,8 @@ def recompute(lineage: Any, inputs: Mapping[str, Any] | None = None) -> Any:
     >>> lima.recompute(X.sum())
     np.float64(6.0)
     """
-    record = _lineage_of(lineage)
-    given = named_arrays(inputs or {})
+    record, given = _lineage_of(lineage).given(named_arrays(inputs or {}))
+    _caution(record)
     named = {node.name for node in record.leaves} & set(given)
     for node in record.leaves:
         key = node.digest.hex()
@@ -184,7 +203,9 @@ def to_python(x: Any) -> str:
     >>> "X.T @ X" in lima.to_python(X.T @ X)
     True
     """
-    return _lineage_of(x).to_python()
+    record = _lineage_of(x)
+    _caution(record)
+    return record.to_python()
 
 
 def read(path: str | os.PathLike[str], name: str | None = None, **options: Any) -> Array:

@@ -197,10 +197,20 @@ def _chained(entries: Iterable[TracebackType]) -> TracebackType | None:
 LogFile = Annotated[Path, typer.Argument(metavar="FILE", help="A lineage log.")]
 
 
+def _loaded(file: Path) -> lima.Lineage:
+    """The lineage in a log; warnings go to stderr, each on a line."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        record = lima.load_log(file)
+    for warning in caught:
+        _say(f"lima: warning: {warning.message}")
+    return record
+
+
 @app.command("log")
 def _log(file: LogFile) -> None:
     """Check a lineage log and print it."""
-    for line in lima.load_log(file).lines():
+    for line in _loaded(file).lines():
         sys.stdout.write(line)
     sys.stdout.flush()
 
@@ -231,7 +241,7 @@ def _to_python(
     out: Annotated[Path | None, typer.Option("-o", "--out", help="File to write.")] = None,
 ) -> None:
     """Write a lineage log as a program that needs NumPy alone."""
-    text = lima.to_python(lima.load_log(file))
+    text = lima.to_python(_loaded(file))
     if out is None:
         typer.echo(text, nl=False)
     else:
@@ -249,9 +259,10 @@ def _recompute(
 ) -> None:
     """Compute the results of a lineage log again and compare them with what was logged."""
     given = dict(map(_input, inputs or []))
-    record = lima.load_log(file)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        record = lima.load_log(file)
+        caught.clear()  # recomputing says the same
         found = lima.recompute(record, given)
     for warning in caught:
         _say(f"lima: warning: {warning.message}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import io
+import itertools
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,8 @@ from lima.log import MAX_LINE, Check, Log, distinct, lines, node_text, parse
 from lima.node import Node, content_bytes, dtype_text, encode, settled
 from lima.op import CALLS
 from lima.source import to_python
+from lima.systemds import ENVIRONMENT as OF_SYSTEMDS
+from lima.systemds import Source, recognised
 
 MAX_ROWS = 200
 """Nodes that the HTML form of a lineage shows."""
@@ -34,6 +37,7 @@ class Lineage:
     checks       name -> Check, what a result was, where it is known
     environment  facts of the process that computed the results (see `lima.environment`)
     data_dir     folder with the arrays of the leaves, for a lineage that was read from a file
+    foreign      the log of another system that this is read from (`lima.systemds`)
 
     >>> from lima.node import Node, Spec, leaf
     >>> x = leaf(np.ones((2, 3)), "X")
@@ -44,7 +48,7 @@ class Lineage:
     (True, 1)
     """
 
-    __slots__ = ("_nodes", "checks", "data_dir", "environment", "outputs")
+    __slots__ = ("_nodes", "checks", "data_dir", "environment", "foreign", "outputs")
 
     def __init__(
         self,
@@ -53,11 +57,13 @@ class Lineage:
         checks: Mapping[str, Check] | None = None,
         environment: Mapping[str, str] | None = None,
         data_dir: Path | None = None,
+        foreign: Source | None = None,
     ) -> None:
         self.outputs = dict(zip(outputs, settled(list(outputs.values())), strict=True))
         self.checks = dict(checks or {})
         self.environment = dict(present_environment() if environment is None else environment)
         self.data_dir = data_dir
+        self.foreign = foreign
         self._nodes: list[Node] | None = None
 
     @property
@@ -101,7 +107,35 @@ class Lineage:
 
     def to_python(self) -> str:
         """A Python program that needs NumPy alone and gives the same bits (`lima.to_python`)."""
+        if self.foreign is not None:
+            source = self.foreign.measured()
+            source.check()
+            return to_python(_foreign(source).outputs)
         return to_python(self.outputs, self.data_dir, self.checks)
+
+    def bound(self, inputs: Mapping[str, Any]) -> Lineage:
+        """What is recomputed with these inputs: the lineage itself, if it is one of lima's.
+
+        A log of another system does not say what its inputs held: its lineage depends on them.
+        """
+        return self if self.foreign is None else _foreign(self.foreign.bound(inputs).measured())
+
+    def given(self, inputs: Mapping[str, Any]) -> tuple[Lineage, dict[str, Any]]:
+        """The lineage for these inputs, and what is known of the data of its leaves.
+
+        Raises ReplayError where the log of another system does not carry enough.
+        """
+        made = self.bound(inputs)
+        if made.foreign is None:
+            return made, dict(inputs)
+        made.foreign.check(absent=True)
+        arrays = made.foreign.arrays
+        return made, {node.digest.hex(): arrays[node.digest] for node in made.leaves}
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """Why the log may have recorded something else than what ran; only of other systems."""
+        return () if self.foreign is None else self.foreign.cautions
 
     def to_dot(self) -> str:
         """The graph in the language of Graphviz, inputs above users."""
@@ -246,13 +280,28 @@ def data_dir_of(path: str | os.PathLike[str]) -> Path:
 def read(source: Target) -> Lineage:
     """The lineage that the log at a path or in an open text file records.
 
-    Nothing is executed. Raises LogError, with the line number, for a malformed log.
+    A log of SystemDS is recognised by its first line. Nothing is executed. Raises LogError, with
+    the line number, for a malformed log.
     """
     if isinstance(source, str | os.PathLike):
         with open(source, "rb") as file:
-            found = parse(_lines_of(file))
-        return _lineage(found, data_dir_of(source))
-    return _lineage(parse(iter(lambda: source.readline(MAX_LINE + 2), "")), None)
+            return _parsed(_lines_of(file), Path(source))
+    return _parsed(iter(lambda: source.readline(MAX_LINE + 2), ""), None)
+
+
+def _parsed(text: Iterator[str], path: Path | None) -> Lineage:
+    try:
+        first = next(text, "")
+    except LogError as error:
+        raise LogError(f"line 1: {error}") from None
+    rest = itertools.chain([first] if first else [], text)
+    if recognised(first):
+        return _foreign(Source.read(rest, path))
+    return _lineage(parse(rest), None if path is None else data_dir_of(path))
+
+
+def _foreign(source: Source) -> Lineage:
+    return Lineage({"result": source.root}, environment=OF_SYSTEMDS, foreign=source)
 
 
 def loads(text: str) -> Lineage:

@@ -27,7 +27,8 @@ LAYERS = (
     ("homes", "bytecode", "code"),
     ("op",),
     ("ops",),
-    ("entries", "policies", "flight", "cache", "leaves", "gates", "environment", "literal", "scan", "log"),
+    ("entries", "policies", "flight", "cache", "leaves", "gates", "environment", "literal", "scan", "log")
+    + ("systemds",),
     ("values", "sessions", "fusion", "forcing", "pieces", "rewrite", "runtime"),
     ("handle", "spelled", "source", "record", "replay"),
     (
@@ -45,7 +46,7 @@ SIBLINGS = {
     ("cli", "demo"), ("__main__", "cli"),
     ("policies", "entries"), ("flight", "entries"), ("flight", "policies"), ("flight", "cache"),
     ("cache", "entries"), ("cache", "flight"), ("cache", "policies"), ("literal", "environment"),
-    ("scan", "literal"), ("log", "literal"), ("log", "scan"),
+    ("systemds", "leaves"), ("scan", "literal"), ("log", "literal"), ("log", "scan"),
     ("log", "environment"), ("sessions", "values"), ("forcing", "values"),
     ("forcing", "sessions"), ("fusion", "values"), ("forcing", "fusion"), ("pieces", "values"), ("rewrite", "values"), ("rewrite", "pieces"),
     ("rewrite", "forcing"), ("runtime", "pieces"), ("runtime", "rewrite"), ("runtime", "values"), ("runtime", "sessions"),
