@@ -21,7 +21,9 @@ from lima.api import (
     to_python,
 )
 from lima.array import Array, array
+from lima.ask import diff
 from lima.block import disabled, traced
+from lima.compare import Diff, Difference
 from lima.environment import compiled
 from lima.errors import (
     ConfigError,
@@ -48,6 +50,8 @@ __all__ = [
     "Array",
     "ConfigError",
     "Coverage",
+    "Diff",
+    "Difference",
     "Explanation",
     "InternalError",
     "LimaError",
@@ -65,6 +69,7 @@ __all__ = [
     "array",
     "configure",
     "coverage",
+    "diff",
     "disabled",
     "explain",
     "lineage",

@@ -13,6 +13,7 @@ from typing import IO, Any
 import numpy as np
 from xxhash import xxh3_128_hexdigest
 
+from lima import queries
 from lima.environment import environment as present_environment
 from lima.errors import LogError, ReplayError
 from lima.log import MAX_LINE, Check, Log, distinct, lines, node_text, parse
@@ -71,16 +72,68 @@ class Lineage:
         """The nodes whose data came from outside."""
         return [node for node in self.nodes if node.is_leaf]
 
-    def find(self, op: str | Callable[..., Any]) -> list[Node]:
-        """The nodes of one operation, given its name or the NumPy function."""
-        name = op if isinstance(op, str) else getattr(CALLS.get(op), "name", None)
-        return [node for node in self.nodes if node.spec.op == name]
+    def find(
+        self,
+        op: str | Callable[..., Any] | None = None,
+        *,
+        name: str | None = None,
+        where: Callable[[Node], bool] | None = None,
+    ) -> list[Node]:
+        """The nodes of an operation, of a name, or for which `where` holds; all that is given.
 
-    def uses(self, x: str | Node) -> bool:
-        """Whether any result depends on `x`: the name of a leaf, or a node."""
-        if isinstance(x, str):
-            return any(leaf.name == x for leaf in self.leaves)
-        return any(node.digest == x.digest for node in self.nodes)
+        `op` is the name of the operation, a pattern such as "linalg.*", or the NumPy function;
+        `name` that of leaves or results.
+        """
+        return queries.find(self._named, op, name, where)
+
+    def uses(self, x: Any) -> bool:
+        """Whether any result depends on `x`: the name of a leaf, a node, or an array."""
+        return queries.uses(self._named, x)
+
+    def ancestors(self, x: Any) -> list[Node]:
+        """What `x` was made from, inputs before users.
+
+        `x` is the name of a result or leaf, a node, an array, or several of these. Raises
+        UnknownLineage for what the lineage does not have.
+        """
+        return queries.ancestors(self.nodes, queries.digests(self._named, x))
+
+    def descendants(self, x: Any) -> list[Node]:
+        """What was made from `x`, which is as in `ancestors`."""
+        return queries.descendants(self.nodes, queries.digests(self._named, x))
+
+    def between(self, start: Any, end: Any) -> list[Node]:
+        """The nodes on every way from `start` to `end`, with both; empty if none leads there."""
+        within = self._named
+        ends = queries.digests(within, start), queries.digests(within, end)
+        return queries.between(within.nodes, *ends)
+
+    def seeds(self) -> list[Node]:
+        """The nodes at which random numbers begin: generators with their seed or state."""
+        return queries.seeds(self.nodes)
+
+    def literals(self) -> list[queries.Literal]:
+        """The values that stand in the lineage itself, as (node, place, value).
+
+        `place` is the number of an input or the name of a parameter.
+        """
+        return queries.literals(self.nodes)
+
+    def table(self) -> dict[str, list[Any]]:
+        """The nodes as columns, which pandas, Polars and DuckDB take as they are.
+
+        Columns: id, op, name, inputs (ids), literals, params, shape, dtype (None where only
+        computing would tell), outcome and seconds (None for a lineage from a file), call, digest.
+        """
+        return queries.table(self._named, self.checks)
+
+    def tree(self, depth: int | None = 10, limit: int = 200) -> str:
+        """The lineage as an indented tree, results first: at most `limit` lines and this deep."""
+        return "\n".join(queries.tree(self._named, depth, limit))
+
+    @property
+    def _named(self) -> queries.Named:
+        return queries.Named(self.nodes, self.outputs)
 
     def digest(self, name: str | None = None) -> str:
         """The digest of an output as 32 hexadecimal digits; the name may be left out of one."""

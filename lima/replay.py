@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,24 +52,40 @@ def recompute(lineage: Lineage, inputs: Mapping[str, Any] | None = None) -> dict
             ReplayWarning,
             stacklevel=2,
         )
-    leaves = _Leaves(lineage, dict(inputs or {}))
-    found = _outputs(lineage, _Run(lineage, leaves).all(), leaves)
+    found = results(lineage, inputs)
     _compare(lineage, found, bool(changed))
     return found
 
 
-class _Run:
+def results(lineage: Lineage, inputs: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The results by name, as `recompute` gives them, compared with nothing."""
+    leaves = Leaves(lineage, dict(inputs or {}))
+    return _outputs(lineage, Run(lineage, leaves).all(), leaves)
+
+
+class Run:
     """The values that are present during a replay, by digest, each freed after its last use.
 
+    plan    the nodes to compute, inputs before users
+    watch   what looks at the value of every node of the plan
     uses    inputs and outputs that still need a value
     roots   of a value that shares memory with an operand: the value that owns the memory
     views   how many values that are present share the memory of a root
     """
 
-    def __init__(self, lineage: Lineage, leaves: _Leaves) -> None:
-        self.plan = lineage.nodes
+    def __init__(
+        self,
+        lineage: Lineage,
+        leaves: Leaves,
+        known: Mapping[bytes, Any] | None = None,
+        watch: Callable[[Node, Any], None] | None = None,
+    ) -> None:
+        """`known` are values that need not be computed, nor what led to nothing but them."""
         self.leaves = leaves
-        self.present: dict[bytes, Any] = {}
+        self.watch = watch
+        self.present: dict[bytes, Any] = dict(known or {})
+        self.plan = _needed(lineage, self.present)
+        self.numbers = {node.digest: k for k, node in enumerate(lineage.nodes, 1)}
         self.roots: dict[bytes, bytes] = {}
         self.views: Counter[bytes] = Counter()
         self.uses = Counter(node.digest for node in lineage.outputs.values())
@@ -78,10 +94,13 @@ class _Run:
 
     def all(self) -> dict[bytes, Any]:
         """Compute every node; what is left are the outputs."""
-        for number, node in enumerate(self.plan, 1):
+        for node in self.plan:
+            number = self.numbers[node.digest]
             data = [self.present[i.digest] if isinstance(i, Node) else i for i in node.inputs]
             value = _value(node, data, self.leaves, number, self.spent(node, data))
             self.keep(node, value, data)
+            if self.watch is not None:
+                self.watch(node, value)
             del data, value
             for item in node.inputs:
                 if isinstance(item, Node):
@@ -126,7 +145,21 @@ class _Run:
         return target if owned else None
 
 
-def _value(node: Node, data: list[Any], leaves: _Leaves, number: int, buffer: Any) -> Any:
+def _needed(lineage: Lineage, known: Mapping[bytes, Any]) -> list[Node]:
+    """The nodes that the results need, those that are known and what only they need left out."""
+    if not known:
+        return lineage.nodes
+    wanted = {node.digest for node in lineage.outputs.values()} - known.keys()
+    needed = []
+    for node in reversed(lineage.nodes):
+        if node.digest in wanted:
+            needed.append(node)
+            inputs = (item.digest for item in node.inputs if isinstance(item, Node))
+            wanted.update(digest for digest in inputs if digest not in known)
+    return needed[::-1]
+
+
+def _value(node: Node, data: list[Any], leaves: Leaves, number: int, buffer: Any) -> Any:
     spec = node.spec
     if spec.op == LEAF:
         return leaves.get(node)
@@ -176,7 +209,7 @@ def _is_unique(value: Any) -> bool:
     return type(value) is Unique
 
 
-def _outputs(lineage: Lineage, present: dict[bytes, Any], leaves: _Leaves) -> dict[str, Any]:
+def _outputs(lineage: Lineage, present: dict[bytes, Any], leaves: Leaves) -> dict[str, Any]:
     """The results as arrays of their own: no views, no input, none twice."""
     given = set(map(id, leaves.used))
     found: dict[str, Any] = {}
@@ -206,7 +239,7 @@ def _compare(lineage: Lineage, found: dict[str, Any], elsewhere: bool) -> None:
 # --------------------------------------------------------------------------- leaves
 
 
-class _Leaves:
+class Leaves:
     """Where the data of the leaves comes from; each is checked before it is used."""
 
     def __init__(self, lineage: Lineage, inputs: dict[str, Any]) -> None:

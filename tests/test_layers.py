@@ -26,11 +26,11 @@ LAYERS = (
     ("ops",),
     ("entries", "policies", "flight", "cache", "leaves", "environment", "literal", "scan", "log"),
     ("values", "sessions", "fusion", "forcing", "pieces", "rewrite", "runtime"),
-    ("handle", "spelled", "source", "record", "replay"),
+    ("handle", "labels", "spelled", "source", "queries", "record", "replay", "compare"),
     ("writes", "calls", "indexing", "operators", "array", "draws", "helpers"),
     ("tree", "twin", "keys"),
     ("kept", "function", "block"),
-    ("api", "script", "numpy"),
+    ("api", "ask", "script", "numpy"),
     ("integrations", "cli", "demo", "__main__"),
 )
 """Modules and packages of lima, lowest layer first. A name may import those of lower rows only."""
@@ -48,6 +48,8 @@ SIBLINGS = {
     ("bytecode", "homes"), ("code", "homes"), ("code", "bytecode"), ("function", "kept"),
     ("tree", "twin"), ("tree", "keys"),
     ("block", "function"),
+    ("queries", "handle"), ("queries", "labels"), ("record", "queries"), ("compare", "record"),
+    ("compare", "labels"), ("ask", "api"),
 }  # fmt: skip
 """(importer, imported) within one row: the exceptions."""
 

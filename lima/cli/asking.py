@@ -1,0 +1,61 @@
+"""Commands that ask lineage logs: show, compare, search, verify, draw, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import lima
+from lima.cli.base import app
+
+LogFile = Annotated[Path, typer.Argument(metavar="FILE", help="A lineage log.")]
+
+
+@app.command("show")
+def _show(
+    file: LogFile,
+    depth: Annotated[int, typer.Option(help="Levels below a result.")] = 10,
+    lines: Annotated[int, typer.Option(help="Lines in all.")] = 200,
+) -> None:
+    """Show how the results of a log were made, as a tree."""
+    record = lima.load_log(file)
+    typer.echo(repr(record))
+    typer.echo(record.tree(depth, lines))
+
+
+@app.command("diff")
+def _diff(
+    a: Annotated[Path, typer.Argument(metavar="A", help="A lineage log.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
+    first: Annotated[int, typer.Option(help="Differences to print.")] = 20,
+) -> int:
+    """Tell where the results of two logs part; the exit status is 1 if they do."""
+    found = lima.diff(a, b, first=first)
+    typer.echo(str(found))
+    return 1 if found.total else 0
+
+
+@app.command("query")
+def _query(
+    file: LogFile,
+    op: Annotated[str | None, typer.Option(help="Operation, as linalg.solve or linalg.*.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of leaves or results.")] = None,
+    uses: Annotated[str | None, typer.Option(help="Leaf or result that was used.")] = None,
+    led_to: Annotated[str | None, typer.Option(help="Result that was made of it.")] = None,
+    count: Annotated[bool, typer.Option("--count", help="Print the number only.")] = False,
+) -> None:
+    """List nodes of a log: those for which all that is asked holds."""
+    record = lima.load_log(file)
+    wanted = [record.find(op, name=name)]
+    wanted += [record.descendants(uses)] if uses is not None else []
+    wanted += [record.ancestors(led_to)] if led_to is not None else []
+    found = set.intersection(*({node.digest.hex() for node in nodes} for nodes in wanted))
+    if count:
+        typer.echo(len(found))
+        return
+    table = record.table()
+    for number, call, digest in zip(table["id"], table["call"], table["digest"], strict=True):
+        if digest in found:
+            typer.echo(f"%{number} {call}")
