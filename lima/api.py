@@ -142,6 +142,15 @@ def recompute(lineage: Any, inputs: Mapping[str, Any] | None = None) -> Any:
     np.float64(6.0)
     """
     record = _lineage_of(lineage)
+    found = _recompute(record, present_leaves(record, inputs))
+    return found["result"] if list(found) == ["result"] else found
+
+
+def present_leaves(record: Lineage, inputs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """`inputs`, and the leaves beside them that still exist in memory, by digest.
+
+    Where arrays are stored beside a log, those are taken.
+    """
     given = dict(inputs or {})
     named = {node.name for node in record.leaves} & set(given)
     for node in record.leaves:
@@ -150,8 +159,7 @@ def recompute(lineage: Any, inputs: Mapping[str, Any] | None = None) -> Any:
             a = leaves.find(node.digest)
             if a is not None:
                 given[key] = a
-    found = _recompute(record, given)
-    return found["result"] if list(found) == ["result"] else found
+    return given
 
 
 def to_python(x: Any) -> str:

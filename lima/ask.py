@@ -1,14 +1,29 @@
-"""What users ask about results beyond how they were made: where two of them part."""
+"""What users ask about results beyond how they were made.
+
+Where two of them part, whether a log still gives its results, what made one NaN.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
-from lima.api import lineage, load_log
+import numpy as np
+
+from lima import leaves
+from lima.api import lineage, load_log, present_leaves
+from lima.array import Array
 from lima.compare import FIRST, Diff
 from lima.compare import diff as _diff
+from lima.errors import UnknownLineage
+from lima.handle import data_of
+from lima.node import Node
+from lima.nonfinite import Blame, Search
 from lima.record import Lineage
+from lima.sessions import current
+from lima.verification import Verification
+from lima.verification import verify as _verify
 
 
 def _lineage(x: Any) -> Lineage:
@@ -41,3 +56,61 @@ def diff(a: Any, b: Any, *, first: int = FIRST) -> Diff:
          by result < linalg.solve[0] < add[1]
     """
     return _diff(_lineage(a), _lineage(b), first)
+
+
+def verify(x: Any, inputs: Mapping[str, Any] | None = None) -> Verification:
+    """Compute the results of a log again and compare each with the checksum that was logged.
+
+    x is the path of a log, or a lineage; leaves come from where `lima.recompute` takes them. The
+    first result that differs is named, with the operations that led to it and to none that is
+    right: the more results have names, the closer. Raises ReplayError where nothing can be
+    computed: a leaf is missing or has other elements, an operation failed.
+
+    >>> import lima, numpy as np
+    >>> X = lima.array(np.arange(6.0).reshape(3, 2), name="X")
+    >>> lima.verify(lima.lineage(gram=X.T @ X, total=X.sum()))
+    gram: same
+    total: same
+    """
+    record = _lineage(x)
+    return _verify(record, present_leaves(record, inputs))
+
+
+def blame(x: Any, inputs: Mapping[str, Any] | None = None) -> Blame:
+    """The first operation that made the NaN or the infinity in a result of finite operands.
+
+    x is a result, or a lineage or the path of a log with one result. What the cache or the program
+    holds is looked at; only what lies between is computed again, from the leaves in memory, beside
+    the log or in `inputs`.
+
+    >>> import lima, numpy as np
+    >>> x = lima.array(np.array([0.0, 1.0]), name="x")
+    >>> with np.errstate(all="ignore"):
+    ...     ratio = x / x
+    >>> print(lima.blame(ratio + 1.0))
+    nan at (0,) of divide(·, ·), which has finite operands
+      nan  add(·, 1.0)
+    """
+    record = _lineage(x)
+    if len(record.outputs) != 1:
+        names = ", ".join(record.outputs)
+        raise UnknownLineage(f"blame takes one result, this lineage has {names}")
+    (root,) = record.outputs.values()
+    value = None
+    if isinstance(x, Array):
+        value = data_of(x)
+    elif isinstance(x, np.ndarray | np.generic):
+        value = x
+    given = present_leaves(record, inputs)
+
+    def known(node: Node) -> Any:
+        if node is root and value is not None:
+            return value
+        return leaves.find(node.digest) if node.is_leaf else _cached(node)
+
+    return Search(record, given, known).blame(root)
+
+
+def _cached(node: Node) -> Any:
+    entry = current().cache.peek(node.digest)
+    return None if entry is None else entry.value

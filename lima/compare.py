@@ -253,8 +253,15 @@ class _Walk:
         self.places.append((a, b, parent, slot))
 
     def note(
-        self, kind: str, a: Node | None, b: Node | None, then: str, now: str, output: str | None = None
+        self,
+        kind: str,
+        a: Node | None,
+        b: Node | None,
+        then: str,
+        now: str,
+        output: str | None = None,
     ) -> Difference:
+        """A difference at the present place, or of a whole output."""
         self.counts[kind] += 1
         if output is not None:
             return Difference(kind, a, b, then, now, output)

@@ -249,7 +249,7 @@ def tree(within: Named, depth: int | None, limit: int) -> Iterator[str]:
     # a node, the text before it, the text before its inputs, how deep it stands
     todo: list[tuple[Node, str, str, int]] = []
     lines = 0
-    for name, root in reversed(within.outputs.items()):
+    for name, root in reversed(list(within.outputs.items())):
         todo.append((root, f"{name} = ", "", 0))
     while todo:
         node, before, under, level = todo.pop()
@@ -257,7 +257,7 @@ def tree(within: Named, depth: int | None, limit: int) -> Iterator[str]:
         if lines > limit:
             yield f"... the rest of {len(within.nodes)} nodes is not shown"
             return
-        inputs = [item for item in _below(node)]
+        inputs = list(_below(node))
         again = node.digest in shown and bool(inputs)
         shown.add(node.digest)
         hidden = bool(inputs) and not again and depth is not None and level >= depth

@@ -15,10 +15,9 @@ from xxhash import xxh3_128_hexdigest
 
 from lima import queries
 from lima.environment import environment as present_environment
-from lima.errors import LogError, ReplayError
+from lima.errors import LogError, ReplayError, UnknownLineage
 from lima.log import MAX_LINE, Check, Log, distinct, lines, node_text, parse
 from lima.node import Node, content_bytes, dtype_text, settled
-from lima.op import CALLS
 from lima.source import to_python
 
 MAX_ROWS = 200
@@ -134,6 +133,19 @@ class Lineage:
     @property
     def _named(self) -> queries.Named:
         return queries.Named(self.nodes, self.outputs)
+
+    def only(self, *names: str) -> Lineage:
+        """The lineage of some of the results; UnknownLineage for a name that is none of them."""
+        for name in names:
+            if name not in self.outputs:
+                has = ", ".join(self.outputs)
+                raise UnknownLineage(f"{name!r} is none of the results {has}")
+        return Lineage(
+            {name: self.outputs[name] for name in names},
+            checks={name: self.checks[name] for name in names if name in self.checks},
+            environment=self.environment,
+            data_dir=self.data_dir,
+        )
 
     def digest(self, name: str | None = None) -> str:
         """The digest of an output as 32 hexadecimal digits; the name may be left out of one."""

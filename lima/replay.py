@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,35 +60,41 @@ def recompute(lineage: Lineage, inputs: Mapping[str, Any] | None = None) -> dict
 def results(lineage: Lineage, inputs: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The results by name, as `recompute` gives them, compared with nothing."""
     leaves = Leaves(lineage, dict(inputs or {}))
-    return _outputs(lineage, Run(lineage, leaves).all(), leaves)
+    nodes = lineage.nodes
+    numbers = {node.digest: k for k, node in enumerate(nodes, 1)}
+    run = Run(nodes, lineage.outputs.values(), leaves, numbers)
+    return _outputs(lineage, run.all(), leaves)
 
 
 class Run:
     """The values that are present during a replay, by digest, each freed after its last use.
 
-    plan    the nodes to compute, inputs before users
-    watch   what looks at the value of every node of the plan
-    uses    inputs and outputs that still need a value
-    roots   of a value that shares memory with an operand: the value that owns the memory
-    views   how many values that are present share the memory of a root
+    plan     the nodes to compute, inputs before users, each digest once
+    numbers  what errors call them
+    known    values that are there, by digest; they are in no plan
+    watch    what looks at the value of every node of the plan
+    uses     inputs and outputs that still need a value
+    roots    of a value that shares memory with an operand: the value that owns the memory
+    views    how many values that are present share the memory of a root
     """
 
     def __init__(
         self,
-        lineage: Lineage,
+        plan: list[Node],
+        outputs: Iterable[Node],
         leaves: Leaves,
+        numbers: Mapping[bytes, int],
         known: Mapping[bytes, Any] | None = None,
         watch: Callable[[Node, Any], None] | None = None,
     ) -> None:
-        """`known` are values that need not be computed, nor what led to nothing but them."""
+        self.plan = plan
         self.leaves = leaves
+        self.numbers = numbers
         self.watch = watch
         self.present: dict[bytes, Any] = dict(known or {})
-        self.plan = _needed(lineage, self.present)
-        self.numbers = {node.digest: k for k, node in enumerate(lineage.nodes, 1)}
         self.roots: dict[bytes, bytes] = {}
         self.views: Counter[bytes] = Counter()
-        self.uses = Counter(node.digest for node in lineage.outputs.values())
+        self.uses = Counter(node.digest for node in outputs)
         for node in self.plan:
             self.uses.update(i.digest for i in node.inputs if isinstance(i, Node))
 
@@ -143,20 +149,6 @@ class Run:
         target = data[0]
         owned = type(target) is np.ndarray and target.base is None and target.flags.writeable
         return target if owned else None
-
-
-def _needed(lineage: Lineage, known: Mapping[bytes, Any]) -> list[Node]:
-    """The nodes that the results need, those that are known and what only they need left out."""
-    if not known:
-        return lineage.nodes
-    wanted = {node.digest for node in lineage.outputs.values()} - known.keys()
-    needed = []
-    for node in reversed(lineage.nodes):
-        if node.digest in wanted:
-            needed.append(node)
-            inputs = (item.digest for item in node.inputs if isinstance(item, Node))
-            wanted.update(digest for digest in inputs if digest not in known)
-    return needed[::-1]
 
 
 def _value(node: Node, data: list[Any], leaves: Leaves, number: int, buffer: Any) -> Any:

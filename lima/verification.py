@@ -8,9 +8,10 @@ from typing import Any
 
 from lima.environment import differences, environment
 from lima.labels import label
+from lima.log import Check
 from lima.node import Node
 from lima.queries import ancestors
-from lima.record import Check, Lineage, check_of
+from lima.record import Lineage, check_of
 from lima.replay import results
 
 SAME, DIFFERS, UNKNOWN = "same", "differs", "not logged"
@@ -38,6 +39,11 @@ class Verification:
     first        the first of them that differs: nothing before it does; None if none differs
     suspects     the nodes that led to it and to no result that came out the same
     environment  what differs from the environment of the log and can change bits
+
+    >>> import lima, numpy as np
+    >>> found = lima.verify(lima.lineage(total=lima.array(np.ones(3), name="x").sum()))
+    >>> bool(found), found.results[0].name, found.results[0].status
+    (True, 'total', 'same')
     """
 
     def __init__(self, results: list[Verified], suspects: list[Node], changed: list[str]) -> None:
@@ -64,14 +70,13 @@ class Verification:
 
     @staticmethod
     def _line(found: Verified) -> str:
-        text = f"{found.name}: {found.status}"
-        if found.status == DIFFERS and found.then is not None and found.now is not None:
-            if (found.then.dtype, found.then.shape) != (found.now.dtype, found.now.shape):
-                was, now = found.then, found.now
-                text += f", {was.dtype} {was.shape} was logged, recomputed is {now.dtype} {now.shape}"
-            else:
-                text += f", content {found.then.content} was logged, recomputed is {found.now.content}"
-        return text
+        then, now = found.then, found.now
+        if found.status != DIFFERS or then is None or now is None:
+            return f"{found.name}: {found.status}"
+        was, is_now = f"content {then.content}", f"content {now.content}"
+        if (then.dtype, then.shape) != (now.dtype, now.shape):
+            was, is_now = f"{then.dtype} {then.shape}", f"{now.dtype} {now.shape}"
+        return f"{found.name}: differs, {was} was logged, recomputed is {is_now}"
 
 
 def verify(lineage: Lineage, inputs: Mapping[str, Any]) -> Verification:

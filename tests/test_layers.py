@@ -26,7 +26,18 @@ LAYERS = (
     ("ops",),
     ("entries", "policies", "flight", "cache", "leaves", "environment", "literal", "scan", "log"),
     ("values", "sessions", "fusion", "forcing", "pieces", "rewrite", "runtime"),
-    ("handle", "labels", "spelled", "source", "queries", "record", "replay", "compare"),
+    (
+        "handle",
+        "labels",
+        "spelled",
+        "source",
+        "queries",
+        "record",
+        "replay",
+        "compare",
+        "verification",
+        "nonfinite",
+    ),
     ("writes", "calls", "indexing", "operators", "array", "draws", "helpers"),
     ("tree", "twin", "keys"),
     ("kept", "function", "block"),
@@ -49,7 +60,9 @@ SIBLINGS = {
     ("tree", "twin"), ("tree", "keys"),
     ("block", "function"),
     ("queries", "handle"), ("queries", "labels"), ("record", "queries"), ("compare", "record"),
-    ("compare", "labels"), ("ask", "api"),
+    ("compare", "labels"), ("ask", "api"), ("verification", "labels"), ("verification", "queries"),
+    ("verification", "record"), ("verification", "replay"), ("nonfinite", "labels"),
+    ("nonfinite", "record"), ("nonfinite", "replay"),
 }  # fmt: skip
 """(importer, imported) within one row: the exceptions."""
 

@@ -9,8 +9,7 @@ import typer
 
 import lima
 from lima.cli.base import app
-
-LogFile = Annotated[Path, typer.Argument(metavar="FILE", help="A lineage log.")]
+from lima.cli.logs import Inputs, LogFile, array_of
 
 
 @app.command("show")
@@ -59,3 +58,24 @@ def _query(
     for number, call, digest in zip(table["id"], table["call"], table["digest"], strict=True):
         if digest in found:
             typer.echo(f"%{number} {call}")
+
+
+@app.command("verify")
+def _verify(file: LogFile, inputs: Inputs = None) -> int:
+    """Compute the results of a log again; the exit status is 1 if one differs."""
+    found = lima.verify(file, dict(map(array_of, inputs or [])))
+    typer.echo(str(found))
+    return 0 if found else 1
+
+
+@app.command("blame")
+def _blame(
+    file: LogFile,
+    result: Annotated[str | None, typer.Option(help="The result; may be left out of one.")] = None,
+    inputs: Inputs = None,
+) -> None:
+    """Tell which operation first made a NaN or an infinity."""
+    record = lima.load_log(file)
+    if result is not None:
+        record = record.only(result)
+    typer.echo(str(lima.blame(record, dict(map(array_of, inputs or [])))))

@@ -15,6 +15,10 @@ import lima
 from lima.cli.base import Failure, app, say
 
 LogFile = Annotated[Path, typer.Argument(metavar="FILE", help="A lineage log.")]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option("--input", metavar="NAME=x.npy", help="The array of a leaf; repeatable."),
+]
 
 
 @app.command("log")
@@ -41,10 +45,7 @@ def _to_python(
 @app.command("recompute")
 def _recompute(
     file: LogFile,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option("--input", metavar="NAME=x.npy", help="The array of a leaf; repeatable."),
-    ] = None,
+    inputs: Inputs = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="An .npz to write.")] = None,
 ) -> None:
     """Compute the results of a lineage log again and compare them with what was logged."""
@@ -64,6 +65,7 @@ def _recompute(
 
 
 def array_of(text: str) -> tuple[str, Any]:
+    """Name and array of an option `NAME=x.npy`."""
     name, equals, path = text.partition("=")
     if not (name and equals and path):
         raise typer.BadParameter(f"{text!r}: write NAME=x.npy", param_hint="--input")
