@@ -7,21 +7,26 @@ import io
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from xxhash import xxh3_128_hexdigest
 
-from lima import queries
+from lima import drawing, exports, pictures, queries
 from lima.environment import environment as present_environment
 from lima.errors import LogError, ReplayError, UnknownLineage
+from lima.folding import LIMIT
 from lima.log import MAX_LINE, Check, Log, distinct, lines, node_text, parse
 from lima.node import Node, content_bytes, dtype_text, settled
 from lima.source import to_python
 
 MAX_ROWS = 200
-"""Nodes that the HTML form of a lineage shows."""
+"""Nodes that the HTML form of a lineage lists."""
+
+NOTEBOOK = 40
+"""Boxes of the picture in a notebook."""
 
 Target = str | os.PathLike[str] | IO[str]
 
@@ -167,21 +172,45 @@ class Lineage:
         """A Python program that needs NumPy alone and gives the same bits (`lima.to_python`)."""
         return to_python(self.outputs, self.data_dir, self.checks)
 
-    def to_dot(self) -> str:
-        """The graph in the language of Graphviz, inputs above users."""
-        numbers = self._numbers()
-        parts = ["digraph lineage {", "  node [shape=box];"]
-        for node in self.nodes:
-            label = node.name if node.is_leaf and node.name else repr(node.spec)
-            shape = " shape=ellipse" if node.is_leaf else ""
-            number = numbers[node.digest]
-            parts.append(f"  n{number} [label={_dot_text(label)}{shape}];")
-            sources = [numbers[i.digest] for i in node.inputs if isinstance(i, Node)]
-            parts += [f"  n{source} -> n{number};" for source in sources]
-        for k, (name, node) in enumerate(self.outputs.items()):
-            parts.append(f"  out{k} [label={_dot_text(name)} shape=plaintext];")
-            parts.append(f"  n{numbers[node.digest]} -> out{k};")
-        return "\n".join([*parts, "}"]) + "\n"
+    def to_dot(self, limit: int = LIMIT) -> str:
+        """The graph in the language of Graphviz, inputs above users.
+
+        Of more than `limit` nodes, what repeats is drawn as one box, and so is the middle of what
+        is still too much. The same holds for the other pictures.
+        """
+        return pictures.dot(self.nodes, self.outputs, limit)
+
+    def to_mermaid(self, limit: int = LIMIT) -> str:
+        """The graph as a Mermaid flowchart, which Markdown on many sites shows."""
+        return pictures.mermaid(self.nodes, self.outputs, limit)
+
+    def to_svg(self, limit: int = LIMIT) -> str:
+        """The graph as an SVG image, coloured by how each result was got."""
+        return drawing.svg(self.nodes, self.outputs, limit)
+
+    def to_html(self, limit: int = LIMIT) -> str:
+        """The graph as a page that needs no network: zoom, search, details of every box."""
+        return drawing.page(self.nodes, self.outputs, repr(self), limit)
+
+    def to_networkx(self) -> Any:
+        """The graph as a `networkx.MultiDiGraph`, all of its nodes; needs NetworkX."""
+        return pictures.networkx(self.nodes, self.outputs, self.checks)
+
+    def to_prov(self) -> str:
+        """The lineage as W3C PROV, in PROV-JSON: entities, activities, and what used what."""
+        return exports.prov(self.nodes, self.outputs, self.checks, self.environment)
+
+    def to_openlineage(
+        self, job: str = "program", namespace: str = "lima", time: datetime | None = None
+    ) -> str:
+        """The lineage as one OpenLineage event: leaves are its inputs, results its outputs.
+
+        `time` is that of the event, now by default.
+        """
+        return exports.openlineage(
+            self.nodes, self.outputs, self.checks, self.environment,
+            job=job, namespace=namespace, time=time,
+        )  # fmt: skip
 
     def _numbers(self) -> dict[bytes, int]:
         return {node.digest: k for k, node in enumerate(self.nodes, 1)}
@@ -217,12 +246,10 @@ class Lineage:
             f'<td style="text-align:left"><code>{html.escape(text[:300])}</code></td></tr>'
             for name, text in rows
         )
-        return f"<p>{html.escape(repr(self))}</p><table>{body}</table>"
-
-
-def _dot_text(text: str) -> str:
-    clean = text if len(text) <= 60 else text[:57] + "..."
-    return '"' + clean.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") + '"'
+        return (
+            f"<p>{html.escape(repr(self))}</p>{self.to_svg(NOTEBOOK)}"
+            f"<details><summary>{len(self)} nodes</summary><table>{body}</table></details>"
+        )
 
 
 def check_of(value: Any) -> Check | None:

@@ -29,9 +29,14 @@ LAYERS = (
     (
         "handle",
         "labels",
+        "page",
         "spelled",
         "source",
         "queries",
+        "folding",
+        "pictures",
+        "drawing",
+        "exports",
         "record",
         "replay",
         "compare",
@@ -60,6 +65,9 @@ SIBLINGS = {
     ("tree", "twin"), ("tree", "keys"),
     ("block", "function"),
     ("queries", "handle"), ("queries", "labels"), ("record", "queries"), ("compare", "record"),
+    ("folding", "labels"), ("pictures", "folding"), ("pictures", "labels"), ("pictures", "queries"),
+    ("drawing", "folding"), ("drawing", "labels"), ("drawing", "page"), ("drawing", "pictures"),
+    ("record", "drawing"), ("record", "pictures"), ("record", "folding"), ("record", "exports"), ("exports", "labels"), ("exports", "queries"),
     ("compare", "labels"), ("ask", "api"), ("verification", "labels"), ("verification", "queries"),
     ("verification", "record"), ("verification", "replay"), ("nonfinite", "labels"),
     ("nonfinite", "record"), ("nonfinite", "replay"),
@@ -69,7 +77,7 @@ SIBLINGS = {
 PUBLIC_ONLY = frozenset(LAYERS[-1])
 """These know of lima what a user knows: the names in `lima.__all__`."""
 
-LAZY = frozenset({"numba", "scipy", "rich", "typer", "pandas", "dask", "sklearn"})
+LAZY = frozenset({"numba", "scipy", "rich", "typer", "pandas", "dask", "sklearn", "networkx"})
 """Packages that may be imported inside a function: optional, or too slow to load with lima."""
 
 HEAVY = ("numba", "llvmlite", "scipy", "rich", "typer", "click")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -79,3 +81,32 @@ def _blame(
     if result is not None:
         record = record.only(result)
     typer.echo(str(lima.blame(record, dict(map(array_of, inputs or [])))))
+
+
+FORMATS: dict[str, Callable[[lima.Lineage], str]] = {
+    "dot": lima.Lineage.to_dot,
+    "mermaid": lima.Lineage.to_mermaid,
+    "svg": lima.Lineage.to_svg,
+    "html": lima.Lineage.to_html,
+    "prov": lima.Lineage.to_prov,
+    "openlineage": lima.Lineage.to_openlineage,
+    "json": lambda record: json.dumps(record.table(), indent=1) + "\n",
+}
+"""What `lima export` writes."""
+
+
+@app.command("export")
+def _export(
+    file: LogFile,
+    form: Annotated[str, typer.Option("--format", "-f", help=", ".join(FORMATS))],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="File to write.")] = None,
+) -> None:
+    """Write a log as a picture or in another format."""
+    if form not in FORMATS:
+        allowed = ", ".join(FORMATS)
+        raise typer.BadParameter(f"{form!r} is none of {allowed}", param_hint="--format")
+    text = FORMATS[form](lima.load_log(file))
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        out.write_text(text, "utf-8")
