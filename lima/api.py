@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,7 @@ import numpy as np
 from lima import leaves
 from lima.array import Array, array, node_of
 from lima.errors import ReplayError, UnknownLineage
+from lima.nearest import Miss, misses
 from lima.node import Node, topological
 from lima.op import OPS
 from lima.pattern import Rule
@@ -246,9 +248,10 @@ SHOWN = 60
 
 
 class Explanation:
-    """How each operation behind a result was got; `print` it, or look at `.rows`.
+    """How each operation behind a result was got; `print` it, or look at `.rows` and `.misses`.
 
-    rows are (operation, outcome, seconds, why), inputs before users.
+    rows are (operation, outcome, seconds, why), inputs before users. `misses` says of the dearest
+    operations that were computed why they were not reused.
 
     >>> import lima, numpy as np
     >>> lima.explain(lima.array(np.ones(3), name="x").sum()).counts()
@@ -256,9 +259,19 @@ class Explanation:
     """
 
     def __init__(self, nodes: Iterable[Node]) -> None:
-        seen = {node.digest: node for node in nodes}.values()
+        self._nodes = {node.digest: node for node in nodes}
+        seen = self._nodes.values()
         self.rows = [(repr(n.spec), *_outcome(n)) for n in seen if not n.is_leaf]
         self.leaves = [n.name or n.digest.hex()[:12] for n in seen if n.is_leaf]
+
+    @functools.cached_property
+    def misses(self) -> list[Miss]:
+        """Of what was computed, up to three operations: what stood in the way of a hit.
+
+        Each has `node`, `reason` and `differences` to the nearest that is kept among what traced
+        functions returned lately. It is looked for when first asked for.
+        """
+        return misses(self._nodes.values())
 
     def counts(self) -> Counter[str]:
         """Number of operations by outcome."""
@@ -275,7 +288,10 @@ class Explanation:
         dearest = sorted(range(len(self.rows)), key=lambda k: -self.rows[k][2])[:SHOWN]
         lines = [self._line(*self.rows[k]) for k in sorted(dearest)]
         rest = len(self.rows) - len(lines)
-        return "\n".join([head, *lines, *([f"  ... and {rest} more"] if rest else [])])
+        lines += [f"  ... and {rest} more"] if rest else []
+        if self.misses:
+            lines += ["not reused:", *map(str, self.misses)]
+        return "\n".join([head, *lines])
 
     @staticmethod
     def _line(what: str, outcome: str, seconds: float, why: str) -> str:

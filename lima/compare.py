@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -19,6 +20,12 @@ FIRST = 20
 
 PARTNERS = 4
 """Nodes of the other lineage that a node is compared with: bounds the walk over unlike graphs."""
+
+NEAR = 3
+"""Differences up to which two computations are near each other."""
+
+NEAR_PAIRS = 2000
+"""Pairs of nodes that are compared before two computations are taken to be unlike."""
 
 SHOWN_STEPS = 6
 """Steps of a path that are printed."""
@@ -169,6 +176,21 @@ def diff(a: Lineage, b: Lineage, first: int = FIRST) -> Diff:
     return Diff(found, walk.counts, len(a))
 
 
+def closest(node: Node, candidates: Iterable[Node]) -> tuple[Difference, ...] | None:
+    """How the candidate that is nearest to `node` parts from it: the fewest differences.
+
+    None where nothing is near: every candidate is another computation on other data.
+    """
+    best: tuple[Difference, ...] | None = None
+    for other in candidates:
+        walk = _Walk(NEAR_PAIRS)
+        found = tuple(itertools.islice(walk.differences("the result", other, node), NEAR + 1))
+        near = len(found) <= NEAR and not walk.gave_up
+        if near and (best is None or len(found) < len(best)):
+            best = tuple(sorted(found, key=_earliest))
+    return best
+
+
 def _earliest(found: Difference) -> tuple[int, int]:
     """Height in the computation; what concerns no node comes last."""
     heights = [node.height for node in (found.a, found.b) if node is not None]
@@ -216,7 +238,10 @@ class _Walk:
              from and by which input: nodes are held, paths are not
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pairs: int | None = None) -> None:
+        """`pairs`: how many are compared at most; `gave_up` says that there were more."""
+        self.pairs = pairs
+        self.gave_up = False
         self.counts: Counter[str] = Counter()
         self.places: _Places = []
         self.partners: dict[bytes, bytes | list[bytes]] = {}
@@ -231,6 +256,9 @@ class _Walk:
         while at < len(self.places):
             self.place = at
             x, y, _, _ = self.places[at]
+            if at == self.pairs:
+                self.gave_up = True
+                return
             yield from self.pair(x, y)
             at += 1
 

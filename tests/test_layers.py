@@ -46,7 +46,7 @@ LAYERS = (
     ("writes", "calls", "indexing", "operators", "array", "draws", "helpers"),
     ("tree", "twin", "keys"),
     ("kept", "function", "block"),
-    ("api", "ask", "script", "numpy"),
+    ("api", "nearest", "ask", "script", "numpy"),
     ("integrations", "cli", "demo", "__main__"),
 )
 """Modules and packages of lima, lowest layer first. A name may import those of lower rows only."""
@@ -68,7 +68,7 @@ SIBLINGS = {
     ("folding", "labels"), ("pictures", "folding"), ("pictures", "labels"), ("pictures", "queries"),
     ("drawing", "folding"), ("drawing", "labels"), ("drawing", "page"), ("drawing", "pictures"),
     ("record", "drawing"), ("record", "pictures"), ("record", "folding"), ("record", "exports"), ("exports", "labels"), ("exports", "queries"),
-    ("compare", "labels"), ("ask", "api"), ("verification", "labels"), ("verification", "queries"),
+    ("compare", "labels"), ("ask", "api"), ("api", "nearest"), ("verification", "labels"), ("verification", "queries"),
     ("verification", "record"), ("verification", "replay"), ("nonfinite", "labels"),
     ("nonfinite", "record"), ("nonfinite", "replay"),
 }  # fmt: skip
