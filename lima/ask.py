@@ -103,10 +103,16 @@ def blame(x: Any, inputs: Mapping[str, Any] | None = None) -> Blame:
         value = x
     given = present_leaves(record, inputs)
 
+    found: dict[bytes, Any] = {}  # a leaf is hashed when it is looked for: once
+
     def known(node: Node) -> Any:
         if node is root and value is not None:
             return value
-        return leaves.find(node.digest) if node.is_leaf else _cached(node)
+        if not node.is_leaf:
+            return _cached(node)
+        if node.digest not in found:
+            found[node.digest] = leaves.find(node.digest)
+        return found[node.digest]
 
     return Search(record, given, known).blame(root)
 

@@ -148,6 +148,9 @@ class Diff:
         """The earliest difference, None if there is none."""
         return self.differences[0] if self.differences else None
 
+    def __bool__(self) -> bool:
+        return self.total > 0
+
     def __len__(self) -> int:
         return len(self.differences)
 
@@ -158,7 +161,7 @@ class Diff:
         return iter(self.differences)
 
     def __str__(self) -> str:
-        if not self.differences:
+        if not self.total:
             return f"the same lineage: {self.nodes} nodes"
         rest = self.total - len(self)
         head = f"{self.total} difference{'s' * (self.total != 1)}"
@@ -172,7 +175,7 @@ class Diff:
 def diff(a: Lineage, b: Lineage, first: int = FIRST) -> Diff:
     """The differences of two lineages; `lima.diff` takes results and files as well."""
     walk = _Walk()
-    found = heapq.nsmallest(first, _all(walk, a, b), key=_earliest)
+    found = heapq.nsmallest(max(first, 1), _all(walk, a, b), key=_earliest)
     return Diff(found, walk.counts, len(a))
 
 
@@ -217,10 +220,13 @@ def _paired(a: Lineage, b: Lineage) -> list[_Pair]:
 
 def _all(walk: _Walk, a: Lineage, b: Lineage) -> Iterator[Difference]:
     pairs = _paired(a, b)
-    for name in a.outputs.keys() - {pair.name for pair in pairs}:
-        yield walk.note("output", a.outputs[name], None, name, "missing", name)
-    for name in b.outputs.keys() - {pair.other for pair in pairs}:
-        yield walk.note("output", None, b.outputs[name], "missing", name, name)
+    paired = {pair.name for pair in pairs}, {pair.other for pair in pairs}
+    for name, node in a.outputs.items():
+        if name not in paired[0]:
+            yield walk.note("output", node, None, name, "missing", name)
+    for name, node in b.outputs.items():
+        if name not in paired[1]:
+            yield walk.note("output", None, node, "missing", name, name)
     for name, other, x, y in pairs:
         yield from walk.differences(name, x, y)
         then, now = a.checks.get(name), b.checks.get(other)

@@ -11,7 +11,7 @@ import numpy as np
 from lima.errors import UnknownLineage
 from lima.handle import Handle, value_of
 from lima.labels import is_seed, label, short
-from lima.node import LEAF, OUTPUT, Node, leaf
+from lima.node import LEAF, OUTPUT, Node, leaf, settled
 from lima.op import CALLS, OPS, Meta
 
 SAID = 12
@@ -66,7 +66,8 @@ def _meant(within: Named, x: Any) -> set[bytes]:
     if isinstance(x, Node):
         wanted = x.digest
     elif isinstance(x, Handle):
-        wanted = value_of(x).node.digest
+        (made,) = settled([value_of(x).node])  # as the lineage has it
+        wanted = made.digest
     elif isinstance(x, np.ndarray | np.generic):
         wanted = leaf(x).digest
     else:

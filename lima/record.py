@@ -97,19 +97,20 @@ class Lineage:
     def ancestors(self, x: Any) -> list[Node]:
         """What `x` was made from, inputs before users.
 
-        `x` is the name of a result or leaf, a node, an array, or several of these. Raises
-        UnknownLineage for what the lineage does not have.
+        `x` is the name of a result or leaf, a node, an array, or several of these. A plain array
+        means the results with its content, else the leaf. Raises UnknownLineage for what the
+        lineage does not have.
         """
-        return queries.ancestors(self.nodes, queries.digests(self._named, x))
+        return queries.ancestors(self.nodes, queries.digests(self._named, self._meant(x)))
 
     def descendants(self, x: Any) -> list[Node]:
         """What was made from `x`, which is as in `ancestors`."""
-        return queries.descendants(self.nodes, queries.digests(self._named, x))
+        return queries.descendants(self.nodes, queries.digests(self._named, self._meant(x)))
 
     def between(self, start: Any, end: Any) -> list[Node]:
         """The nodes on every way from `start` to `end`, with both; empty if none leads there."""
         within = self._named
-        ends = queries.digests(within, start), queries.digests(within, end)
+        ends = (queries.digests(within, self._meant(x)) for x in (start, end))
         return queries.between(within.nodes, *ends)
 
     def seeds(self) -> list[Node]:
@@ -134,6 +135,13 @@ class Lineage:
     def tree(self, depth: int | None = 10, limit: int = 200) -> str:
         """The lineage as an indented tree, results first: at most `limit` lines and this deep."""
         return "\n".join(queries.tree(self._named, depth, limit))
+
+    def _meant(self, x: Any) -> Any:
+        """The names of the results that a plain array is by its content; else `x` itself."""
+        if not isinstance(x, np.ndarray | np.generic):
+            return x
+        check = check_of(x)
+        return [name for name, known in self.checks.items() if known == check] or x
 
     @property
     def _named(self) -> queries.Named:

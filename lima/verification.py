@@ -41,7 +41,8 @@ class Verification:
     environment  what differs from the environment of the log and can change bits
 
     >>> import lima, numpy as np
-    >>> found = lima.verify(lima.lineage(total=lima.array(np.ones(3), name="x").sum()))
+    >>> x = lima.array(np.ones(3), name="x")
+    >>> found = lima.verify(lima.lineage(total=x.sum()))
     >>> bool(found), found.results[0].name, found.results[0].status
     (True, 'total', 'same')
     """

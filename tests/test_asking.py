@@ -63,6 +63,8 @@ def test_every_way_of_meaning_a_node(record):
     wanted = record.descendants("gram")
     assert wanted and record.descendants(node) == wanted
     assert record.descendants(X) == record.descendants("X")
+    computed = model(X, np.ones(20), 0.25)[0]
+    assert record.descendants(computed) == wanted
     assert record.descendants(["gram", "X"]) == record.descendants("X")
     traced = lima.array(X)
     assert lima.lineage(traced.sum()).uses(traced)
@@ -139,6 +141,20 @@ def test_a_long_chain_is_walked():
     assert len(record.between("x", "result")) == 20_001
     assert len(record.tree(depth=None)) < 200 * 800
     assert len(record.table()["id"]) == 20_001
+
+
+def test_an_array_that_a_rule_derived_is_found_in_its_lineage():
+    data = np.random.default_rng(1).standard_normal((3000, 50))
+    with lima.session(exactness="rounding") as session:
+        x, more = lima.array(data, name="x"), lima.array(data[:, :2] * 2, name="more")
+        x.T @ x
+        both = np.hstack([x, more])
+        product = both.T @ both
+        product.sum()
+        assert session.stats.partial  # otherwise this tests nothing
+        record = lima.lineage(product)
+        assert record.uses(product)
+        assert record.ancestors(product) == record.ancestors("result")
 
 
 # --------------------------------------------------------------------------- the command line

@@ -110,6 +110,7 @@ def test_the_earliest_comes_first():
     assert found.first.path[-1].operation == "add" and len(found.first.path) == 6
     assert [d.then for d in diff(of(a), of(b), 1)] == ["3.0"]
     assert diff(of(a), of(b), 1).total == 2
+    assert len(diff(of(a), of(b), 0)) == 1
     assert "2 differences, the first 1" in str(diff(of(a), of(b), 1))
 
 
