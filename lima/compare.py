@@ -6,7 +6,6 @@ import heapq
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 from lima.environment import differences as environment_differences
@@ -58,7 +57,6 @@ class Step(NamedTuple):
 _Places: TypeAlias = "list[tuple[Node, Node, int, int]]"
 
 
-@dataclass(frozen=True, slots=True)
 class Difference:
     """One place where two results part.
 
@@ -78,14 +76,28 @@ class Difference:
     ('literal', '1.0', '2.0', (Step(operation='exp', input=0),))
     """
 
-    kind: str
-    a: Node | None
-    b: Node | None
-    then: str
-    now: str
-    output: str = ""
-    _places: _Places | None = None
-    _place: int = -1
+    __slots__ = ("_place", "_places", "a", "b", "kind", "now", "output", "then")
+
+    def __init__(
+        self,
+        kind: str,
+        a: Node | None,
+        b: Node | None,
+        then: str,
+        now: str,
+        output: str = "",
+        places: _Places | None = None,
+        place: int = -1,
+    ) -> None:
+        """`places` are the pairs that were walked; the way to number `place` leads through them."""
+        self.kind = kind
+        self.a = a
+        self.b = b
+        self.then = then
+        self.now = now
+        self.output = output
+        self._places = places
+        self._place = place
 
     @property
     def path(self) -> tuple[Step, ...]:
@@ -108,6 +120,9 @@ class Difference:
             lines.append(f"in {label(self.a)}")
         lines.append(f"by {self.output}{_spelled(self.path)}")
         return "\n     ".join(lines)
+
+    def __repr__(self) -> str:
+        return f"<Difference of {KINDS[self.kind]}: {self.then} | {self.now}>"
 
 
 def _spelled(path: tuple[Step, ...]) -> str:

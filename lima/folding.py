@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from lima.labels import cut, label
 from lima.node import Node
@@ -76,8 +76,7 @@ class Box:
 _ORDER = (Outcome.REFUSED, Outcome.PARTIAL, Outcome.COMPUTED, Outcome.HIT)
 
 
-@dataclass(slots=True)
-class _Unit:
+class _Unit(NamedTuple):
     """A node, or a run of rounds, in the sequence that is searched for repetitions."""
 
     key: Any

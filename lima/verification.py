@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from lima.environment import differences, environment
 from lima.labels import label
@@ -21,8 +20,7 @@ SUSPECTS = 10
 """Nodes that are printed between the results that are right and the first that is not."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
+class Verified(NamedTuple):
     """One named result: `status` is "same", "differs" or "not logged"; then what was and is."""
 
     name: str
