@@ -105,8 +105,8 @@ class Difference:
         steps: list[Step] = []
         places, k = self._places, self._place
         while places is not None and k >= 0:
-            _, _, parent, slot = places[k]
-            if parent >= 0:
+            node, _, parent, slot = places[k]
+            if parent >= 0 and places[parent][0] is not node:  # else the other has one step more
                 steps.append(Step(places[parent][0].spec.op, slot))
             k = parent
         return tuple(reversed(steps))
@@ -326,8 +326,8 @@ class _Walk:
             yield from self.same_operation(a, b)
 
     def other_operation(self, a: Node, b: Node) -> Iterator[Difference]:
-        """Align what follows: one side may have an operation more, or another one in its place."""
-        more_a, more_b = _through(a, b), _through(b, a)
+        """Align what follows: another operation in this place, or one more on one side."""
+        more_a, more_b = (None, None) if _share(a, b) else (_through(a, b), _through(b, a))
         if more_a is not None:
             yield self.note("operation", a, b, label(a), f"nothing, but its operand {label(b)}")
             self.visit(a.inputs[more_a], b, self.place, more_a)
@@ -418,6 +418,14 @@ def _data(a: Node, b: Node) -> tuple[str, str]:
             now = "other elements"
         return then, now
     return label(a), label(b)
+
+
+def _share(a: Node, b: Node) -> bool:
+    """Whether two nodes have a node in common among their operands, at the same place."""
+    pairs = zip(a.inputs, b.inputs, strict=False)
+    return any(
+        isinstance(x, Node) and isinstance(y, Node) and x.digest == y.digest for x, y in pairs
+    )
 
 
 def _through(longer: Node, other: Node) -> int | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import lima
 from lima.compare import diff
@@ -204,3 +206,47 @@ def test_references_in_parameters():
     a = Node(spec[0], (X, 1.0, leaf(np.ones(2, bool), "m")))
     b = Node(spec[0], (X, 1.0, leaf(np.zeros(2, bool), "m")))
     assert kinds(a, b) == ["data"]
+
+
+# --------------------------------------------------------------------------- any two graphs
+
+OPS = ("add", "subtract", "multiply")
+CHOICES = st.lists(
+    st.tuples(st.sampled_from(OPS), st.integers(0, 5), st.integers(0, 5), st.booleans()),
+    min_size=1,
+    max_size=12,
+)
+
+
+def graph(choices) -> Node:
+    made = [X, Y]
+    for op, i, k, literal in choices:
+        other = float(k) if literal else made[-1 - k % len(made)]
+        made.append(node(op, made[-1 - i % len(made)], other))
+    return made[-1]
+
+
+@given(CHOICES, CHOICES)
+def test_lineages_differ_exactly_where_digests_do(first, second):
+    a, b = graph(first), graph(second)
+    found = diff(of(a), of(b))
+    assert bool(found) == (a.digest != b.digest)
+    for one in found:
+        at = a
+        for step in one.path:
+            assert at.spec.op == step.operation
+            at = at.inputs[step.input]
+        assert at is one.a
+        assert one.a.digest != one.b.digest
+
+
+@given(CHOICES, st.integers(0, 11), st.sampled_from(OPS))
+def test_one_change_is_found(choices, at, op):
+    changed = list(choices)
+    at %= len(changed)
+    changed[at] = (op, *changed[at][1:])
+    a, b = graph(choices), graph(changed)
+    found = diff(of(a), of(b))
+    assert bool(found) == (a.digest != b.digest)
+    if found:
+        assert [one.kind for one in found] == ["operation"]
