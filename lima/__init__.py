@@ -21,7 +21,9 @@ from lima.api import (
     to_python,
 )
 from lima.array import Array, array
+from lima.ask import blame, diff, verify
 from lima.block import disabled, traced
+from lima.compare import Diff, Difference
 from lima.environment import compiled
 from lima.errors import (
     ConfigError,
@@ -34,20 +36,25 @@ from lima.errors import (
     UnknownLineage,
     UnsupportedError,
 )
+from lima.nonfinite import Blame
 from lima.ops.coverage import Coverage, coverage
 from lima.record import Lineage
 from lima.replay import ReplayWarning
 from lima.script import run_script
 from lima.sessions import Session, configure, session
 from lima.stats import Stats
+from lima.verification import Verification
 
 __version__ = "0.1.0"
 __compiled__ = compiled()
 
 __all__ = [
     "Array",
+    "Blame",
     "ConfigError",
     "Coverage",
+    "Diff",
+    "Difference",
     "Explanation",
     "InternalError",
     "LimaError",
@@ -62,9 +69,12 @@ __all__ = [
     "TracingError",
     "UnknownLineage",
     "UnsupportedError",
+    "Verification",
     "array",
+    "blame",
     "configure",
     "coverage",
+    "diff",
     "disabled",
     "explain",
     "lineage",
@@ -77,4 +87,5 @@ __all__ = [
     "session",
     "to_python",
     "traced",
+    "verify",
 ]

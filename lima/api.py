@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import warnings
 from collections import Counter
@@ -16,6 +17,7 @@ from lima.array import Array, array, node_of
 from lima.calls import plain
 from lima.errors import ReplayError, UnknownLineage
 from lima.formats import Parts, named_arrays, taken
+from lima.nearest import Miss, misses
 from lima.node import Node, topological
 from lima.op import OPS
 from lima.pattern import Rule
@@ -179,7 +181,18 @@ def recompute(lineage: Any, inputs: Mapping[str, Any] | None = None) -> Any:
     >>> lima.recompute(X.sum())
     np.float64(6.0)
     """
-    record, given = _lineage_of(lineage).given(named_arrays(inputs or {}))
+    record, given = prepared(_lineage_of(lineage), inputs)
+    found = _recompute(record, given)
+    return found["result"] if list(found) == ["result"] else found
+
+
+def prepared(record: Lineage, inputs: Mapping[str, Any] | None) -> tuple[Lineage, dict[str, Any]]:
+    """What is to be computed again, and its leaves as far as they are known.
+
+    These are `inputs`, and beside them leaves that still exist in memory, by digest; where arrays
+    are stored beside a log, those are taken.
+    """
+    record, given = record.given(named_arrays(inputs or {}))
     _caution(record)
     named = {node.name for node in record.leaves} & set(given)
     for node in record.leaves:
@@ -188,8 +201,7 @@ def recompute(lineage: Any, inputs: Mapping[str, Any] | None = None) -> Any:
             a = leaves.find(node.digest)
             if a is not None:
                 given[key] = a
-    found = _recompute(record, given)
-    return found["result"] if list(found) == ["result"] else found
+    return record, given
 
 
 def to_python(x: Any) -> str:
@@ -278,11 +290,12 @@ SHOWN = 60
 
 
 class Explanation:
-    """How each operation behind a result was got; `print` it, or look at `.rows`.
+    """How each operation behind a result was got; `print` it, or look at `.rows` and `.misses`.
 
     rows are (operation, outcome, seconds, why), inputs before users. Results of calls that are
     not traced ("refused") and plain arrays that traced code met ("entered") stand among them,
-    with the name of the call or the place.
+    with the name of the call or the place. `misses` says of the dearest operations that were
+    computed why they were not reused.
 
     >>> import lima, numpy as np
     >>> lima.explain(lima.array(np.ones(3), name="x").sum()).counts()
@@ -290,9 +303,19 @@ class Explanation:
     """
 
     def __init__(self, nodes: Iterable[Node]) -> None:
-        seen = {node.digest: node for node in nodes}.values()
+        self._nodes = {node.digest: node for node in nodes}
+        seen = self._nodes.values()
         self.rows = [(repr(n.spec), *_outcome(n)) for n in seen if not n.is_leaf or n.outcome]
         self.leaves = [n.name or n.digest.hex()[:12] for n in seen if n.is_leaf]
+
+    @functools.cached_property
+    def misses(self) -> list[Miss]:
+        """Of what was computed, up to three operations: what stood in the way of a hit.
+
+        Each has `node`, `reason` and `differences` to the nearest that is kept among what traced
+        functions returned lately. It is looked for when first asked for.
+        """
+        return misses(self._nodes.values())
 
     def counts(self) -> Counter[str]:
         """Number of operations by outcome."""
@@ -310,7 +333,10 @@ class Explanation:
         dearest = sorted(range(len(self.rows)), key=self._rank)[:SHOWN]
         lines = [self._line(*self.rows[k]) for k in sorted(dearest)]
         rest = len(self.rows) - len(lines)
-        return "\n".join([head, *lines, *([f"  ... and {rest} more"] if rest else [])])
+        lines += [f"  ... and {rest} more"] if rest else []
+        if self.misses:
+            lines += ["not reused:", *map(str, self.misses)]
+        return "\n".join([head, *lines])
 
     def _rank(self, k: int) -> tuple[bool, float]:
         """What has no history comes first, then what was dear."""

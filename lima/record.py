@@ -8,24 +8,29 @@ import itertools
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from xxhash import xxh3_128_hexdigest
 
+from lima import drawing, exports, pictures, queries
 from lima.environment import environment as present_environment
-from lima.errors import LogError, ReplayError
+from lima.errors import LogError, ReplayError, UnknownLineage
+from lima.folding import LIMIT
 from lima.formats import Parts, taken
 from lima.log import MAX_LINE, Check, Log, distinct, lines, node_text, parse
 from lima.node import Node, content_bytes, dtype_text, encode, settled
-from lima.op import CALLS
 from lima.source import to_python
 from lima.systemds import ENVIRONMENT as OF_SYSTEMDS
 from lima.systemds import Source, recognised
 
 MAX_ROWS = 200
-"""Nodes that the HTML form of a lineage shows."""
+"""Nodes that the HTML form of a lineage lists."""
+
+NOTEBOOK = 40
+"""Boxes of the picture in a notebook."""
 
 Target = str | os.PathLike[str] | IO[str]
 
@@ -78,16 +83,89 @@ class Lineage:
         """The nodes whose data came from outside."""
         return [node for node in self.nodes if node.is_leaf]
 
-    def find(self, op: str | Callable[..., Any]) -> list[Node]:
-        """The nodes of one operation, given its name or the NumPy function."""
-        name = op if isinstance(op, str) else getattr(CALLS.get(op), "name", None)
-        return [node for node in self.nodes if node.spec.op == name]
+    def find(
+        self,
+        op: str | Callable[..., Any] | None = None,
+        *,
+        name: str | None = None,
+        where: Callable[[Node], bool] | None = None,
+    ) -> list[Node]:
+        """The nodes of an operation, of a name, or for which `where` holds; all that is given.
 
-    def uses(self, x: str | Node) -> bool:
-        """Whether any result depends on `x`: the name of a leaf, or a node."""
-        if isinstance(x, str):
-            return any(leaf.name == x for leaf in self.leaves)
-        return any(node.digest == x.digest for node in self.nodes)
+        `op` is the name of the operation, a pattern such as "linalg.*", or the NumPy function;
+        `name` that of leaves or results.
+        """
+        return queries.find(self._named, op, name, where)
+
+    def uses(self, x: Any) -> bool:
+        """Whether any result depends on `x`: the name of a leaf, a node, or an array."""
+        return queries.uses(self._named, x)
+
+    def ancestors(self, x: Any) -> list[Node]:
+        """What `x` was made from, inputs before users.
+
+        `x` is the name of a result or leaf, a node, an array, or several of these. A plain array
+        means the results with its content, else the leaf. Raises UnknownLineage for what the
+        lineage does not have.
+        """
+        return queries.ancestors(self.nodes, queries.digests(self._named, self._meant(x)))
+
+    def descendants(self, x: Any) -> list[Node]:
+        """What was made from `x`, which is as in `ancestors`."""
+        return queries.descendants(self.nodes, queries.digests(self._named, self._meant(x)))
+
+    def between(self, start: Any, end: Any) -> list[Node]:
+        """The nodes on every way from `start` to `end`, with both; empty if none leads there."""
+        within = self._named
+        ends = (queries.digests(within, self._meant(x)) for x in (start, end))
+        return queries.between(within.nodes, *ends)
+
+    def seeds(self) -> list[Node]:
+        """The nodes at which random numbers begin: generators with their seed or state."""
+        return queries.seeds(self.nodes)
+
+    def literals(self) -> list[queries.Literal]:
+        """The values that stand in the lineage itself, as (node, place, value).
+
+        `place` is the number of an input or the name of a parameter.
+        """
+        return queries.literals(self.nodes)
+
+    def table(self) -> dict[str, list[Any]]:
+        """The nodes as columns, which pandas, Polars and DuckDB take as they are.
+
+        Columns: id, op, name, inputs (ids), literals, params, shape, dtype (None where only
+        computing would tell), outcome and seconds (None for a lineage from a file), call, digest.
+        """
+        return queries.table(self._named, self.checks)
+
+    def tree(self, depth: int | None = 10, limit: int = 200) -> str:
+        """The lineage as an indented tree, results first: at most `limit` lines and this deep."""
+        return "\n".join(queries.tree(self._named, depth, limit))
+
+    def _meant(self, x: Any) -> Any:
+        """The names of the results that a plain array is by its content; else `x` itself."""
+        if not isinstance(x, np.ndarray | np.generic):
+            return x
+        check = check_of(x)
+        return [name for name, known in self.checks.items() if known == check] or x
+
+    @property
+    def _named(self) -> queries.Named:
+        return queries.Named(self.nodes, self.outputs)
+
+    def only(self, *names: str) -> Lineage:
+        """The lineage of some of the results; UnknownLineage for a name that is none of them."""
+        for name in names:
+            if name not in self.outputs:
+                has = ", ".join(self.outputs)
+                raise UnknownLineage(f"{name!r} is none of the results {has}")
+        return Lineage(
+            {name: self.outputs[name] for name in names},
+            checks={name: self.checks[name] for name in names if name in self.checks},
+            environment=self.environment,
+            data_dir=self.data_dir,
+        )
 
     def digest(self, name: str | None = None) -> str:
         """The digest of an output as 32 hexadecimal digits; the name may be left out of one."""
@@ -137,21 +215,45 @@ class Lineage:
         """Why the log may have recorded something else than what ran; only of other systems."""
         return () if self.foreign is None else self.foreign.cautions
 
-    def to_dot(self) -> str:
-        """The graph in the language of Graphviz, inputs above users."""
-        numbers = self._numbers()
-        parts = ["digraph lineage {", "  node [shape=box];"]
-        for node in self.nodes:
-            label = node.name if node.is_leaf and node.name else repr(node.spec)
-            shape = " shape=ellipse" if node.is_leaf else ""
-            number = numbers[node.digest]
-            parts.append(f"  n{number} [label={_dot_text(label)}{shape}];")
-            sources = [numbers[i.digest] for i in node.inputs if isinstance(i, Node)]
-            parts += [f"  n{source} -> n{number};" for source in sources]
-        for k, (name, node) in enumerate(self.outputs.items()):
-            parts.append(f"  out{k} [label={_dot_text(name)} shape=plaintext];")
-            parts.append(f"  n{numbers[node.digest]} -> out{k};")
-        return "\n".join([*parts, "}"]) + "\n"
+    def to_dot(self, limit: int = LIMIT) -> str:
+        """The graph in the language of Graphviz, inputs above users.
+
+        Of more than `limit` nodes, what repeats is drawn as one box, and so is the middle of what
+        is still too much. The same holds for the other pictures.
+        """
+        return pictures.dot(self.nodes, self.outputs, limit)
+
+    def to_mermaid(self, limit: int = LIMIT) -> str:
+        """The graph as a Mermaid flowchart, which Markdown on many sites shows."""
+        return pictures.mermaid(self.nodes, self.outputs, limit)
+
+    def to_svg(self, limit: int = LIMIT) -> str:
+        """The graph as an SVG image, coloured by how each result was got."""
+        return drawing.svg(self.nodes, self.outputs, limit)
+
+    def to_html(self, limit: int = LIMIT) -> str:
+        """The graph as a page that needs no network: zoom, search, details of every box."""
+        return drawing.page(self.nodes, self.outputs, repr(self), limit)
+
+    def to_networkx(self) -> Any:
+        """The graph as a `networkx.MultiDiGraph`, all of its nodes; needs NetworkX."""
+        return pictures.networkx(self.nodes, self.outputs, self.checks)
+
+    def to_prov(self) -> str:
+        """The lineage as W3C PROV, in PROV-JSON: entities, activities, and what used what."""
+        return exports.prov(self.nodes, self.outputs, self.checks, self.environment)
+
+    def to_openlineage(
+        self, job: str = "program", namespace: str = "lima", time: datetime | None = None
+    ) -> str:
+        """The lineage as one OpenLineage event: leaves are its inputs, results its outputs.
+
+        `time` is that of the event, now by default.
+        """
+        return exports.openlineage(
+            self.nodes, self.outputs, self.checks, self.environment,
+            job=job, namespace=namespace, time=time,
+        )  # fmt: skip
 
     def _numbers(self) -> dict[bytes, int]:
         return {node.digest: k for k, node in enumerate(self.nodes, 1)}
@@ -187,12 +289,10 @@ class Lineage:
             f'<td style="text-align:left"><code>{html.escape(text[:300])}</code></td></tr>'
             for name, text in rows
         )
-        return f"<p>{html.escape(repr(self))}</p><table>{body}</table>"
-
-
-def _dot_text(text: str) -> str:
-    clean = text if len(text) <= 60 else text[:57] + "..."
-    return '"' + clean.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") + '"'
+        return (
+            f"<p>{html.escape(repr(self))}</p>{self.to_svg(NOTEBOOK)}"
+            f"<details><summary>{len(self)} nodes</summary><table>{body}</table></details>"
+        )
 
 
 def check_of(value: Any) -> Check | None:

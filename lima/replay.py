@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,36 +52,61 @@ def recompute(lineage: Lineage, inputs: Mapping[str, Any] | None = None) -> dict
             ReplayWarning,
             stacklevel=2,
         )
-    leaves = _Leaves(lineage, dict(inputs or {}))
-    found = _outputs(lineage, _Run(lineage, leaves).all(), leaves)
+    found = results(lineage, inputs)
     _compare(lineage, found, bool(changed))
     return found
 
 
-class _Run:
+def results(lineage: Lineage, inputs: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The results by name, as `recompute` gives them, compared with nothing."""
+    leaves = Leaves(lineage, dict(inputs or {}))
+    nodes = lineage.nodes
+    numbers = {node.digest: k for k, node in enumerate(nodes, 1)}
+    run = Run(nodes, lineage.outputs.values(), leaves, numbers)
+    return _outputs(lineage, run.all(), leaves)
+
+
+class Run:
     """The values that are present during a replay, by digest, each freed after its last use.
 
-    uses    inputs and outputs that still need a value
-    roots   of a value that shares memory with an operand: the value that owns the memory
-    views   how many values that are present share the memory of a root
+    plan     the nodes to compute, inputs before users, each digest once
+    numbers  what errors call them
+    known    values that are there, by digest; they are in no plan
+    watch    what looks at the value of every node of the plan
+    uses     inputs and outputs that still need a value
+    roots    of a value that shares memory with an operand: the value that owns the memory
+    views    how many values that are present share the memory of a root
     """
 
-    def __init__(self, lineage: Lineage, leaves: _Leaves) -> None:
-        self.plan = lineage.nodes
+    def __init__(
+        self,
+        plan: list[Node],
+        outputs: Iterable[Node],
+        leaves: Leaves,
+        numbers: Mapping[bytes, int],
+        known: Mapping[bytes, Any] | None = None,
+        watch: Callable[[Node, Any], None] | None = None,
+    ) -> None:
+        self.plan = plan
         self.leaves = leaves
-        self.present: dict[bytes, Any] = {}
+        self.numbers = numbers
+        self.watch = watch
+        self.present: dict[bytes, Any] = dict(known or {})
         self.roots: dict[bytes, bytes] = {}
         self.views: Counter[bytes] = Counter()
-        self.uses = Counter(node.digest for node in lineage.outputs.values())
+        self.uses = Counter(node.digest for node in outputs)
         for node in self.plan:
             self.uses.update(i.digest for i in node.inputs if isinstance(i, Node))
 
     def all(self) -> dict[bytes, Any]:
         """Compute every node; what is left are the outputs."""
-        for number, node in enumerate(self.plan, 1):
+        for node in self.plan:
+            number = self.numbers[node.digest]
             data = [self.present[i.digest] if isinstance(i, Node) else i for i in node.inputs]
             value = _value(node, data, self.leaves, number, self.spent(node, data))
             self.keep(node, value, data)
+            if self.watch is not None:
+                self.watch(node, value)
             del data, value
             for item in node.inputs:
                 if isinstance(item, Node):
@@ -126,7 +151,7 @@ class _Run:
         return target if owned else None
 
 
-def _value(node: Node, data: list[Any], leaves: _Leaves, number: int, buffer: Any) -> Any:
+def _value(node: Node, data: list[Any], leaves: Leaves, number: int, buffer: Any) -> Any:
     spec = node.spec
     if spec.op == LEAF:
         return leaves.get(node)
@@ -176,7 +201,7 @@ def _is_unique(value: Any) -> bool:
     return type(value) is Unique
 
 
-def _outputs(lineage: Lineage, present: dict[bytes, Any], leaves: _Leaves) -> dict[str, Any]:
+def _outputs(lineage: Lineage, present: dict[bytes, Any], leaves: Leaves) -> dict[str, Any]:
     """The results as arrays of their own: no views, no input, none twice."""
     given = set(map(id, leaves.used))
     found: dict[str, Any] = {}
@@ -206,7 +231,7 @@ def _compare(lineage: Lineage, found: dict[str, Any], elsewhere: bool) -> None:
 # --------------------------------------------------------------------------- leaves
 
 
-class _Leaves:
+class Leaves:
     """Where the data of the leaves comes from; each is checked before it is used."""
 
     def __init__(self, lineage: Lineage, inputs: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import islice
 from threading import Lock
 from types import ModuleType
 from typing import Any
@@ -63,6 +64,12 @@ def recall(a: Any) -> tuple[Node, Node | None]:
     entered = leaf(a)
     with _known_lock:
         return entered, _known.get(entered.digest)
+
+
+def recent(count: int) -> list[Node]:
+    """The nodes that made what traced functions returned lately, the latest first."""
+    with _known_lock:
+        return list(islice(reversed(_known.values()), count))
 
 
 _parts: OrderedDict[bytes, None] = OrderedDict()

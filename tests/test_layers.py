@@ -30,14 +30,17 @@ LAYERS = (
     ("entries", "policies", "flight", "cache", "leaves", "gates", "environment", "literal", "scan", "log")
     + ("systemds",),
     ("values", "sessions", "fusion", "forcing", "pieces", "rewrite", "runtime"),
-    ("handle", "spelled", "source", "record", "replay"),
+    (
+        "handle", "labels", "page", "spelled", "source", "queries", "folding", "pictures", "drawing",
+        "exports", "record", "replay", "compare", "verification", "nonfinite",
+    ),
     (
         "writes", "calls", "indexing", "operators", "flat", "array", "stand_in", "draws", "helpers",
         "sparse", "sparse_calls",
     ),
     ("constants", "frames", "tree", "twin", "keys"),
     ("outside", "kept", "function", "block"),
-    ("api", "script", "numpy"),
+    ("api", "nearest", "ask", "script", "numpy"),
     ("integrations", "cli", "demo", "__main__"),
 )  # fmt: skip
 """Modules and packages of lima, lowest layer first. A name may import those of lower rows only."""
@@ -56,13 +59,20 @@ SIBLINGS = {
     ("tree", "twin"), ("tree", "keys"), ("tree", "frames"), ("keys", "frames"), ("keys", "constants"),
     ("sparse", "calls"), ("sparse", "sparse_calls"), ("sparse_calls", "calls"), ("sparse_calls", "draws"),
     ("block", "function"),
+    ("queries", "handle"), ("queries", "labels"), ("record", "queries"), ("compare", "record"),
+    ("folding", "labels"), ("pictures", "folding"), ("pictures", "labels"), ("pictures", "queries"),
+    ("drawing", "folding"), ("drawing", "labels"), ("drawing", "page"), ("drawing", "pictures"),
+    ("record", "drawing"), ("record", "pictures"), ("record", "folding"), ("record", "exports"), ("exports", "labels"), ("exports", "queries"),
+    ("compare", "labels"), ("ask", "api"), ("api", "nearest"), ("verification", "labels"), ("verification", "queries"),
+    ("verification", "record"), ("verification", "replay"), ("nonfinite", "labels"),
+    ("nonfinite", "record"), ("nonfinite", "replay"),
 }  # fmt: skip
 """(importer, imported) within one row: the exceptions."""
 
 PUBLIC_ONLY = frozenset(LAYERS[-1])
 """These know of lima what a user knows: the names in `lima.__all__`."""
 
-LAZY = frozenset({"numba", "scipy", "rich", "typer", "pandas", "dask", "sklearn"})
+LAZY = frozenset({"numba", "scipy", "rich", "typer", "pandas", "dask", "sklearn", "networkx"})
 """Packages that may be imported inside a function: optional, or too slow to load with lima."""
 
 HEAVY = ("numba", "llvmlite", "scipy", "rich", "typer", "click", "pandas", "sklearn")

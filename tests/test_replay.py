@@ -552,14 +552,14 @@ def test_memory_is_freed_after_the_last_use(monkeypatch):
     import lima.replay
 
     most = 0
-    keep = lima.replay._Run.keep
+    keep = lima.replay.Run.keep
 
     def spy(self, *args):
         nonlocal most
         keep(self, *args)
         most = max(most, len(self.present))
 
-    monkeypatch.setattr(lima.replay._Run, "keep", spy)
+    monkeypatch.setattr(lima.replay.Run, "keep", spy)
     last = X
     for _ in range(100):
         last = node("add", last, 1.0)

@@ -1,0 +1,112 @@
+"""Commands that ask lineage logs: show, compare, search, verify, draw, export."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import lima
+from lima.cli.base import app
+from lima.cli.logs import Inputs, LogFile, array_of, loaded
+
+
+@app.command("show")
+def _show(
+    file: LogFile,
+    depth: Annotated[int, typer.Option(help="Levels below a result.")] = 10,
+    lines: Annotated[int, typer.Option(help="Lines in all.")] = 200,
+) -> None:
+    """Show how the results of a log were made, as a tree."""
+    record = loaded(file)
+    typer.echo(repr(record))
+    typer.echo(record.tree(depth, lines))
+
+
+@app.command("diff")
+def _diff(
+    a: Annotated[Path, typer.Argument(metavar="A", help="A lineage log.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
+    first: Annotated[int, typer.Option(help="Differences to print.")] = 20,
+) -> int:
+    """Tell where the results of two logs part; the exit status is 1 if they do."""
+    found = lima.diff(a, b, first=first)
+    typer.echo(str(found))
+    return 1 if found.total else 0
+
+
+@app.command("query")
+def _query(
+    file: LogFile,
+    op: Annotated[str | None, typer.Option(help="Operation, as linalg.solve or linalg.*.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of leaves or results.")] = None,
+    uses: Annotated[str | None, typer.Option(help="Leaf or result that was used.")] = None,
+    led_to: Annotated[str | None, typer.Option(help="Result that was made of it.")] = None,
+    count: Annotated[bool, typer.Option("--count", help="Print the number only.")] = False,
+) -> None:
+    """List nodes of a log: those for which all that is asked holds."""
+    record = loaded(file)
+    wanted = [record.find(op, name=name)]
+    wanted += [record.descendants(uses)] if uses is not None else []
+    wanted += [record.ancestors(led_to)] if led_to is not None else []
+    found = set.intersection(*({node.digest.hex() for node in nodes} for nodes in wanted))
+    if count:
+        typer.echo(len(found))
+        return
+    table = record.table()
+    for number, call, digest in zip(table["id"], table["call"], table["digest"], strict=True):
+        if digest in found:
+            typer.echo(f"%{number} {call}")
+
+
+@app.command("verify")
+def _verify(file: LogFile, inputs: Inputs = None) -> int:
+    """Compute the results of a log again; the exit status is 1 if one differs."""
+    found = lima.verify(file, dict(map(array_of, inputs or [])))
+    typer.echo(str(found))
+    return 0 if found else 1
+
+
+@app.command("blame")
+def _blame(
+    file: LogFile,
+    result: Annotated[str | None, typer.Option(help="The result; may be left out of one.")] = None,
+    inputs: Inputs = None,
+) -> None:
+    """Tell which operation first made a NaN or an infinity."""
+    record = loaded(file)
+    if result is not None:
+        record = record.only(result)
+    typer.echo(str(lima.blame(record, dict(map(array_of, inputs or [])))))
+
+
+FORMATS: dict[str, Callable[[lima.Lineage], str]] = {
+    "dot": lima.Lineage.to_dot,
+    "mermaid": lima.Lineage.to_mermaid,
+    "svg": lima.Lineage.to_svg,
+    "html": lima.Lineage.to_html,
+    "prov": lima.Lineage.to_prov,
+    "openlineage": lima.Lineage.to_openlineage,
+    "json": lambda record: json.dumps(record.table(), indent=1) + "\n",
+}
+"""What `lima export` writes."""
+
+
+@app.command("export")
+def _export(
+    file: LogFile,
+    form: Annotated[str, typer.Option("--format", "-f", help=", ".join(FORMATS))],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="File to write.")] = None,
+) -> None:
+    """Write a log as a picture or in another format."""
+    if form not in FORMATS:
+        allowed = ", ".join(FORMATS)
+        raise typer.BadParameter(f"{form!r} is none of {allowed}", param_hint="--format")
+    text = FORMATS[form](loaded(file))
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        out.write_text(text, "utf-8")

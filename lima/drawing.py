@@ -1,0 +1,220 @@
+"""A lineage as SVG, and as a page of its own with zoom, search and details.
+
+The layout is a plain layered one: a box stands below all that it reads; long edges pass through
+the layers between at places of their own; places within a layer follow those of the neighbours.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lima.folding import Box, fold
+from lima.labels import cut, label
+from lima.node import Node
+from lima.page import PAGE
+from lima.pictures import COLOURS, colour
+
+HEIGHT, ROW, GAP, MARGIN = 28, 64, 16, 14
+"""Pixels: of a box, from one layer to the next, between boxes, around the picture."""
+
+LETTER = 6.7
+"""Pixels of a letter, of 11-pixel monospace."""
+
+SWEEPS = 6
+"""How often places are brought closer to those of their neighbours."""
+
+DETAILS = 60
+"""Nodes of a box that the page lists."""
+
+
+@dataclass(slots=True)
+class Place:
+    """Where a box stands, or where a long edge passes a layer (then `box` is None)."""
+
+    box: Box | None
+    layer: int
+    width: float
+    above: list[Place] = field(default_factory=list)
+    below: list[Place] = field(default_factory=list)
+    x: float = 0.0  # of its centre
+
+    @property
+    def y(self) -> float:
+        return MARGIN + HEIGHT / 2 + self.layer * ROW
+
+
+def svg(nodes: Sequence[Node], outputs: Mapping[str, Node], limit: int) -> str:
+    """The picture as an SVG element that needs nothing beside itself."""
+    return _svg(fold(nodes, outputs, limit))
+
+
+def page(nodes: Sequence[Node], outputs: Mapping[str, Node], title: str, limit: int) -> str:
+    """The picture as an HTML page that needs no network: zoom, search, details of each box."""
+    boxes = fold(nodes, outputs, limit)
+    numbers = {node.digest: k for k, node in enumerate(nodes, 1)}
+    details = json.dumps([_details(box, numbers) for box in boxes], ensure_ascii=True)
+    parts = {
+        "TITLE": html.escape(title),
+        "SVG": _svg(boxes),
+        "LEGEND": "".join(_legend(boxes)),
+        "DETAILS": details.replace("<", "\\u003c"),  # no text ends the script that holds it
+    }
+    # One pass over the page: what was put in is not looked at again.
+    return re.sub(r"<!--([A-Z]+)-->", lambda mark: parts[mark[1]], PAGE)
+
+
+def _details(box: Box, numbers: Mapping[bytes, int]) -> dict[str, Any]:
+    """What the page shows of a box when it is chosen."""
+    shown = box.nodes[:DETAILS]
+    lines = [f"%{numbers[node.digest]} {label(node, numbers, width=120)}" for node in shown]
+    if len(box.nodes) > len(shown):
+        lines.append(f"... {len(box.nodes) - len(shown):,} more")
+    return {"title": _title(box), "about": _about(box), "lines": lines}
+
+
+def _about(box: Box) -> str:
+    counts = [f"{count:,} {outcome}" for outcome, count in sorted(box.outcomes.items())]
+    facts = [f"{len(box.nodes):,} nodes"] if len(box.nodes) > 1 else []
+    facts += counts
+    facts += [f"{box.seconds * 1e3:.3g} ms"] if box.seconds else []
+    facts += [f"result {name}" for name in box.results]
+    return ", ".join(facts)
+
+
+def _legend(boxes: Iterable[Box]) -> Iterable[str]:
+    for key in dict.fromkeys("data" if box.kind == "data" else box.outcome for box in boxes):
+        fill, line = COLOURS[key]
+        name = key or "not timed"
+        yield f'<span style="background:{fill};border:1px solid {line}">{name}</span> '
+
+
+# ------------------------------------------------------------------------------------- layout
+
+
+def _svg(boxes: list[Box]) -> str:
+    layers = _layers(boxes)
+    _settle(layers)
+    left = min(p.x - p.width / 2 for layer in layers for p in layer) - MARGIN
+    right = max(p.x + p.width / 2 for layer in layers for p in layer) + MARGIN
+    width, height = right - left, 2 * MARGIN + HEIGHT + (len(layers) - 1) * ROW
+    numbers = {id(box): k for k, box in enumerate(boxes)}
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
+        f'viewBox="{left:.0f} 0 {width:.0f} {height:.0f}" '
+        'font-family="monospace" font-size="11">'
+    ]
+    everything = [place for layer in layers for place in layer]
+    parts += [_edge(place, user) for place in everything for user in place.below]
+    parts += [_drawn(place, place.box, numbers) for place in everything if place.box is not None]
+    return "\n".join([*parts, "</svg>"])
+
+
+def _layers(boxes: list[Box]) -> list[list[Place]]:
+    """Places by layer, with a chain of passing places for each edge over several layers."""
+    depth = [0] * len(boxes)
+    for k, box in enumerate(boxes):  # inputs come first
+        depth[k] = 1 + max((depth[source] for source in box.inputs), default=-1)
+    for source, user in _first_users(boxes, depth).items():
+        if not boxes[source].inputs:
+            depth[source] = user - 1  # what reads nothing stands just above its first user
+    layers: list[list[Place]] = [[] for _ in range(max(depth, default=0) + 1)]
+    places = []
+    for k, box in enumerate(boxes):
+        width = 18 + LETTER * max(len(_title(box)), 6)
+        places.append(Place(box, depth[k], width))
+        layers[depth[k]].append(places[k])
+    passing: dict[tuple[int, int], Place] = {}
+    for k, box in enumerate(boxes):
+        for source in box.inputs:
+            at = places[source]
+            for layer in range(depth[source] + 1, depth[k]):
+                step = passing.get((source, layer))
+                if step is None:  # shared by all users further down
+                    step = passing[source, layer] = Place(None, layer, 4.0)
+                    layers[layer].append(step)
+                    _join(at, step)
+                at = step
+            _join(at, places[k])
+    return layers
+
+
+def _first_users(boxes: list[Box], depth: list[int]) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for k, box in enumerate(boxes):
+        for source in box.inputs:
+            found[source] = min(found.get(source, depth[k]), depth[k])
+    return found
+
+
+def _join(above: Place, below: Place) -> None:
+    above.below.append(below)
+    below.above.append(above)
+
+
+def _settle(layers: list[list[Place]]) -> None:
+    """Give every place an x near those of its neighbours; boxes of a layer do not overlap."""
+    for layer in layers:
+        _spread(layer, [0.0] * len(layer))
+    for sweep in range(SWEEPS):
+        down = sweep % 2 == 0
+        for layer in layers if down else reversed(layers):
+            wanted = [_middle(p.above if down else p.below, p.x) for p in layer]
+            order = sorted(range(len(layer)), key=wanted.__getitem__)
+            layer[:] = [layer[k] for k in order]
+            _spread(layer, [wanted[k] for k in order])
+
+
+def _middle(neighbours: list[Place], otherwise: float) -> float:
+    return sum(p.x for p in neighbours) / len(neighbours) if neighbours else otherwise
+
+
+def _spread(layer: list[Place], wanted: list[float]) -> None:
+    """Place from left to right, none before it fits; then shift all by what they were off."""
+    edge = float("-inf")
+    for place, x in zip(layer, wanted, strict=True):
+        place.x = max(x, edge + place.width / 2)
+        edge = place.x + place.width / 2 + GAP
+    off = sum(x - place.x for place, x in zip(layer, wanted, strict=True)) / max(len(layer), 1)
+    for place in layer:
+        place.x += off
+
+
+# ------------------------------------------------------------------------------------- drawing
+
+
+def _title(box: Box) -> str:
+    title = f"{box.title}: {box.note}" if box.note else box.title
+    return cut(f"{title} → {', '.join(box.results)}", 64) if box.results else title
+
+
+def _edge(above: Place, below: Place) -> str:
+    """A line from the bottom of what is read to the top of what reads it."""
+    top = above.y + (HEIGHT / 2 if above.box else 0)
+    bottom = below.y - (HEIGHT / 2 if below.box else 0)
+    bend = (bottom - top) / 2
+    return (
+        f'<path d="M{above.x:.1f} {top:.1f}C{above.x:.1f} {top + bend:.1f} '
+        f'{below.x:.1f} {bottom - bend:.1f} {below.x:.1f} {bottom:.1f}" '
+        'fill="none" stroke="#999"/>'
+    )
+
+
+def _drawn(place: Place, box: Box, numbers: Mapping[int, int]) -> str:
+    fill, line = colour(box)
+    x, y = place.x - place.width / 2, place.y - HEIGHT / 2
+    corner = HEIGHT / 2 if box.kind == "data" else 4
+    thick = 2 if box.kind in ("loop", "rest") or box.results else 1
+    dashes = ' stroke-dasharray="5 3"' if box.kind == "rest" else ""
+    hint = html.escape("\n".join(filter(None, [_title(box), _about(box)])))
+    return (
+        f'<g class="box" data-k="{numbers[id(box)]}"><title>{hint}</title>'
+        f'<rect x="{x:.1f}" y="{y:.1f}" width="{place.width:.1f}" height="{HEIGHT}" '
+        f'rx="{corner}" fill="{fill}" stroke="{line}" stroke-width="{thick}"{dashes}/>'
+        f'<text x="{place.x:.1f}" y="{place.y + 4:.1f}" text-anchor="middle" fill="#111">'
+        f"{html.escape(_title(box))}</text></g>"
+    )
