@@ -21,7 +21,8 @@ from lima.handle import Handle, outside
 from lima.nesting import each
 from lima.op import owner
 from lima.ops.spelling import METADATA, SPELLINGS
-from lima.twin import TRACED_MODULES, Twin, TwinModule, twin_of
+from lima.stand_in import Twin
+from lima.twin import TRACED_MODULES, TwinModule, twin_of
 
 
 class Always:
