@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from eager import eager
 from same import same
 from scipy import ndimage, signal, stats
 from scipy.optimize import minimize
@@ -168,6 +169,16 @@ def test_whole_calls_with_callbacks_are_reused_and_never_stale():
         for y in (A[:, 0], A[:, 1], A[:, 0], A[:, 0] + 1):
             assert fit(A, y).tobytes() == fit.__wrapped__(A, y).tobytes()
         assert s.stats.function_hits == 1
+
+
+@pytest.mark.parametrize("density", [lambda x: norm.pdf(x), lambda x: stats.norm(0, 2).cdf(x)])
+def test_whole_calls_with_densities_are_reused(density):
+    traced = lima.traced(density)
+    with eager():
+        for _ in range(2):
+            assert traced(A).tobytes() == density(A).tobytes()
+        assert traced(A + 1).tobytes() == density(A + 1).tobytes()
+        assert traced.cache_info().hits == 1, traced.cache_info().refusal
 
 
 def test_a_callback_gets_what_plain_code_gets():
