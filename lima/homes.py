@@ -43,6 +43,10 @@ def own_name(x: Any) -> tuple[str, str] | None:
         homes: tuple[str, ...] = (home, "numpy", "scipy.special")
     else:
         homes = (home,)
+    if home.startswith("scipy.stats."):  # distributions are objects, which have no such names
+        label, stats = getattr(x, "name", None), sys.modules.get("scipy.stats")
+        if type(label) is str and getattr(stats, label, None) is x:
+            return "scipy.stats", label
     for path in homes:
         found = sys.modules.get(path)
         if found is None or not is_pure_home(path):

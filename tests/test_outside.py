@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+from eager import eager
 from same import same
 from scipy import ndimage, signal, stats
 from scipy.optimize import minimize
 from scipy.stats import norm
 
 import lima
+from lima import outside
 
 rng = np.random.default_rng(5)
 A, B = rng.normal(size=(6, 4)), rng.normal(size=(4, 4))
@@ -146,7 +148,8 @@ def test_explain_names_the_call():
     assert "scipy.signal.convolve: no row" in text and "refused" in text
 
 
-def test_operations_of_an_objective_are_reused_when_a_point_recurs():
+def test_operations_of_an_objective_are_reused_when_a_point_recurs(monkeypatch):
+    monkeypatch.setattr(outside, "CHEAP", 0.0)
     big = rng.normal(size=(3000, 40))
     centre = rng.normal(size=40)
 
@@ -154,7 +157,7 @@ def test_operations_of_an_objective_are_reused_when_a_point_recurs():
         return minimize(lambda b: ((X.T @ (X @ b - X @ centre)) ** 2).sum(), start, jac="2-point",
                         options={"maxiter": 1}).x  # fmt: skip
 
-    with lima.session(reuse="operation") as s:
+    with eager(reuse="operation") as s:
         found = lima.traced(fit)(big, np.zeros(40))
         computed = s.stats.computed
         again = lima.traced(fit)(big, np.zeros(40))
@@ -164,10 +167,20 @@ def test_operations_of_an_objective_are_reused_when_a_point_recurs():
 
 def test_whole_calls_with_callbacks_are_reused_and_never_stale():
     fit = lima.traced(lambda X, y: minimize(lambda b: ((X @ b - y) ** 2).sum(), np.zeros(4)).x)
-    with lima.session() as s:
+    with eager() as s:
         for y in (A[:, 0], A[:, 1], A[:, 0], A[:, 0] + 1):
             assert fit(A, y).tobytes() == fit.__wrapped__(A, y).tobytes()
         assert s.stats.function_hits == 1
+
+
+@pytest.mark.parametrize("density", [lambda x: norm.pdf(x), lambda x: stats.norm(0, 2).cdf(x)])
+def test_whole_calls_with_densities_are_reused(density):
+    traced = lima.traced(density)
+    with eager():
+        for _ in range(2):
+            assert traced(A).tobytes() == density(A).tobytes()
+        assert traced(A + 1).tobytes() == density(A + 1).tobytes()
+        assert traced.cache_info().hits == 1, traced.cache_info().refusal
 
 
 def test_a_callback_gets_what_plain_code_gets():
@@ -185,17 +198,19 @@ def test_a_callback_gets_what_plain_code_gets():
     assert set(seen) == {(True, np.dtype(float), (4,), True)}
 
 
-def test_cheap_callbacks_are_left_plain():
+@pytest.mark.parametrize(("cheap", "last"), [(10.0, np.ndarray), (0.0, lima.Array)])
+def test_callbacks_that_do_not_pay_are_left_plain(cheap, last, monkeypatch):
+    monkeypatch.setattr(outside, "CHEAP", cheap)
     kinds = []
 
     @lima.traced
     def work(A):
         return ndimage.generic_filter(A, lambda x: kinds.append(type(x)) or x.sum(), size=3)
 
-    image = rng.normal(size=(40, 40))
+    image = rng.normal(size=(10, 10))
     plain = ndimage.generic_filter(image, np.sum, size=3)
     assert work(image).tobytes() == plain.tobytes()
-    assert kinds[-1] is np.ndarray
+    assert kinds[0] is lima.Array and kinds[-1] is last
 
 
 @pytest.mark.parametrize("make", [np.random.default_rng, np.random.RandomState])

@@ -14,6 +14,14 @@ import lima
 
 # The result has lineage.
 TRACED = r"""
+A[np.r_[0:2, 3]]
+X, Y = np.mgrid[0:3, 0:2]; X * Y
+X, Y = np.ogrid[0:3, 0:2]; X + Y
+g = np.mgrid[0:2, 0:2]; g[0] += 1; g
+A[tuple(np.mgrid[0:2, 0:2])]
+np.fromiter((float(x) for x in v), float) @ v
+f = np.vectorize(lambda x: float(x) * 2); f(v) + f(2.0)
+np.asarray_chkfinite(A, dtype='f4', order='F')
 np.array(v, copy=False)
 np.asarray_chkfinite(A)
 np.indices((3,4))
@@ -561,6 +569,9 @@ v.tolist().index(v[2])
 
 # NumPy's error, class and text.
 ERRORS = r"""
+f = np.frombuffer(v.tobytes(), dtype=np.uint8); f[0] = 1; f
+np.vectorize(lambda x: x.shape)(v)
+np.asarray_chkfinite(A * np.nan)
 np.asarray_chkfinite(A / 0)
 np.vectorize(lambda x: 1)(np.zeros((0,)))
 np.testing.assert_allclose(v, v + 1)
