@@ -793,3 +793,23 @@ def test_outside_of_traced_code_scipy_is_plain():
     assert type(sp.hstack([sample(), sample()])) is sp._csr.csr_array
     assert isinstance(sample(), csr_array) and issubclass(csr_array, sp.sparray)
     assert isinstance(sp, types.ModuleType) and csr_array == sp._csr.csr_array
+    assert pickle.loads(pickle.dumps(csr_array)) is sp._csr.csr_array
+
+
+class Weighted(csr_array):
+    """A class of a user's, made before and after its base is known to lima."""
+
+
+def test_classes_that_inherit_are_themselves():
+    lima.traced(lambda A: A * 2)(sample())
+
+    class Later(csr_array):
+        pass
+
+    for kind in (Weighted, Later):
+        made = kind(np.eye(3))
+        assert type(made) is kind and isinstance(made, kind) and isinstance(made, csr_array)
+        assert not isinstance(sample(), kind) and not issubclass(csr_array, kind)
+        assert kind in {kind} and kind != csr_array
+        same(lima.traced(lambda A: (A @ np.ones(3), A.nnz))(made), (np.ones(3), 3))
+    assert pickle.loads(pickle.dumps(Weighted)) is Weighted
