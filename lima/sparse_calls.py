@@ -24,7 +24,7 @@ from lima.frame import refuse
 from lima.handle import Handle
 from lima.node import Ref, Spec, resolve
 from lima.ops.of_scipy import row_of
-from lima.ops.of_sparse import MATRIX, METHOD, called, key_of, method_of, run, signature
+from lima.ops.of_sparse import DRAWING, MATRIX, METHOD, called, key_of, method_of, run, signature
 from lima.runtime import apply
 from lima.sessions import current
 
@@ -271,6 +271,8 @@ def call_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     try:
         arguments = _arguments(function, args, kwargs)
     except TypeError:
+        return untraced(function, args, kwargs)
+    if name in DRAWING and DRAWING[name](arguments):
         return untraced(function, args, kwargs)
     return invoke(name, functools.partial(called, function), arguments)
 

@@ -703,6 +703,24 @@ def test_a_log_is_read_where_nobody_has_imported_scipy(tmp_path):
     assert done.stdout.strip() == repr(float((A @ A.T).sum())), done.stderr
 
 
+def test_what_draws_random_numbers_is_drawn_anew():
+    works = (
+        lambda A: sp.random_array((9, 9), density=0.5).toarray(),
+        lambda A: sp.random(9, 9, density=0.5).toarray(),
+        lambda A: spla.norm(A, 2),
+        lambda A: spla.svds(A, k=2)[1],
+    )
+    for work in works:
+        with keeping():
+            traced = lima.traced(work)
+            traced(sample())
+            traced(sample())
+            assert traced.cache_info().hits == 0 and traced.cache_info().refusal
+    with keeping() as s:
+        lima.traced(lambda A: spla.norm(A, 2), reuse="operation")(sample())
+        assert s.stats.barriers == 1
+
+
 # --------------------------------------------------------------------------- around it
 
 

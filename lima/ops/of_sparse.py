@@ -393,6 +393,16 @@ SOLVERS = "spsolve spsolve_triangular norm inv cg cgs bicg bicgstab gmres minres
 """Not those that draw random numbers (`eigsh`, `svds`, `onenormest`, and `expm` by way of it)."""
 
 
+DRAWING: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "scipy.sparse.linalg.norm": lambda named: _is_number(named.get("ord"), 2, -2),
+}
+"""Functions with a row that draw random numbers for some arguments; then they are barriers."""
+
+
+def _is_number(x: Any, *wanted: int) -> bool:
+    return isinstance(x, (int, float, np.number)) and x in wanted
+
+
 def _functions(module: Any, names: str, **facts: Any) -> None:
     for name in names.split():
         function = getattr(module, name, None)
