@@ -28,6 +28,9 @@ from lima.ops.spelling import spread
 MATRIX = "np.matrix"
 """Stands before the array that a matrix is."""
 
+AGAIN = "operand again"
+"""Stands before the number of a sparse operand that was given before: one object, as it was."""
+
 ATOMS = frozenset({type(None), bool, int, float, complex, str})
 
 WRITES = frozenset({
@@ -67,6 +70,8 @@ class Run:
         if kind is tuple and x and type(x[0]) is str:
             if x[0] in KINDS:
                 return self._sparse(*x)
+            if x[0] == AGAIN:
+                return self.operands[x[1]][0]
             if x[0] == MATRIX:
                 return np.asmatrix(self._array(x[1]))
         if kind in (tuple, list):
