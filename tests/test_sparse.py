@@ -796,9 +796,9 @@ def test_read_only_arguments_are_not_written():
 def test_library_code_sees_plain_arrays(tmp_path, monkeypatch):
     package = tmp_path / "site-packages"
     package.mkdir()
-    (package / "library.py").write_text("def kinds(A):\n    return type(A.data).__name__\n")
+    (package / "sparse_library.py").write_text("def kinds(A):\n    return type(A.data).__name__\n")
     monkeypatch.syspath_prepend(package)
-    library = __import__("library")
+    library = __import__("sparse_library")
     assert lima.traced(lambda A: (library.kinds(A), type(A.data).__name__))(sample()) == (
         "ndarray",
         "Array",
