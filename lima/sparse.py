@@ -8,6 +8,7 @@ seen where it would be seen. Every method is an operation on the arrays (`lima.s
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import inspect
 import sys
@@ -330,4 +331,5 @@ def twin_class(kind: str) -> Any:
 
     made: Any = None
     made = Twin(kind, (cls,), {"__doc__": cls.__doc__, "__module__": cls.__module__})
+    copyreg.pickle(Twin, lambda x: (class_of, (kind,)) if x is made else x.__qualname__)
     return made

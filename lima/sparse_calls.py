@@ -24,7 +24,17 @@ from lima.frame import refuse
 from lima.handle import Handle
 from lima.node import Ref, Spec, resolve
 from lima.ops.of_scipy import row_of
-from lima.ops.of_sparse import MATRIX, METHOD, called, key_of, method_of, run, signature
+from lima.ops.of_sparse import (
+    AGAIN,
+    DRAWING,
+    MATRIX,
+    METHOD,
+    called,
+    key_of,
+    method_of,
+    run,
+    signature,
+)
 from lima.runtime import apply
 from lima.sessions import current
 
@@ -131,6 +141,9 @@ class Call:
         return plain(x) if kind is Opaque else drawable(x)
 
     def _sparse(self, x: Any, a: SparseHandle) -> Any:
+        for m, (known, _) in enumerate(self.operands):
+            if known is x:
+                return (AGAIN, m)
         self.operands.append((x, a))
         parts = parts_of(a)
         return (*parts[:3], *[self._array(_plain_kind(item)) for item in parts.arrays])
@@ -271,6 +284,8 @@ def call_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     try:
         arguments = _arguments(function, args, kwargs)
     except TypeError:
+        return untraced(function, args, kwargs)
+    if name in DRAWING and DRAWING[name](arguments):
         return untraced(function, args, kwargs)
     return invoke(name, functools.partial(called, function), arguments)
 

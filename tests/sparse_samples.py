@@ -178,6 +178,10 @@ abs(A).sqrt()
 np.abs(A)
 np.sqrt(abs(A))
 A.maximum(B)
+A.maximum(A), A
+A.multiply(A), A
+A @ A.T, A + A, A
+A.tocsr().maximum(A.tocsr()), A
 A.minimum(0)
 A.sum()
 A.sum(axis=0)

@@ -703,6 +703,24 @@ def test_a_log_is_read_where_nobody_has_imported_scipy(tmp_path):
     assert done.stdout.strip() == repr(float((A @ A.T).sum())), done.stderr
 
 
+def test_what_draws_random_numbers_is_drawn_anew():
+    works = (
+        lambda A: sp.random_array((9, 9), density=0.5).toarray(),
+        lambda A: sp.random(9, 9, density=0.5).toarray(),
+        lambda A: spla.norm(A, 2),
+        lambda A: spla.svds(A, k=2)[1],
+    )
+    for work in works:
+        with keeping():
+            traced = lima.traced(work)
+            traced(sample())
+            traced(sample())
+            assert traced.cache_info().hits == 0 and traced.cache_info().refusal
+    with keeping() as s:
+        lima.traced(lambda A: spla.norm(A, 2), reuse="operation")(sample())
+        assert s.stats.barriers == 1
+
+
 # --------------------------------------------------------------------------- around it
 
 
@@ -778,9 +796,9 @@ def test_read_only_arguments_are_not_written():
 def test_library_code_sees_plain_arrays(tmp_path, monkeypatch):
     package = tmp_path / "site-packages"
     package.mkdir()
-    (package / "library.py").write_text("def kinds(A):\n    return type(A.data).__name__\n")
+    (package / "sparse_library.py").write_text("def kinds(A):\n    return type(A.data).__name__\n")
     monkeypatch.syspath_prepend(package)
-    library = __import__("library")
+    library = __import__("sparse_library")
     assert lima.traced(lambda A: (library.kinds(A), type(A.data).__name__))(sample()) == (
         "ndarray",
         "Array",
@@ -793,3 +811,23 @@ def test_outside_of_traced_code_scipy_is_plain():
     assert type(sp.hstack([sample(), sample()])) is sp._csr.csr_array
     assert isinstance(sample(), csr_array) and issubclass(csr_array, sp.sparray)
     assert isinstance(sp, types.ModuleType) and csr_array == sp._csr.csr_array
+    assert pickle.loads(pickle.dumps(csr_array)) is sp._csr.csr_array
+
+
+class Weighted(csr_array):
+    """A class of a user's, made before and after its base is known to lima."""
+
+
+def test_classes_that_inherit_are_themselves():
+    lima.traced(lambda A: A * 2)(sample())
+
+    class Later(csr_array):
+        pass
+
+    for kind in (Weighted, Later):
+        made = kind(np.eye(3))
+        assert type(made) is kind and isinstance(made, kind) and isinstance(made, csr_array)
+        assert not isinstance(sample(), kind) and not issubclass(csr_array, kind)
+        assert kind in {kind} and kind != csr_array
+        same(lima.traced(lambda A: (A @ np.ones(3), A.nnz))(made), (np.ones(3), 3))
+    assert pickle.loads(pickle.dumps(Weighted)) is Weighted

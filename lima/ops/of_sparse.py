@@ -28,6 +28,9 @@ from lima.ops.spelling import spread
 MATRIX = "np.matrix"
 """Stands before the array that a matrix is."""
 
+AGAIN = "operand again"
+"""Stands before the number of a sparse operand that was given before: one object, as it was."""
+
 ATOMS = frozenset({type(None), bool, int, float, complex, str})
 
 WRITES = frozenset({
@@ -67,6 +70,8 @@ class Run:
         if kind is tuple and x and type(x[0]) is str:
             if x[0] in KINDS:
                 return self._sparse(*x)
+            if x[0] == AGAIN:
+                return self.operands[x[1]][0]
             if x[0] == MATRIX:
                 return np.asmatrix(self._array(x[1]))
         if kind in (tuple, list):
@@ -391,6 +396,16 @@ CONSTRUCTION = """
 
 SOLVERS = "spsolve spsolve_triangular norm inv cg cgs bicg bicgstab gmres minres qmr lsqr lsmr"
 """Not those that draw random numbers (`eigsh`, `svds`, `onenormest`, and `expm` by way of it)."""
+
+
+DRAWING: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "scipy.sparse.linalg.norm": lambda named: _is_number(named.get("ord"), 2, -2),
+}
+"""Functions with a row that draw random numbers for some arguments; then they are barriers."""
+
+
+def _is_number(x: Any, *wanted: int) -> bool:
+    return isinstance(x, (int, float, np.number)) and x in wanted
 
 
 def _functions(module: Any, names: str, **facts: Any) -> None:

@@ -49,6 +49,8 @@ def sparse_call(function, places=None, **named):
         if type(x) is np.ndarray or isinstance(x, np.generic):
             return array(x)
         if type(x) is tuple and len(x) > 1 and type(x[0]) is str:
+            if x[0] == "operand again":
+                return operands[x[1]]
             if x[0] == "np.matrix":
                 return np.asmatrix(array(x[1]))
             if x[0][3:] in ("_array", "_matrix"):
