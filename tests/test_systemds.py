@@ -329,8 +329,11 @@ MEANING = {
     "cbind": ("cbind (0) (2) (1)", np.hstack([A, V, B])),
     "rbind": ("rbind (0) (3)", np.vstack([A, S])),
     "castdtm": ("castdtm (11)", np.array([[0.5]])),
-    "castdtd": ("castdtd (10)", 2.0),
+    "castvtd": ("castvtd (10)", 2.0),
+    "castvti": ("castvti (17)", -2.0),
+    "castvtb": ("castvtb (10)", 1.0),
     "ctableexpand": ("ctableexpand (12) (2) (13)", np.eye(3)[[1, 0, 2, 0]]),
+    "rexpand": ("rexpand (2) (10) (18)", np.array([[0.0, 1], [1, 0], [0, 0], [1, 0]])),
     "rmempty": ("rmempty (0) (14) (15)", A[[1, 3]]),
     **{
         f"{op}{name}": (f"{op}{name} (0)", function(A, **axis))
@@ -355,7 +358,7 @@ MEANING = {
 
 LITERALS = [
     TWO, HALF, scalar(12, "seq(1, -1)", "STRING"), scalar(13, "1.0", "FP64"),
-    scalar(14, "rows", "STRING"),
+    scalar(14, "rows", "STRING"), scalar(17, "-2.5", "FP64"), scalar(18, "cols", "STRING"),
 ]  # fmt: skip
 
 
@@ -446,6 +449,8 @@ def test_scalars_and_matrices_of_one_element():
 
 def test_diagonals():
     assert np.array_equal(run("(20) (I) rdiag (3)"), np.diagonal(S)[:, None])
+    body = ["(5) (I) tsmm (0)", "(6) (I) rdiag (5)", "(7) (I) ba+* (1) (6)"]
+    assert np.array_equal(run(*body), B @ np.diagonal(A.T @ A)[:, None])
 
 
 @pytest.mark.parametrize(("byrow", "order"), [("TRUE", "C"), ("false", "F")])
@@ -469,6 +474,11 @@ def test_the_last_of_equal_extremes():
     same = np.ones((2, 3))
     assert np.array_equal(run("(20) (I) uarimax (0)", A=same), [[3.0], [3.0]])
     assert np.array_equal(run("(20) (I) uarimin (0)", A=same), [[3.0], [3.0]])
+
+
+def test_the_table_of_a_row():
+    body = [TWO, scalar(14, "rows", "STRING"), "(20) (I) rexpand (2) (10) (14)"]
+    assert np.array_equal(run(*body), [[0.0, 1, 0, 1], [1, 0, 0, 0]])
 
 
 def test_weights_of_a_table():
@@ -611,6 +621,12 @@ def test_what_is_known_to_go_wrong_in_folded_loops():
     made = loop(patch=f"{line}\n").replace("* (20) (21)", "+* (23) (20) (21)")
     (text,) = loads(made).cautions
     assert "patch_my_A_SB3_0 stands for 2 iterations" in text and "line 10" in text
+
+
+def test_a_patch_that_does_not_read_what_varies():
+    """As SystemDS writes it where the first iteration was simplified before it was recorded."""
+    (text,) = loads(loop().replace("(21) (C) IN#1", "(21) (L) 1·SCALAR·INT64·true")).cautions
+    assert "no patch of the loop SB3 reads input 1" in text
 
 
 def test_a_draw_in_a_loop_stands_for_many_values():

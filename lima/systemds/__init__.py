@@ -215,9 +215,18 @@ def _cautions(text: Text) -> Iterator[str]:
         if item.kind == "D":
             loops[_parts(item.name)[1]].append(item)
     changed: defaultdict[str, set[str]] = defaultdict(set)
+    patches: defaultdict[str, list[str]] = defaultdict(list)
     for name in text.patches:
         changed[_parts(name)[1]].add(_parts(name)[0])
+        patches[_parts(name)[1]].append(name)
     for block, items in loops.items():
+        read = {i.name for name in patches[block] for i in text.patches[name].items}
+        unread = _varying(items, read)
+        if unread is not None:
+            yield (
+                f"no patch of the loop {block} reads input {unread} of its iterations, though it "
+                "varies: the patches may hold numbers of the first iteration"
+            )
         lost = sorted(changed[block] - {_parts(item.name)[0] for item in items})
         line = _changing(text, items) if lost else None
         if line is not None:
@@ -230,6 +239,16 @@ def _cautions(text: Text) -> Iterator[str]:
 def _parts(name: str) -> list[str]:
     """Variable, loop and path of a patch such as `p_SB8_0`."""
     return name.rsplit("_", 2)
+
+
+def _varying(calls: list[Item], read: set[str]) -> int | None:
+    """The first input that differs between iterations and is none of those that are read."""
+    for k in range(max(len(call.inputs) for call in calls)):
+        if f"IN#{k}" not in read:
+            places = {call.inputs[k] for call in calls if k < len(call.inputs)}
+            if len(places) > 1:
+                return k
+    return None
 
 
 def _changing(text: Text, calls: list[Item]) -> int | None:

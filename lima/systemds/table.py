@@ -96,9 +96,9 @@ def each(count: int, call: str) -> Rule:
     return _fixed(count, call, lambda *operands: broadcast(o.shape for o in operands))
 
 
-def truth(call: str) -> Rule:
+def truth(count: int, call: str) -> Rule:
     """A comparison: 1 or 0."""
-    return each(2, f"astype({call}, dtype='float64')")
+    return each(count, f"astype({call}, dtype='float64')")
 
 
 def _column(a: Operand) -> Shape:
@@ -181,7 +181,7 @@ def _diagonal(a: Operand) -> Plan:
     rows, columns = map(settled, _matrix(a))
     if columns == 1:
         return Plan((rows, rows), "diagflat(a)")
-    if type(columns) is int:
+    if type(columns) is int or (type(columns) is Dim and 1 not in columns.sizes):
         return Plan((rows, 1), "slice(diagonal(a), index=column)", {"column": (slice(None), None)})
     raise Missing("rdiag of a matrix of unknown shape: it makes a diagonal matrix of a column")
 
@@ -326,6 +326,21 @@ def _indicators(start: Operand, places: Operand, weight: Operand, *more: Operand
     return Plan((rows, None), found if unit else f"multiply(c, {found})")
 
 
+def _expanded(places: Operand, size: Operand, margin: Operand, *more: Operand) -> Plan:
+    """As `_indicators`, for a number of columns (or rows) that is given."""
+    rows, _ = _column(places)
+    width, by = _whole(size, "the number of columns"), _number(margin, "the direction")
+    if by not in ("rows", "cols"):
+        raise Misfit(f"expected rows or cols as the direction, found {by!r:.40}")
+    names = {"bounds": (1.0, width + 1.0), "line": (width, 1)}
+    if by == "cols":
+        call = "astype(equal(floor(a), arange(bounds=bounds)), dtype='float64')"
+        return Plan((rows, width), call, names)
+    lines = "reshape(arange(bounds=bounds), shape=line)"
+    call = f"astype(equal(transpose(floor(a)), {lines}), dtype='float64')"
+    return Plan((width, rows), call, names)
+
+
 def _triple(axis: int | None) -> Rule:
     """The sum of the products of two or three operands."""
 
@@ -381,16 +396,16 @@ TABLE: dict[str, Rule] = {
     "nmin": _folded("minimum"),
     "nmax": _folded("maximum"),
     # comparison
-    ">": truth("greater(a, b)"),
-    "<": truth("less(a, b)"),
-    ">=": truth("greater_equal(a, b)"),
-    "<=": truth("less_equal(a, b)"),
-    "==": truth("equal(a, b)"),
-    "!=": truth("not_equal(a, b)"),
-    "&&": truth("logical_and(a, b)"),
-    "||": truth("logical_or(a, b)"),
-    "xor": truth("logical_xor(a, b)"),
-    "!": each(1, "astype(logical_not(a), dtype='float64')"),
+    ">": truth(2, "greater(a, b)"),
+    "<": truth(2, "less(a, b)"),
+    ">=": truth(2, "greater_equal(a, b)"),
+    "<=": truth(2, "less_equal(a, b)"),
+    "==": truth(2, "equal(a, b)"),
+    "!=": truth(2, "not_equal(a, b)"),
+    "&&": truth(2, "logical_and(a, b)"),
+    "||": truth(2, "logical_or(a, b)"),
+    "xor": truth(2, "logical_xor(a, b)"),
+    "!": truth(1, "logical_not(a)"),
     "ifelse": Rule(3, 3, _chosen),
     # functions of elements
     **{name: each(1, f"{name}(a)") for name in ("exp", "sqrt", "floor", "ceil", "sign")},
@@ -401,8 +416,8 @@ TABLE: dict[str, Rule] = {
     "log": Rule(1, 2, _log),
     "sigmoid": each(1, "divide(1.0, add(1.0, exp(negative(a))))"),
     "sprop": each(1, "multiply(a, subtract(1, a))"),
-    "isna": each(1, "astype(isnan(a), dtype='float64')"),
-    "isnan": each(1, "astype(isnan(a), dtype='float64')"),
+    "isna": truth(1, "isnan(a)"),
+    "isnan": truth(1, "isnan(a)"),
     "replace": Rule(3, 3, _replaced),
     # aggregates
     **aggregates("k+", "sum(a...)"),
@@ -444,9 +459,12 @@ TABLE: dict[str, Rule] = {
     "leftIndex": Rule(6, 6, _put),
     "castdts": Rule(1, 1, _to_scalar),
     "castdtm": Rule(1, 1, _to_matrix),
-    "castdtd": each(1, "a"),
+    "castvtd": each(1, "A"),
+    "castvti": each(1, "trunc(a)"),
+    "castvtb": truth(1, "not_equal(a, 0)"),
     "rmempty": Rule(2, 3, _selected),
     "ctableexpand": Rule(3, 5, _indicators),
+    "rexpand": Rule(3, 5, _expanded),
 }
 """By opcode, in the order of the language's reference."""
 
