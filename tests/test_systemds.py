@@ -476,6 +476,19 @@ def test_the_last_of_equal_extremes():
     assert np.array_equal(run("(20) (I) uarimin (0)", A=same), [[3.0], [3.0]])
 
 
+def test_places_of_extremes_pass_over_nan():
+    holes = np.array([[1.0, np.nan, 3.0], [np.nan, 2.0, 1.0]])
+    assert np.array_equal(run("(20) (I) uarimax (0)", A=holes), [[3.0], [2.0]])
+    assert np.array_equal(run("(20) (I) uarimin (0)", A=holes), [[1.0], [3.0]])
+
+
+def test_nothing_left_by_remove_empty_is_a_row_of_zeros():
+    body = [scalar(5, "9"), scalar(6, "rows", "STRING"), "(7) (I) > (2) (5)"]
+    body += ["(8) (I) rmempty (0) (6) (7)", "(9) (I) + (8) (5)"]
+    assert np.array_equal(run(*body), np.full((1, 3), 9.0))
+    assert np.array_equal(run(*body, V=np.array([[10.0], [0], [0], [10]])), A[[0, 3]] + 9)
+
+
 def test_the_table_of_a_row():
     body = [TWO, scalar(14, "rows", "STRING"), "(20) (I) rexpand (2) (10) (14)"]
     assert np.array_equal(run(*body), [[0.0, 1, 0, 1], [1, 0, 0, 0]])
@@ -537,6 +550,12 @@ def test_draws_are_refused_unless_given(line):
     assert lima.recompute(record, {"item_7": np.ones((2, 2))}) == 4.0
 
 
+def test_matrices_that_the_log_does_not_hold():
+    record = loads("(7) (L) -1·MATRIX·FP64·false\n(8) (I) rev (7)\n")
+    with pytest.raises(lima.ReplayError, match="a matrix that the log names but does not hold"):
+        lima.recompute(record)
+
+
 def test_other_instructions_are_refused():
     record = loads("(7) (C) CP°sample°10°5°false°42°1000°xxx\n(8) (I) uak+ (7)\n")
     with pytest.raises(lima.ReplayError, match="sample is not an instruction"):
@@ -561,6 +580,13 @@ def test_a_side_that_only_sizes_tell():
         *("(8) (I) rightIndex (5) (7) (6) (7) (6)", "(9) (I) tsmm (1)", "(10) (I) + (9) (8)"),
     ]
     assert np.array_equal(run(*body), A.T @ A + S + B.T @ B)
+
+
+def test_a_matrix_of_one_element_is_no_operand_of_a_matrix():
+    """As in `cor`: S / (s' s) with a row vector s."""
+    body = ["(5) (I) uack+ (0)", "(6) (I) tsmm (5)", "(7) (I) tsmm (0)", "(8) (I) / (7) (6)"]
+    sums = A.sum(0, keepdims=True)
+    assert np.array_equal(run(*body, "(9) (I) ba+* (8) (3)"), (A.T @ A) / (sums.T @ sums) @ S)
 
 
 def test_the_metadata_of_the_result_tell_the_side(tmp_path):

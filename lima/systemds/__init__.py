@@ -156,7 +156,7 @@ class Source:
         made = Translation(self.steps, files, self.expected, measure)
         self.root: Node = made.root
         self.missing, self.absent = tuple(made.missing), tuple(made.absent)
-        self.arrays = made.arrays
+        self.arrays, self.unsure = made.arrays, made.unsure
         for digest, array in self.arrays.items():
             leaves.seen(digest, array)
 
@@ -169,8 +169,8 @@ class Source:
         return self._again(self.files.with_given(given, self.items), None) if given else self
 
     def measured(self) -> Source:
-        """The same log, sizes that depend on the data computed where anything is missing."""
-        return self._again(self.files, Measure()) if self.missing else self
+        """The same log, with sizes that depend on the data, where there are any."""
+        return self._again(self.files, Measure()) if self.missing or self.unsure else self
 
     def _again(self, files: _Files, measure: Measure | None) -> Source:
         made = Source.__new__(Source)

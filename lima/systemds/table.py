@@ -45,11 +45,15 @@ class Operand(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a value is computed: its shape, the call, and what further names in the call mean."""
+    """How a value is computed: its shape, the call, and what further names in the call mean.
+
+    A result with fewer rows or columns than `least` is a matrix of zeros in SystemDS.
+    """
 
     shape: Shape
     call: str
     names: dict[str, Any] = field(default_factory=dict)
+    least: int = 0
 
 
 class Rule(NamedTuple):
@@ -249,16 +253,17 @@ def _reshaped(a: Operand, rows: Operand, columns: Operand, dims: Operand, byrow:
     return Plan(tuple(shape), "reshape(a, shape=shape, order=order)", names)
 
 
-def _place(function: str) -> Rule:
-    """Where in its row the extreme is, from 1; of several the last one, as SystemDS has it."""
+def _place(function: str, worst: float) -> Rule:
+    """Where in its row the extreme is, from 1; as SystemDS has it the last one, NaN apart."""
 
     def plan(a: Operand) -> Plan:
         shape = _column(a)
         width = known(a.shape[1])
         if width is None:
             raise Missing("the number of columns is known only when the program runs", shape)
-        call = f"subtract(width, {function}(fliplr(a), axis=1, keepdims=True))"
-        return Plan(shape, call, {"width": float(width)})
+        last = f"{function}(fliplr(where(isnan(a), worst, a)), axis=1, keepdims=True)"
+        names = {"width": float(width), "worst": worst}
+        return Plan(shape, f"subtract(width, {last})", names)
 
     return Rule(1, 1, plan)
 
@@ -311,7 +316,7 @@ def _selected(a: Operand, margin: Operand, *select: Operand) -> Plan:
     given = bool(select) and bool(select[0].shape)
     kept = "ravel(not_equal(c, 0))" if given else f"any(not_equal(a, 0), axis={1 - axis})"
     shape = (None, columns) if axis == 0 else (rows, None)
-    return Plan(shape, f"compress({kept}, a, axis={axis})")
+    return Plan(shape, f"compress({kept}, a, axis={axis})", least=1)
 
 
 def _indicators(start: Operand, places: Operand, weight: Operand, *more: Operand) -> Plan:
@@ -429,8 +434,8 @@ TABLE: dict[str, Rule] = {
     **aggregates("var", "var(a..., ddof=1)"),
     **aggregates("*", "prod(a...)"),
     "uaktrace": _fixed(1, "trace(a)", _scalar),
-    "uarimax": _place("argmax"),
-    "uarimin": _place("argmin"),
+    "uarimax": _place("argmax", -math.inf),
+    "uarimin": _place("argmin", math.inf),
     "tak+*": _triple(None),
     "tack+*": _triple(0),
     "ucumk+": _fixed(1, "cumsum(a, axis=0)", _matrix),
