@@ -329,8 +329,11 @@ MEANING = {
     "cbind": ("cbind (0) (2) (1)", np.hstack([A, V, B])),
     "rbind": ("rbind (0) (3)", np.vstack([A, S])),
     "castdtm": ("castdtm (11)", np.array([[0.5]])),
-    "castdtd": ("castdtd (10)", 2.0),
+    "castvtd": ("castvtd (10)", 2.0),
+    "castvti": ("castvti (17)", -2.0),
+    "castvtb": ("castvtb (10)", 1.0),
     "ctableexpand": ("ctableexpand (12) (2) (13)", np.eye(3)[[1, 0, 2, 0]]),
+    "rexpand": ("rexpand (2) (10) (18)", np.array([[0.0, 1], [1, 0], [0, 0], [1, 0]])),
     "rmempty": ("rmempty (0) (14) (15)", A[[1, 3]]),
     **{
         f"{op}{name}": (f"{op}{name} (0)", function(A, **axis))
@@ -355,7 +358,7 @@ MEANING = {
 
 LITERALS = [
     TWO, HALF, scalar(12, "seq(1, -1)", "STRING"), scalar(13, "1.0", "FP64"),
-    scalar(14, "rows", "STRING"),
+    scalar(14, "rows", "STRING"), scalar(17, "-2.5", "FP64"), scalar(18, "cols", "STRING"),
 ]  # fmt: skip
 
 
@@ -446,6 +449,8 @@ def test_scalars_and_matrices_of_one_element():
 
 def test_diagonals():
     assert np.array_equal(run("(20) (I) rdiag (3)"), np.diagonal(S)[:, None])
+    body = ["(5) (I) tsmm (0)", "(6) (I) rdiag (5)", "(7) (I) ba+* (1) (6)"]
+    assert np.array_equal(run(*body), B @ np.diagonal(A.T @ A)[:, None])
 
 
 @pytest.mark.parametrize(("byrow", "order"), [("TRUE", "C"), ("false", "F")])
@@ -469,6 +474,24 @@ def test_the_last_of_equal_extremes():
     same = np.ones((2, 3))
     assert np.array_equal(run("(20) (I) uarimax (0)", A=same), [[3.0], [3.0]])
     assert np.array_equal(run("(20) (I) uarimin (0)", A=same), [[3.0], [3.0]])
+
+
+def test_places_of_extremes_pass_over_nan():
+    holes = np.array([[1.0, np.nan, 3.0], [np.nan, 2.0, 1.0]])
+    assert np.array_equal(run("(20) (I) uarimax (0)", A=holes), [[3.0], [2.0]])
+    assert np.array_equal(run("(20) (I) uarimin (0)", A=holes), [[1.0], [3.0]])
+
+
+def test_nothing_left_by_remove_empty_is_a_row_of_zeros():
+    body = [scalar(5, "9"), scalar(6, "rows", "STRING"), "(7) (I) > (2) (5)"]
+    body += ["(8) (I) rmempty (0) (6) (7)", "(9) (I) + (8) (5)"]
+    assert np.array_equal(run(*body), np.full((1, 3), 9.0))
+    assert np.array_equal(run(*body, V=np.array([[10.0], [0], [0], [10]])), A[[0, 3]] + 9)
+
+
+def test_the_table_of_a_row():
+    body = [TWO, scalar(14, "rows", "STRING"), "(20) (I) rexpand (2) (10) (14)"]
+    assert np.array_equal(run(*body), [[0.0, 1, 0, 1], [1, 0, 0, 0]])
 
 
 def test_weights_of_a_table():
@@ -527,6 +550,12 @@ def test_draws_are_refused_unless_given(line):
     assert lima.recompute(record, {"item_7": np.ones((2, 2))}) == 4.0
 
 
+def test_matrices_that_the_log_does_not_hold():
+    record = loads("(7) (L) -1·MATRIX·FP64·false\n(8) (I) rev (7)\n")
+    with pytest.raises(lima.ReplayError, match="a matrix that the log names but does not hold"):
+        lima.recompute(record)
+
+
 def test_other_instructions_are_refused():
     record = loads("(7) (C) CP°sample°10°5°false°42°1000°xxx\n(8) (I) uak+ (7)\n")
     with pytest.raises(lima.ReplayError, match="sample is not an instruction"):
@@ -551,6 +580,13 @@ def test_a_side_that_only_sizes_tell():
         *("(8) (I) rightIndex (5) (7) (6) (7) (6)", "(9) (I) tsmm (1)", "(10) (I) + (9) (8)"),
     ]
     assert np.array_equal(run(*body), A.T @ A + S + B.T @ B)
+
+
+def test_a_matrix_of_one_element_is_no_operand_of_a_matrix():
+    """As in `cor`: S / (s' s) with a row vector s."""
+    body = ["(5) (I) uack+ (0)", "(6) (I) tsmm (5)", "(7) (I) tsmm (0)", "(8) (I) / (7) (6)"]
+    sums = A.sum(0, keepdims=True)
+    assert np.array_equal(run(*body, "(9) (I) ba+* (8) (3)"), (A.T @ A) / (sums.T @ sums) @ S)
 
 
 def test_the_metadata_of_the_result_tell_the_side(tmp_path):
@@ -611,6 +647,12 @@ def test_what_is_known_to_go_wrong_in_folded_loops():
     made = loop(patch=f"{line}\n").replace("* (20) (21)", "+* (23) (20) (21)")
     (text,) = loads(made).cautions
     assert "patch_my_A_SB3_0 stands for 2 iterations" in text and "line 10" in text
+
+
+def test_a_patch_that_does_not_read_what_varies():
+    """As SystemDS writes it where the first iteration was simplified before it was recorded."""
+    (text,) = loads(loop().replace("(21) (C) IN#1", "(21) (L) 1·SCALAR·INT64·true")).cautions
+    assert "no patch of the loop SB3 reads input 1" in text
 
 
 def test_a_draw_in_a_loop_stands_for_many_values():

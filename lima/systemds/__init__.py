@@ -156,7 +156,7 @@ class Source:
         made = Translation(self.steps, files, self.expected, measure)
         self.root: Node = made.root
         self.missing, self.absent = tuple(made.missing), tuple(made.absent)
-        self.arrays = made.arrays
+        self.arrays, self.unsure = made.arrays, made.unsure
         for digest, array in self.arrays.items():
             leaves.seen(digest, array)
 
@@ -169,8 +169,8 @@ class Source:
         return self._again(self.files.with_given(given, self.items), None) if given else self
 
     def measured(self) -> Source:
-        """The same log, sizes that depend on the data computed where anything is missing."""
-        return self._again(self.files, Measure()) if self.missing else self
+        """The same log, with sizes that depend on the data, where there are any."""
+        return self._again(self.files, Measure()) if self.missing or self.unsure else self
 
     def _again(self, files: _Files, measure: Measure | None) -> Source:
         made = Source.__new__(Source)
@@ -215,9 +215,18 @@ def _cautions(text: Text) -> Iterator[str]:
         if item.kind == "D":
             loops[_parts(item.name)[1]].append(item)
     changed: defaultdict[str, set[str]] = defaultdict(set)
+    patches: defaultdict[str, list[str]] = defaultdict(list)
     for name in text.patches:
         changed[_parts(name)[1]].add(_parts(name)[0])
+        patches[_parts(name)[1]].append(name)
     for block, items in loops.items():
+        read = {i.name for name in patches[block] for i in text.patches[name].items}
+        unread = _varying(items, read)
+        if unread is not None:
+            yield (
+                f"no patch of the loop {block} reads input {unread} of its iterations, though it "
+                "varies: the patches may hold numbers of the first iteration"
+            )
         lost = sorted(changed[block] - {_parts(item.name)[0] for item in items})
         line = _changing(text, items) if lost else None
         if line is not None:
@@ -230,6 +239,16 @@ def _cautions(text: Text) -> Iterator[str]:
 def _parts(name: str) -> list[str]:
     """Variable, loop and path of a patch such as `p_SB8_0`."""
     return name.rsplit("_", 2)
+
+
+def _varying(calls: list[Item], read: set[str]) -> int | None:
+    """The first input that differs between iterations and is none of those that are read."""
+    for k in range(max(len(call.inputs) for call in calls)):
+        if f"IN#{k}" not in read:
+            places = {call.inputs[k] for call in calls if k < len(call.inputs)}
+            if len(places) > 1:
+                return k
+    return None
 
 
 def _changing(text: Text, calls: list[Item]) -> int | None:

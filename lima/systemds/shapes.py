@@ -109,9 +109,24 @@ def broadcast(shapes: Iterable[Shape]) -> Shape:
     scalar = True
     for shape in shapes:
         if shape:
+            if not scalar:
+                _not_single((rows, columns), shape)
+                _not_single(shape, (rows, columns))
             scalar = False
             rows, columns = spread(rows, shape[0]), spread(columns, shape[1])
     return () if scalar else (rows, columns)
+
+
+def _not_single(a: Shape, b: Shape) -> None:
+    """Exclude that a square `a` is 1 x 1 beside a `b` that is no vector: SystemDS refuses that."""
+    dim = settled(a[0])
+    if type(dim) is Dim and dim is settled(a[1]) and 1 in dim.sizes and not any(map(_maybe_one, b)):
+        _restrict(dim, dim.sizes - {1})
+
+
+def _maybe_one(size: Any) -> bool:
+    found = settled(size)
+    return 1 in found.sizes if type(found) is Dim else found in (None, 1)
 
 
 def spelled(size: Any) -> str:

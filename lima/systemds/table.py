@@ -45,11 +45,15 @@ class Operand(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a value is computed: its shape, the call, and what further names in the call mean."""
+    """How a value is computed: its shape, the call, and what further names in the call mean.
+
+    A result with fewer rows or columns than `least` is a matrix of zeros in SystemDS.
+    """
 
     shape: Shape
     call: str
     names: dict[str, Any] = field(default_factory=dict)
+    least: int = 0
 
 
 class Rule(NamedTuple):
@@ -96,9 +100,9 @@ def each(count: int, call: str) -> Rule:
     return _fixed(count, call, lambda *operands: broadcast(o.shape for o in operands))
 
 
-def truth(call: str) -> Rule:
+def truth(count: int, call: str) -> Rule:
     """A comparison: 1 or 0."""
-    return each(2, f"astype({call}, dtype='float64')")
+    return each(count, f"astype({call}, dtype='float64')")
 
 
 def _column(a: Operand) -> Shape:
@@ -181,7 +185,7 @@ def _diagonal(a: Operand) -> Plan:
     rows, columns = map(settled, _matrix(a))
     if columns == 1:
         return Plan((rows, rows), "diagflat(a)")
-    if type(columns) is int:
+    if type(columns) is int or (type(columns) is Dim and 1 not in columns.sizes):
         return Plan((rows, 1), "slice(diagonal(a), index=column)", {"column": (slice(None), None)})
     raise Missing("rdiag of a matrix of unknown shape: it makes a diagonal matrix of a column")
 
@@ -249,16 +253,17 @@ def _reshaped(a: Operand, rows: Operand, columns: Operand, dims: Operand, byrow:
     return Plan(tuple(shape), "reshape(a, shape=shape, order=order)", names)
 
 
-def _place(function: str) -> Rule:
-    """Where in its row the extreme is, from 1; of several the last one, as SystemDS has it."""
+def _place(function: str, worst: float) -> Rule:
+    """Where in its row the extreme is, from 1; as SystemDS has it the last one, NaN apart."""
 
     def plan(a: Operand) -> Plan:
         shape = _column(a)
         width = known(a.shape[1])
         if width is None:
             raise Missing("the number of columns is known only when the program runs", shape)
-        call = f"subtract(width, {function}(fliplr(a), axis=1, keepdims=True))"
-        return Plan(shape, call, {"width": float(width)})
+        last = f"{function}(fliplr(where(isnan(a), worst, a)), axis=1, keepdims=True)"
+        names = {"width": float(width), "worst": worst}
+        return Plan(shape, f"subtract(width, {last})", names)
 
     return Rule(1, 1, plan)
 
@@ -311,7 +316,7 @@ def _selected(a: Operand, margin: Operand, *select: Operand) -> Plan:
     given = bool(select) and bool(select[0].shape)
     kept = "ravel(not_equal(c, 0))" if given else f"any(not_equal(a, 0), axis={1 - axis})"
     shape = (None, columns) if axis == 0 else (rows, None)
-    return Plan(shape, f"compress({kept}, a, axis={axis})")
+    return Plan(shape, f"compress({kept}, a, axis={axis})", least=1)
 
 
 def _indicators(start: Operand, places: Operand, weight: Operand, *more: Operand) -> Plan:
@@ -324,6 +329,21 @@ def _indicators(start: Operand, places: Operand, weight: Operand, *more: Operand
     found = f"astype(equal(b, {columns}), dtype='float64')"
     unit = not weight.shape and weight.item == 1
     return Plan((rows, None), found if unit else f"multiply(c, {found})")
+
+
+def _expanded(places: Operand, size: Operand, margin: Operand, *more: Operand) -> Plan:
+    """As `_indicators`, for a number of columns (or rows) that is given."""
+    rows, _ = _column(places)
+    width, by = _whole(size, "the number of columns"), _number(margin, "the direction")
+    if by not in ("rows", "cols"):
+        raise Misfit(f"expected rows or cols as the direction, found {by!r:.40}")
+    names = {"bounds": (1.0, width + 1.0), "line": (width, 1)}
+    if by == "cols":
+        call = "astype(equal(floor(a), arange(bounds=bounds)), dtype='float64')"
+        return Plan((rows, width), call, names)
+    lines = "reshape(arange(bounds=bounds), shape=line)"
+    call = f"astype(equal(transpose(floor(a)), {lines}), dtype='float64')"
+    return Plan((width, rows), call, names)
 
 
 def _triple(axis: int | None) -> Rule:
@@ -381,16 +401,16 @@ TABLE: dict[str, Rule] = {
     "nmin": _folded("minimum"),
     "nmax": _folded("maximum"),
     # comparison
-    ">": truth("greater(a, b)"),
-    "<": truth("less(a, b)"),
-    ">=": truth("greater_equal(a, b)"),
-    "<=": truth("less_equal(a, b)"),
-    "==": truth("equal(a, b)"),
-    "!=": truth("not_equal(a, b)"),
-    "&&": truth("logical_and(a, b)"),
-    "||": truth("logical_or(a, b)"),
-    "xor": truth("logical_xor(a, b)"),
-    "!": each(1, "astype(logical_not(a), dtype='float64')"),
+    ">": truth(2, "greater(a, b)"),
+    "<": truth(2, "less(a, b)"),
+    ">=": truth(2, "greater_equal(a, b)"),
+    "<=": truth(2, "less_equal(a, b)"),
+    "==": truth(2, "equal(a, b)"),
+    "!=": truth(2, "not_equal(a, b)"),
+    "&&": truth(2, "logical_and(a, b)"),
+    "||": truth(2, "logical_or(a, b)"),
+    "xor": truth(2, "logical_xor(a, b)"),
+    "!": truth(1, "logical_not(a)"),
     "ifelse": Rule(3, 3, _chosen),
     # functions of elements
     **{name: each(1, f"{name}(a)") for name in ("exp", "sqrt", "floor", "ceil", "sign")},
@@ -401,8 +421,8 @@ TABLE: dict[str, Rule] = {
     "log": Rule(1, 2, _log),
     "sigmoid": each(1, "divide(1.0, add(1.0, exp(negative(a))))"),
     "sprop": each(1, "multiply(a, subtract(1, a))"),
-    "isna": each(1, "astype(isnan(a), dtype='float64')"),
-    "isnan": each(1, "astype(isnan(a), dtype='float64')"),
+    "isna": truth(1, "isnan(a)"),
+    "isnan": truth(1, "isnan(a)"),
     "replace": Rule(3, 3, _replaced),
     # aggregates
     **aggregates("k+", "sum(a...)"),
@@ -414,8 +434,8 @@ TABLE: dict[str, Rule] = {
     **aggregates("var", "var(a..., ddof=1)"),
     **aggregates("*", "prod(a...)"),
     "uaktrace": _fixed(1, "trace(a)", _scalar),
-    "uarimax": _place("argmax"),
-    "uarimin": _place("argmin"),
+    "uarimax": _place("argmax", -math.inf),
+    "uarimin": _place("argmin", math.inf),
     "tak+*": _triple(None),
     "tack+*": _triple(0),
     "ucumk+": _fixed(1, "cumsum(a, axis=0)", _matrix),
@@ -444,9 +464,12 @@ TABLE: dict[str, Rule] = {
     "leftIndex": Rule(6, 6, _put),
     "castdts": Rule(1, 1, _to_scalar),
     "castdtm": Rule(1, 1, _to_matrix),
-    "castdtd": each(1, "a"),
+    "castvtd": each(1, "A"),
+    "castvti": each(1, "trunc(a)"),
+    "castvtb": truth(1, "not_equal(a, 0)"),
     "rmempty": Rule(2, 3, _selected),
     "ctableexpand": Rule(3, 5, _indicators),
+    "rexpand": Rule(3, 5, _expanded),
 }
 """By opcode, in the order of the language's reference."""
 

@@ -57,6 +57,7 @@ class Translation:
 
     missing  reasons, in the order of the log
     absent   files of known size that are not there
+    unsure   whether the data decide what an operation is
     measure  computes sizes that depend on the data; without it, what needs them is missing
     arrays   data of leaves, by digest
     """
@@ -109,6 +110,7 @@ class Translation:
         self.values: list[Operand] = []
         self.lacking: list[tuple[Node, str]] = []
         self.unread: list[tuple[Node, str]] = []
+        self.unsure = False
         self.tainted: set[int] = set()  # steps that depend on what is lacking
         self.behind: dict[int, tuple[Any, ...]] = {}  # why a step is lacking: other nodes
         self.arrays: dict[bytes, np.ndarray[Any, Any]] = {}
@@ -180,7 +182,7 @@ class Translation:
             raise LogError(f"{item.name} has {len(operands)} inputs, expected {rule.least} {most}")
         try:
             plan, operands = self._planned(rule, operands)
-            return self._measured(self._built(place, plan, operands), step)
+            return self._measured(self._built(place, plan, operands), step, plan.least)
         except Misfit as error:
             of = ", ".join(shape_text(o.shape) for o in operands)
             raise Misfit(f"{item.name} of {of}: {error}") from None
@@ -201,13 +203,20 @@ class Translation:
         value = self.measure.value(operand.item, self.arrays)
         return operand if value is None else Operand((), float(value))
 
-    def _measured(self, made: Operand, step: Step) -> Operand:
+    def _measured(self, made: Operand, step: Step, least: int) -> Operand:
         """`made` with the size that it turns out to have, where the log does not tell it."""
-        told = all(settled(size) is not None for size in made.shape)
-        if told or self.measure is None or not self.tainted.isdisjoint(step.inputs):
+        if all(settled(size) is not None for size in made.shape):
+            return made
+        self.unsure = self.unsure or least > 0
+        if self.measure is None or not self.tainted.isdisjoint(step.inputs):
             return made
         value = self.measure.value(made.item, self.arrays)
-        return made if value is None else Operand(value.shape, made.item)
+        if value is None:
+            return made
+        shape = tuple([max(size, least) for size in value.shape])
+        if shape != value.shape:
+            return Operand(shape, build.call("zeros", [], {"shape": shape}))
+        return Operand(shape, made.item)
 
     def _built(self, place: int, plan: Plan, operands: Sequence[Operand]) -> Operand:
         if plan.call != "tsmm":
@@ -299,6 +308,8 @@ def literal(text: str) -> Any:
     (2.5e-06, 1)
     """
     parts = text.rsplit("·", 3)
+    if len(parts) == 4 and parts[1] in ("MATRIX", "FRAME", "TENSOR", "LIST"):
+        raise Missing(f"a {parts[1].lower()} that the log names but does not hold")
     if len(parts) != 4 or parts[1] != "SCALAR" or parts[3] not in ("true", "false"):
         raise LogError(f"expected value·SCALAR·TYPE·true, found {text[:60]!r}")
     value, kind = parts[0], parts[2]
