@@ -60,14 +60,16 @@ _Places: TypeAlias = "list[tuple[Node, Node, int, int]]"
 class Difference:
     """One place where two results part.
 
-    kind    "data", "literal", "seed", "parameter", "operation", "operand" (a value in the place of
-            a node), "order" or "count" (of operands), "version" (of an operation), "memory" (of
-            operands in one buffer), "output", "bits" (of one lineage), or "environment"
+    kind    see below
     a, b    the two nodes; None for what only one of them has and for the environment
     then    what the first has there, as text
     now     what the second has there
     output  name of the result through which it was found
     path    the way from the result down to the nodes, as steps (operation, input), in the first
+
+    Kinds are "data", "literal", "seed", "parameter", "operation", "operand" (a value in the place
+    of a node), "order" and "count" of operands, "version" of an operation, "memory" (whether
+    operands are one buffer), "output", "bits" (one lineage, two contents), and "environment".
 
     >>> import lima, numpy as np
     >>> x = lima.array(np.ones(3), name="x")
