@@ -39,6 +39,7 @@ LAYERS = (
         "exports",
         "record",
         "replay",
+        "aligned",
         "compare",
         "verification",
         "nonfinite",
@@ -68,7 +69,7 @@ SIBLINGS = {
     ("folding", "labels"), ("pictures", "folding"), ("pictures", "labels"), ("pictures", "queries"),
     ("drawing", "folding"), ("drawing", "labels"), ("drawing", "page"), ("drawing", "pictures"),
     ("record", "drawing"), ("record", "pictures"), ("record", "folding"), ("record", "exports"), ("exports", "labels"), ("exports", "queries"),
-    ("compare", "labels"), ("ask", "api"), ("api", "nearest"), ("verification", "labels"), ("verification", "queries"),
+    ("compare", "aligned"), ("aligned", "labels"), ("ask", "api"), ("api", "nearest"), ("verification", "labels"), ("verification", "queries"),
     ("verification", "record"), ("verification", "replay"), ("nonfinite", "labels"),
     ("nonfinite", "record"), ("nonfinite", "replay"),
 }  # fmt: skip
