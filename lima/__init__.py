@@ -8,6 +8,7 @@
 array([0.5, 0.5])
 """
 
+from lima.aligned import Difference
 from lima.api import (
     Explanation,
     RuleInfo,
@@ -23,7 +24,7 @@ from lima.api import (
 from lima.array import Array, array
 from lima.ask import blame, diff, verify
 from lima.block import disabled, traced
-from lima.compare import Diff, Difference
+from lima.compare import Diff
 from lima.environment import compiled
 from lima.errors import (
     ConfigError,

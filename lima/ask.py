@@ -36,10 +36,10 @@ def _lineage(x: Any) -> Lineage:
 def diff(a: Any, b: Any, *, first: int = FIRST) -> Diff:
     """The places where two results part, the earliest of the computation first.
 
-    a and b are results (of traced functions, or `lima.Array`s), lineages, or paths of logs. Results
-    of lineages are compared by name; if each has one, whatever its name. Both graphs are walked
-    side by side from the results down, and where they are equal the walk stops, so what comes
-    after a difference is not reported again. Data is told apart by its content, names aside.
+    a and b are results (`lima.Array` or what a traced function returned), lineages, or paths of
+    logs. Results of lineages are compared by name; if each has one, whatever its name. Both graphs
+    are walked side by side from the results down, and where they are equal the walk stops; what
+    comes after a difference is not reported again. Data is told apart by its content, names aside.
 
     Returns a sequence of at most `first` differences; it is empty, and so false, where the two
     lineages are one.

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import NamedTuple
 
-from lima.compare import Difference, closest
+from lima.aligned import Difference
+from lima.compare import closest
 from lima.labels import label
 from lima.node import Node, topological
 from lima.sessions import current

@@ -32,7 +32,7 @@ LAYERS = (
     ("values", "sessions", "fusion", "forcing", "pieces", "rewrite", "runtime"),
     (
         "handle", "labels", "page", "spelled", "source", "queries", "folding", "pictures", "drawing",
-        "exports", "record", "replay", "compare", "verification", "nonfinite",
+        "exports", "record", "replay", "aligned", "compare", "verification", "nonfinite",
     ),
     (
         "writes", "calls", "indexing", "operators", "flat", "array", "stand_in", "draws", "helpers",
@@ -63,7 +63,7 @@ SIBLINGS = {
     ("folding", "labels"), ("pictures", "folding"), ("pictures", "labels"), ("pictures", "queries"),
     ("drawing", "folding"), ("drawing", "labels"), ("drawing", "page"), ("drawing", "pictures"),
     ("record", "drawing"), ("record", "pictures"), ("record", "folding"), ("record", "exports"), ("exports", "labels"), ("exports", "queries"),
-    ("compare", "labels"), ("ask", "api"), ("api", "nearest"), ("verification", "labels"), ("verification", "queries"),
+    ("compare", "aligned"), ("aligned", "labels"), ("ask", "api"), ("api", "nearest"), ("verification", "labels"), ("verification", "queries"),
     ("verification", "record"), ("verification", "replay"), ("nonfinite", "labels"),
     ("nonfinite", "record"), ("nonfinite", "replay"),
 }  # fmt: skip
