@@ -185,12 +185,13 @@ class _Body:
         digest, spec = node.digest, node.spec
         inputs = _inputs(node)
         universal = isinstance(getattr(row.kernel, "__self__", row.kernel), np.ufunc)
-        if universal or not inputs:
+        fresh = universal or row.kernel is np.copy
+        if fresh or not inputs:
             self.private.add(digest)
         elif row.kind is Kind.VIEW:
             first = inputs[0].digest
             self.home[digest] = self.home.get(first, first)
-        if not universal:
+        if not fresh:
             self.holds[digest] = [self.home.get(i.digest, i.digest) for i in inputs]
             self.held.update(self.holds[digest])
         if spec.out is not None and node.inputs[spec.out.index].digest in self.gappy:

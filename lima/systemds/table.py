@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from lima.node import Node
+from lima.op import OPS, Kind
 from lima.systemds.shapes import (
     Dim,
     Misfit,
@@ -231,7 +232,15 @@ def _put(a: Operand, value: Operand, *places: Operand) -> Plan:
     if value.shape:
         same(shape[0], value.shape[0])
         same(shape[1], value.shape[1])
-    return Plan(a.shape, "assign(a, B, index=region)", {"region": region})
+    whole = "copy(a)" if _is_shared(a.item) else "a"
+    return Plan(a.shape, f"assign({whole}, B, index=region)", {"region": region})
+
+
+def _is_shared(item: Any) -> bool:
+    """Whether an array is an input or a view: NumPy's programs copy it before they write."""
+    if type(item) is not Node:
+        return False
+    return item.is_leaf or (item.spec.op in OPS and OPS[item.spec.op].kind is Kind.VIEW)
 
 
 def _reshaped(a: Operand, rows: Operand, columns: Operand, dims: Operand, byrow: Operand) -> Plan:
