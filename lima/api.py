@@ -72,7 +72,7 @@ def lineage(*results: Any, **named: Any) -> Lineage:
     >>> @lima.traced
     ... def total(X):
     ...     return X.sum()
-    >>> len(lima.lineage(total(np.ones(3))))
+    >>> len(lima.lineage(total(np.full(3, 0.625))))
     2
     """
     for k, x in enumerate(results):

@@ -201,19 +201,21 @@ def test_query(logs, capsys):
 
 
 # --------------------------------------------------------------------------- why not
+#
+# A norm by singular values takes fifty times as long as what is always kept, and is one number.
 
 
 def test_explain_names_the_edge_that_differs():
     data = np.random.default_rng(3).standard_normal((600, 90))
 
     @lima.traced
-    def inverse(X, reg):
-        return np.linalg.inv(X.T @ X + reg * np.eye(X.shape[1]))
+    def largest(X, reg):
+        return np.linalg.norm(X.T @ X + reg * np.eye(X.shape[1]), 2)
 
     with lima.session():
-        inverse(data, 0.125)
-        found = lima.explain(inverse(data, 0.5))
-        (miss,) = [m for m in found.misses if m.node.spec.op == "linalg.inv"]
+        largest(data, 0.125)
+        found = lima.explain(largest(data, 0.5))
+        (miss,) = [m for m in found.misses if m.node.spec.op == "linalg.norm"]
         (difference,) = miss.differences
         assert (difference.kind, difference.then, difference.now) == ("literal", "0.125", "0.5")
         assert "literal: 0.125 | 0.5" in str(found)
@@ -223,13 +225,13 @@ def test_explain_has_nothing_to_say_where_nothing_is_near():
     data = np.random.default_rng(4).standard_normal((300, 40))
 
     @lima.traced
-    def inverse(X):
-        return np.linalg.inv(X.T @ X)
+    def largest(X):
+        return np.linalg.norm(X.T @ X, 2)
 
     with lima.session():
-        found = lima.explain(inverse(data))
+        found = lima.explain(largest(data))
         assert found.misses == [] and "not reused" not in str(found)
-        other = lima.explain(inverse(data + 1))
+        other = lima.explain(largest(data + 1))
         kinds = [d.kind for m in other.misses for d in m.differences]
         assert set(kinds) <= {"data"}
 
@@ -238,14 +240,14 @@ def test_explain_says_what_was_evicted():
     data = np.random.default_rng(5).standard_normal((400, 200))
 
     @lima.traced
-    def inverse(X, shift):
-        return np.linalg.inv(X.T @ X + shift)
+    def largest(X, shift):
+        return np.linalg.norm(X.T @ X + shift, 2)
 
     with lima.session() as session:
-        inverse(data, 1.0)
+        largest(data, 1.0)
         session.cache.resize(0)
         session.cache.resize(100_000_000)
-        found = lima.explain(inverse(data, 1.0))
+        found = lima.explain(largest(data, 1.0))
         found.misses
     reasons = {m.node.spec.op: m.reason for m in found.misses}
-    assert reasons["linalg.inv"] == "was kept before, and had been evicted"
+    assert reasons["linalg.norm"] == "was kept before, and had been evicted"
