@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 import importlib
 import operator
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from lima.calls import (
     write_untraced,
 )
 from lima.calls import ufunc as ufunc_call
-from lima.errors import UnsupportedError
+from lima.errors import NotCanonical, UnsupportedError
 from lima.frame import Look, refuse
 from lima.handle import Handle, data_of, handle, locked, make_handles, root_of, value_of
 from lima.indexing import getitem, setitem
@@ -113,7 +114,7 @@ class Array(Operators):
         data = data_of(self)
         if isinstance(data, np.generic):
             return data.flags
-        return Flags(data, not locked(self), root_of(self) is self)
+        return Flags(self, data)
 
     @property
     def base(self) -> Any:
@@ -136,6 +137,8 @@ class Array(Operators):
     def mT(self) -> Any:
         if _is_scalar(self):
             raise AttributeError("a NumPy scalar has no attribute mT")
+        if self.ndim < 2:
+            raise ValueError("matrix transpose with ndim < 2 is undefined")
         return function(np.matrix_transpose, (self,), {})
 
     @property
@@ -270,10 +273,10 @@ class Array(Operators):
         return f"<div><b>lima.Array</b> <code>{facts}</code><pre>{body}</pre></div>"
 
     def __copy__(self) -> Any:
-        return self.copy()
+        return self.copy("K")
 
     def __deepcopy__(self, memo: Any) -> Any:
-        return self.copy()
+        return self.copy("K")
 
     def __reduce__(self) -> Any:
         return array, (np.array(plain(self)) if self.shape else data_of(self),)
@@ -360,6 +363,8 @@ class Array(Operators):
 
     def reshape(self, *shape: Any, order: Any = "C", copy: Any = None) -> Any:
         """The elements in another shape; a view where NumPy gives one."""
+        if not shape:
+            return function(np.ndarray.reshape, (self,), {})  # NumPy says what is missing
         target = shape[0] if len(shape) == 1 else shape
         more = {} if copy is None else {"copy": copy}
         return function(np.reshape, (self, target), {"order": order, **more})
@@ -387,6 +392,9 @@ class Array(Operators):
 
     def fill(self, value: Any) -> None:
         """Set every element."""
+        if self.dtype.hasobject:
+            function(np.ndarray.fill, (self, value), {})  # a list is one object
+            return
         self[...] = value
 
     def setflags(self, write: Any = None, align: Any = None, uic: Any = None) -> None:
@@ -410,22 +418,74 @@ class Array(Operators):
 
 
 class Flags:
-    """The memory flags of an `Array`, by the attribute names of `ndarray.flags`."""
+    """The memory flags of an `Array`, as `ndarray.flags` shows and sets them.
 
-    def __init__(self, data: np.ndarray[Any, Any], writeable: bool, owndata: bool) -> None:
-        self._flags = data.flags
-        self.writeable = writeable
-        self.owndata = owndata
+    WRITEABLE is that of the array a program sees, OWNDATA tells whether it is a view; the buffer
+    behind it may be shared and read-only.
+    """
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._flags, name)
+    _array: Array
+    _data: Any
+    num: int
+    """All flags in one number, by NumPy's bits."""
 
-    def __getitem__(self, name: str) -> Any:
-        return getattr(self, name.lower())
+    def __init__(self, array: Array, data: np.ndarray[Any, Any]) -> None:
+        num = data.flags.num & ~(OWNDATA | WRITEABLE)
+        num |= 0 if locked(array) else WRITEABLE
+        num |= OWNDATA if root_of(array) is array else 0
+        vars(self).update(_array=array, _data=data.flags, num=num)
+
+    def __getattr__(self, name: str) -> bool:
+        test = FLAGS.get(name.upper()) if len(name) > 2 and name.islower() else None
+        found: bool = getattr(self._data, name) if test is None else test(self.num)
+        return found
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "writeable":
+            setattr(self._data, name, value)
+            return
+        self._array.setflags(write=bool(value))
+        vars(self)["num"] ^= (self.num ^ (WRITEABLE if value else 0)) & WRITEABLE
+
+    def __getitem__(self, name: str) -> bool:
+        test = FLAGS.get(name)
+        found: bool = self._data[name] if test is None else test(self.num)
+        return found
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name in ("W", "WRITEABLE"):
+            self.writeable = value
+        else:
+            self._data[name] = value
+
+    def __eq__(self, other: object) -> bool:
+        return self.num == getattr(other, "num", None)
+
+    __hash__ = None  # type: ignore[assignment]  # as NumPy's flags
 
     def __repr__(self) -> str:
-        shown = ("c_contiguous", "f_contiguous", "owndata", "writeable", "aligned")
-        return "\n".join(f"  {name.upper()} : {getattr(self, name)}" for name in shown)
+        shown = ("C_CONTIGUOUS", "F_CONTIGUOUS", "OWNDATA", "WRITEABLE", "ALIGNED")
+        lines = [f"  {name} : {self[name]}" for name in (*shown, "WRITEBACKIFCOPY")]
+        return "\n".join([*lines, ""])
+
+
+OWNDATA, WRITEABLE = 0x4, 0x400
+"""NumPy's bits for the flags that a traced array has of its own."""
+
+
+def _flag(bits: int) -> Callable[[int], bool]:
+    """Whether all of `bits` are set in a number."""
+    return lambda num: num & bits == bits
+
+
+FLAGS: dict[str, Callable[[int], bool]] = {
+    **dict.fromkeys(("O", "OWNDATA"), _flag(OWNDATA)),
+    **dict.fromkeys(("W", "WRITEABLE"), _flag(WRITEABLE)),
+    **dict.fromkeys(("B", "BEHAVED"), _flag(WRITEABLE | 0x100)),
+    **dict.fromkeys(("CA", "CARRAY"), _flag(WRITEABLE | 0x101)),
+    **dict.fromkeys(("FA", "FARRAY"), lambda num: num & 0x502 != 0 and not num & 0x1),
+}
+"""Flags that depend on those. (FARRAY is any of three bits, where CARRAY is all, as in NumPy.)"""
 
 
 class Flat:
@@ -460,16 +520,34 @@ class Flat:
         return self.base.flatten()
 
     def __getitem__(self, index: Any) -> Any:
-        found = function(np.ravel, (self.base,), {})[index]
-        return found.copy() if found.ndim else found
+        found = function(np.ravel, (self.base,), {})[self._places(index)]
+        return found.copy() if isinstance(found, Array) and found.ndim else found
 
     def __setitem__(self, index: Any, item: Any) -> None:
         base = self.base
-        places = np.arange(base.size)[np.asarray(index) if isinstance(index, Array) else index]
-        where = np.unravel_index(places, base.shape)
-        if places.ndim:
+        alone = type(index) is int and -base.size <= index < base.size
+        # NumPy's iterator tries it on zeros: it casts in its own way, and knows what is wrong
+        trial = np.zeros(1 if alone else base.shape, base.dtype)
+        trial.flat[0 if alone else plain(index)] = plain(item)
+        if not np.size(item):
+            return
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it has warned
+            places = np.array(index % base.size) if alone else self._places(index)
+        if not isinstance(item, Array):
+            item = trial[0] if alone else trial.reshape(-1)[places]
+        elif places.ndim:
             item = np.resize(np.ravel(item), places.shape)
-        base[tuple(int(k) for k in where) if not places.ndim else where] = item
+        if not base.ndim:
+            if places.size:
+                base[()] = np.ravel(item)[-1]
+            return
+        where = np.unravel_index(places, base.shape)
+        base[where if places.ndim else tuple([int(k) for k in where])] = item
+
+    def _places(self, index: Any) -> Any:
+        """The places that `index` means; NumPy's iterators take other indices than its arrays."""
+        return np.asarray(np.arange(self.base.size).flat[plain(index)])
 
 
 # --------------------------------------------------------------------------- in-place operators
@@ -485,6 +563,7 @@ IN_PLACE = {
 
 def _in_place(name: str, row: Op) -> Any:
     run = getattr(operator, f"__{name}__")
+    run_in_place = getattr(operator, f"__i{name}__")
     writing = OPS.get(f"i{row.name}", row)  # a row of its own where `out=` means something else
     spec = writing.spec if writing.into else Spec(row.name, (("out", Ref(2)),), 2, row.version)
 
@@ -492,7 +571,10 @@ def _in_place(name: str, row: Op) -> Any:
         value = value_of(self)
         if isinstance(value.data, np.generic):
             return binary(row, self, other, False, run)  # scalars are immutable: a new one
-        right = value_of(other) if type(other) is Array else LIFT.operand(other)
+        try:
+            right = value_of(other) if type(other) is Array else LIFT.operand(other)
+        except NotCanonical as why:
+            return write_untraced(run_in_place, self, (self, other), {}, str(why))
         inputs = (value, right) if writing.into else (value, right, value)
         write(self, writing, spec, inputs)
         return self

@@ -24,18 +24,22 @@ from lima.op import CALLS, OPS, Kind
 from lima.ops import of_scipy
 from lima.ops.spelling import SPELLINGS
 
-TRACED_MODULES = ("numpy", "numpy.linalg", "numpy.fft", "numpy.random")
+TRACED_MODULES = (
+    "numpy", "numpy.linalg", "numpy.fft", "numpy.random", "numpy.lib", "numpy.lib.stride_tricks",
+)  # fmt: skip
 """Modules that have twins."""
 
 
 def _carries_array(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether a traced array is among the arguments, also inside lists and tuples."""
     stack: list[Any] = [*args, *kwargs.values()]
+    seen: set[int] = set()  # a list may contain itself
     while stack:
         x = stack.pop()
         if isinstance(x, Handle):
             return True
-        if type(x) in (list, tuple):
+        if type(x) in (list, tuple) and id(x) not in seen:
+            seen.add(id(x))
             stack.extend(x)
     return False
 
@@ -73,6 +77,9 @@ class Twin:
     def __hash__(self) -> int:
         return hash(self._plain)
 
+    def __reduce__(self) -> Any:
+        return twin_of, (self._plain,)
+
     def __repr__(self) -> str:
         return f"<traced {self._plain!r}>"
 
@@ -88,6 +95,9 @@ def _any_array(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
 
 # --------------------------------------------------------------------------- calls with own meaning
 
+
+DEEPEST = 64
+"""Levels of nesting that NumPy makes axes of."""
 
 SHORT = 64
 """Numbers up to which a nested sequence stands in the lineage as it is; a longer one is a leaf."""
@@ -111,13 +121,15 @@ def _from_sequence(plain: Any) -> Callable[..., Any]:
     return made
 
 
-def _count(x: Any, limit: int) -> int:
+def _count(x: Any, limit: int, depth: int = 0) -> int:
     """Number of items in a nested sequence, counted up to a little over `limit`."""
     if type(x) not in (list, tuple):
         return 1
+    if depth > DEEPEST:
+        return limit + 1
     total = 0
     for item in x:
-        total += _count(item, limit)
+        total += _count(item, limit, depth + 1)
         if total > limit:
             break
     return total
@@ -274,6 +286,18 @@ class Always:
     def __getitem__(self, index: Any) -> Any:
         return self._twin[index]
 
+    def __instancecheck__(self, x: Any) -> bool:
+        return isinstance(x, self._twin)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self._twin == (other._twin if type(other) is Always else other))
+
+    def __hash__(self) -> int:
+        return hash(self._twin)
+
+    def __reduce__(self) -> Any:
+        return always, (BEHIND[type(self._twin)](self._twin),)
+
     def __repr__(self) -> str:
         return repr(self._twin)
 
@@ -284,15 +308,26 @@ BEHIND[Always] = lambda x: x._twin
 def always_traced(plain: types.ModuleType) -> TwinModule:
     """The twin of a module whose functions are traced everywhere."""
     made = TwinModule(plain)
-    made.__dict__["_wrap"] = _always
+    made.__dict__["_wrap"] = always
     return made
 
 
-def _always(x: Any) -> Any:
+_always: dict[int, tuple[Any, Any]] = {}
+
+
+def always(x: Any) -> Any:
+    """The twin that is traced everywhere of a NumPy module or callable; else `x` as it is."""
+    known = _always.get(id(x))
+    if known is not None and known[0] is x:
+        return known[1]
     if isinstance(x, types.ModuleType):
-        return always_traced(x) if x.__name__ in TRACED_MODULES else x
-    twin = twin_of(x)
-    return x if twin is x else Always(twin)
+        made: Any = always_traced(x) if x.__name__ in TRACED_MODULES else x
+    else:
+        twin = twin_of(x)
+        made = x if twin is x else Always(twin)
+    if made is not x:
+        _always[id(x)] = x, made
+    return made
 
 
 def plain_module(x: Any) -> Any:
@@ -306,7 +341,7 @@ def bind_module(scope: dict[str, Any]) -> None:
     for name, value in list(scope.items()):
         if name.startswith("__"):
             continue
-        if isinstance(value, types.ModuleType) or _is_numpy(value):
+        if isinstance(value, types.ModuleType) or is_numpy(value):
             made = twin_of(value)
             if made is not value:
                 scope[name] = made
@@ -332,7 +367,8 @@ def _exposed(generator: Any) -> TracedGenerator:
     return made
 
 
-def _is_numpy(x: Any) -> bool:
+def is_numpy(x: Any) -> bool:
+    """Whether `x` is a callable of NumPy or SciPy."""
     if id(x) in SPECIAL:
         return True
     if not callable(x) or isinstance(x, type):
@@ -389,6 +425,17 @@ def _rng_twin(*args: Any, **kwargs: Any) -> Any:
     )
 
 
+SEEDED = (
+    np.random.SeedSequence, np.random.PCG64, np.random.PCG64DXSM, np.random.MT19937,
+    np.random.Philox, np.random.SFC64,
+)  # fmt: skip
+"""Classes that take a seed, which may be an array."""
+
+
+def _seeded(kind: Any) -> Any:
+    return _traced_maker(kind, lambda *args, **kwargs: kind(*plain(args), **plain(kwargs)))
+
+
 def _wrap_generator(bits: Any) -> TracedGenerator:
     made = TracedGenerator(np.random.Generator(bits))
     made.exposed = True
@@ -402,6 +449,7 @@ SPECIAL: dict[int, Any] = {
     id(np.random.default_rng): _rng_twin,
     id(np.random.RandomState): _traced_maker(np.random.RandomState, random_state),
     id(np.random.Generator): _traced_maker(np.random.Generator, _wrap_generator),
+    **{id(kind): _seeded(kind) for kind in SEEDED},
     id(np.r_): Joined(np.r_, False),
     id(np.c_): Joined(np.c_, True),
     **{

@@ -58,6 +58,8 @@ LIKES = [call(M), call(F), call(M, dtype="i4"), call(M, shape=(3,)), call(F, ord
 SAMPLES = {
     # ---------------------------------------------------------------- elementwise
     "pow": [(operator.pow, a, {}) for a in ((M, 2), (W, 0.5), (J, 2), (M, F), (V, W))],
+    "mul": [(operator.mul, (C[0], C[1]), {}), (operator.mul, (C[2], 2.5), {})],
+    "abs": [(operator.abs, (C[3],), {})],
     "ipow": [(operator.ipow, a, {}) for a in ((M, 2), (J, 2), (M, F))],
     "where": [call(B, V, W), call(B, V, 0.0), call(M > 0, M, F)],
     "clip": [call(M, -0.5, 0.5), call(M, None, 0.5), call(V, W, None, out=V), call(P, 1, 4)],
