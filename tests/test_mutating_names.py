@@ -36,7 +36,8 @@ _FILES = set(BARRIERS["writes or reads a file"].split())
 
 
 def names(functions):
-    return {f.__name__: f for f in functions if f.__name__ not in _FILES}
+    found = {f.__name__: f for f in functions if f.__name__ not in _FILES}
+    return dict(sorted(found.items()))
 
 
 METHODS = names(

@@ -181,6 +181,7 @@ def special():
     return ufuncs_of(scipy_special)
 
 
+@pytest.mark.slow
 def test_universal_functions_of_scipy():
     """All of `scipy.special`: those without core dimensions have rows."""
     rows = 0
