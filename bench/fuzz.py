@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import multiprocessing
 import random
 import sys
+import tempfile
+import textwrap
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -21,8 +26,11 @@ import numpy as np
 
 import lima
 import lima.numpy
+from bench.effects import EFFECTS
 from bench.programs import ARGUMENTS, HEAD, LARGEST, PRELUDE, Writer, targets_of
 from bench.statements import STATEMENTS
+from lima import leaves
+from lima.node import leaf
 from lima.op import OPS
 
 # --------------------------------------------------------------------------- programs
@@ -35,14 +43,20 @@ def source(lines: list[str]) -> str:
     for k, line in enumerate(lines):
         body += [
             "try:",
-            f"    {line}",
+            textwrap.indent(line, "    "),
             "except Exception as error:",
             f"    seen.append({k})",
             f"    seen.append(kind(error, {'] = ' in line}))",
         ]
     kept = ", ".join(f'"{name}": {name}' for name in ["seen", *ARGUMENTS, *names])
     return "\n".join(
-        [PRELUDE, KIND, HEAD, *[f"    {text}" for text in body], f"    return {{{kept}}}"]
+        [
+            PRELUDE,
+            KIND,
+            HEAD,
+            *[textwrap.indent(text, "    ") for text in body],
+            f"    return {{{kept}}}",
+        ]
     )
 
 
@@ -95,14 +109,41 @@ def inputs(seed: int, scope: dict[str, Any]) -> dict[str, Any]:
         "rng": np.random.default_rng(seed),
         "box": scope["Box"](A if layout.random() < 0.3 else rng.normal(size=(two, three))),
         "pair": [rng.normal(size=(three, four)), layout.choice([A, A[1:], rng.normal(size=three)])],
+        **_more(seed, scope),
+    }
+
+
+RECORD = np.dtype([("x", "f8"), ("y", "i4"), ("p", "f4", (2,))])
+
+
+def _more(seed: int, scope: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of other kinds: records, dates, small integers, other floats, a held generator."""
+    rng = np.random.default_rng(seed + 1)
+    layout = random.Random(seed + 1)
+    t = np.zeros(4 * SCALE, RECORD)
+    t["x"], t["y"], t["p"] = rng.normal(size=t.size), rng.integers(0, 5, t.size), 1.5
+    other = layout.choice(["f2", "g", "c8", "i1", ">f8", "f4", "u4", "F", "f2", "i2"])
+    bits = layout.choice([np.random.PCG64, np.random.MT19937, np.random.Philox, np.random.SFC64])
+    return {
+        "t": t,
+        "d": np.datetime64("2024-01-30") + rng.integers(0, 99, 5 * SCALE),
+        "u": rng.integers(0, 255, (3 * SCALE, 4 * SCALE)).astype("u1"),
+        "e": rng.normal(size=(4 * SCALE, 4 * SCALE)).astype(other),
+        "held": scope["Held"](np.random.Generator(bits(seed))),
     }
 
 
 def generate(choices: Any, count: int, seed: int) -> list[str]:
     """A program of `count` statements."""
+    return written(choices, count, seed)[0]
+
+
+def written(choices: Any, count: int, seed: int) -> tuple[list[str], Counter[str]]:
+    """A program, and how many statements of each kind it has."""
     scope = load(PRELUDE, lambda f: f)
     np.random.seed(seed)
-    return Writer(choices, inputs(seed, scope), scope, LARGEST * SCALE**2).write(count, STATEMENTS)
+    writer = Writer(choices, inputs(seed, scope), scope, LARGEST * SCALE**2)
+    return writer.write(count, STATEMENTS + EFFECTS), writer.kinds
 
 
 # --------------------------------------------------------------------------- what a run leaves
@@ -144,8 +185,8 @@ def describe(x: Any, arrays: list[Any], seen: dict[int, int]) -> Any:
     if isinstance(x, np.random.RandomState):
         state = x.get_state(legacy=False)
         return "generator", state["state"]["key"].tobytes(), repr(list(state.items())[2:])
-    if type(x).__name__ == "Box":
-        return "Box", describe(x.a, arrays, seen)
+    if type(x).__name__ in ("Box", "Held"):
+        return type(x).__name__, [describe(v, arrays, seen) for v in vars(x).values()]
     return type(x).__name__, repr(x)
 
 
@@ -271,21 +312,26 @@ def run(
     seed: int,
     namespace: bool = False,
     handles: bool = False,
+    look: Callable[[Any], None] = lambda result: None,
 ) -> Outcome:
     """One run with fresh arguments, and what it leaves; then everything it left is spoiled.
 
     namespace  the generator is one of `lima.numpy`
     handles    so are the arrays
+    look       is shown what the program returns, before it is spoiled
     """
     arguments = inputs(seed, scope)
     np.random.seed(seed)
     if namespace:
         arguments["rng"] = lima.numpy.random.default_rng(seed)
+        held = arguments["held"]
+        held.rng = lima.numpy.random.Generator(held.rng.bit_generator)
     if handles:
         arguments = traced_arguments(arguments)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         result = function(**arguments)
+        look(result)
     outcome = Outcome(result, arguments, scope)
     for a in outcome.arrays:
         if type(a) is np.ndarray and a.flags.writeable and a.dtype.kind in "fiucb":
@@ -303,6 +349,8 @@ def traced_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     def traced(x: Any) -> Any:
         if not isinstance(x, np.ndarray) or not x.flags.writeable or not x.flags.forc:
             return x
+        if x.dtype.names:
+            return x
         if any(x is not a and np.may_share_memory(x, a) for a in others):
             return x
         return made.setdefault(id(x), lima.array(x))
@@ -319,7 +367,7 @@ def traced_runs(text: str, seed: int) -> Iterator[tuple[str, Outcome]]:
     """Cold and warm in one session."""
     scope = load(text, lima.traced)
     function = lima.traced(scope["program"])
-    with lima.session(memory="200MB"):
+    with lima.session(memory="200MB", exactness="bitwise"):
         for which in ("cold", "warm", "warmer"):
             yield which, run(scope, function, seed)
 
@@ -331,7 +379,7 @@ def stressed_runs(text: str, seed: int) -> Iterator[tuple[str, Outcome]]:
             yield f"stressed {which}", outcome
         scope = load(text, lima.traced)
         function = lima.traced(reuse="operation")(scope["program"])
-        with lima.session(memory="200MB", reuse="operation"):
+        with lima.session(memory="200MB", exactness="bitwise", reuse="operation"):
             for which in ("cold", "warm"):
                 yield f"stressed operations {which}", run(scope, function, seed)
 
@@ -339,14 +387,14 @@ def stressed_runs(text: str, seed: int) -> Iterator[tuple[str, Outcome]]:
 def untouched_runs(text: str, seed: int) -> Iterator[tuple[str, Outcome]]:
     """Without reuse."""
     scope = load(text, lima.traced)
-    with lima.session(reuse="none"):
+    with lima.session(reuse="none", exactness="bitwise"):
         yield "reuse none", run(scope, lima.traced(scope["program"]), seed)
 
 
 def small_runs(text: str, seed: int) -> Iterator[tuple[str, Outcome]]:
     """With a cache of a few entries, so that values go at any time."""
     scope = load(text, lima.traced)
-    with stress(), lima.session(memory="8KB", policy="lru"):
+    with stress(), lima.session(memory="8KB", policy="lru", exactness="bitwise"):
         function = lima.traced(scope["program"])
         for which in ("cold", "warm"):
             yield f"small cache {which}", run(scope, function, seed)
@@ -355,9 +403,51 @@ def small_runs(text: str, seed: int) -> Iterator[tuple[str, Outcome]]:
 def namespace_runs(text: str, seed: int) -> Iterator[tuple[str, Outcome]]:
     """Without decorators: `lima.numpy` in the place of NumPy, and arguments that are traced."""
     scope = load(text.replace("import numpy as np", "import lima.numpy as np"), lambda f: f)
-    with lima.session(memory="200MB"):
+    with lima.session(memory="200MB", exactness="bitwise"):
         yield "lima.numpy", run(scope, scope["program"], seed, True)
         yield "lima.numpy, traced arguments", run(scope, scope["program"], seed, True, True)
+
+
+def recomputed_runs(text: str, seed: int) -> Iterator[tuple[str, Outcome]]:
+    """With `lima.numpy`; then every result again from its log, which must have the same bits."""
+    scope = load(text.replace("import numpy as np", "import lima.numpy as np"), lambda f: f)
+    for a in (*arrays_of(inputs(seed, scope)), scope["PLAIN"], scope["COUNTS"]):
+        if not a.dtype.hasobject:
+            kept = a.copy(order="K")
+            leaves.hold(leaf(kept).digest, kept)
+    checked: list[str] = []
+
+    def check_logs(result: Any) -> None:
+        for name, x in result.items():
+            if isinstance(x, lima.Array) and not x.dtype.hasobject and x.dtype.names is None:
+                checked.extend(_recomputed(name, x))
+
+    with lima.session(memory="200MB", exactness="bitwise"):
+        outcome = run(scope, scope["program"], seed, True, True, check_logs)
+    if checked:
+        raise AssertionError("; ".join(checked))
+    yield "logged", outcome
+
+
+def _recomputed(name: str, x: Any) -> Iterator[str]:
+    """What goes wrong when a result is computed again from its log, written and read."""
+    log = lima.lineage(x=x)
+    data = {node.digest.hex(): leaves.find(node.digest) for node in log.leaves}
+    if any(a is None for a in data.values()):
+        return  # written since, say: nobody has its elements any more
+    with tempfile.TemporaryDirectory() as folder:
+        path = lima.save(Path(folder) / "x.lima", log)
+        try:
+            again = np.asarray(lima.recompute(lima.load_log(path), data)["x"])
+        except lima.ReplayError as error:
+            if "cannot hold" not in str(error):
+                yield f"{name}: {error}"
+            return
+    wanted = np.asarray(x)
+    if (again.dtype, again.shape) != (wanted.dtype, wanted.shape):
+        yield f"{name}: {wanted.dtype}{wanted.shape} -> {again.dtype}{again.shape}"
+    elif wanted.dtype.char not in "gG" and again.tobytes() != wanted.tobytes():
+        yield f"{name}: {wanted.ravel()[:8]} -> {again.ravel()[:8]}"
 
 
 MODES: tuple[Mode, ...] = (
@@ -366,6 +456,7 @@ MODES: tuple[Mode, ...] = (
     untouched_runs,
     small_runs,
     namespace_runs,
+    recomputed_runs,
 )
 
 
@@ -377,7 +468,7 @@ def check(lines: list[str], seed: int, modes: tuple[Mode, ...] = MODES) -> str |
     for mode in modes:
         try:
             for which, outcome in mode(text, seed):
-                found = list(plain.differences(outcome, mode is namespace_runs))
+                found = list(plain.differences(outcome, mode in (namespace_runs, recomputed_runs)))
                 if found:
                     return f"{which}:\n  " + "\n  ".join(found[:8])
         except Exception as error:
@@ -400,10 +491,17 @@ def reduced(lines: list[str], fails: Callable[[list[str]], bool]) -> list[str]:
     return lines
 
 
-def report(lines: list[str], seed: int) -> str:
+def report(lines: list[str], seed: int, modes: tuple[Mode, ...] = MODES) -> str:
     """A failing program, made as short as it goes, and what goes wrong."""
-    lines = reduced(lines, lambda some: check(some, seed) is not None)
-    return "\n".join([f"inputs({seed})", *lines, str(check(lines, seed))])
+    lines = reduced(lines, lambda some: check(some, seed, modes) is not None)
+    return "\n".join([f"inputs({seed})", *lines, str(check(lines, seed, modes))])
+
+
+def tried(seed: int) -> tuple[int, Counter[str], str | None]:
+    """One program: its kinds of statements, and a report if it went wrong."""
+    choices = random.Random(seed)
+    lines, kinds = written(choices, choices.randint(5, 60), seed)
+    return seed, kinds, report(lines, seed) if check(lines, seed) is not None else None
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -411,21 +509,42 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.fuzz", description=__doc__)
     parser.add_argument("--programs", type=int, default=1000, metavar="N", help="how many (1000)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the first program")
-    parser.add_argument("--failures", type=int, default=1, metavar="N", help="stop after N (1)")
+    parser.add_argument("--failures", type=int, metavar="N", help="stop after N")
     parser.add_argument("--scale", type=int, default=1, metavar="K", help="longer axes (1)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="J", help="processes (1)")
+    parser.add_argument("--quiet", action="store_true", help="no progress, no counts")
     options = parser.parse_args(arguments)
-    globals()["SCALE"] = options.scale
-    failures = 0
-    for seed in range(options.seed, options.seed + options.programs):
-        choices = random.Random(seed)
-        lines = generate(choices, choices.randint(5, 40), seed)
-        if check(lines, seed) is not None:
-            failures += 1
-            print(f"--- program {seed}\n{report(lines, seed)}\n", flush=True)
-            if failures == options.failures:
+    seeds = range(options.seed, options.seed + options.programs)
+    failures = done = 0
+    kinds: Counter[str] = Counter()
+    with ExitStack() as stack:
+        if options.jobs > 1:
+            context = multiprocessing.get_context("spawn")
+            pool = stack.enter_context(context.Pool(options.jobs, _set_scale, (options.scale,)))
+            results = pool.imap_unordered(tried, seeds, chunksize=8)
+        else:
+            _set_scale(options.scale)
+            results = map(tried, seeds)
+        for seed, found, problem in results:
+            done += 1
+            kinds += found
+            if problem is not None:
+                failures += 1
+                print(f"--- program {seed}\n{problem}\n", flush=True)
+            if done % 500 == 0 and not options.quiet:
+                print(f"{done} programs, {failures} failed", file=sys.stderr, flush=True)
+            if failures and failures == options.failures:
                 break
-    print(f"{seed + 1 - options.seed} programs, {failures} failed")
+    if not options.quiet:
+        print(
+            f"{kinds.total()} statements: " + ", ".join(f"{n} {k}" for k, n in kinds.most_common())
+        )
+    print(f"{done} programs, {failures} failed")
     return 1 if failures else 0
+
+
+def _set_scale(scale: int) -> None:
+    globals()["SCALE"] = scale
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -56,6 +57,28 @@ def total(x, **options):
     return np.sum(x, **options)
 
 
+class Held:
+    def __init__(self, rng):
+        self.rng = rng
+
+    def draw(self, n):
+        return self.rng.normal(size=n)
+
+
+def noisy(x, rng):
+    return x + rng.standard_normal(x.shape)
+
+
+def closed(rng):
+    return lambda n: rng.random(n)
+
+
+def both(x, y, z):
+    x[:1] += y[-1:]
+    y[-1:] = 3
+    return x, y.sum(), z * 2
+
+
 @traced
 def scaled(x, factor=2.0):
     return x * factor
@@ -73,7 +96,7 @@ def drawn(rng, n):
 """
 """What every program begins with. `traced` is in its scope."""
 
-HEAD = "def program(A, B, C, D, v, w, k, m, z, rng, box, pair):"
+HEAD = "def program(A, B, C, D, v, w, k, m, z, rng, box, pair, t, d, u, e, held):"
 ARGUMENTS = HEAD[HEAD.index("(") + 1 : -2].split(", ")
 LARGEST = 3000  # elements of a variable
 SCALARS = "0 1 2 -1 3 0.5 2.0 -1.5 1e-3 True 2j np.float32(1.5) np.int64(3) np.float64(0.1)".split()
@@ -94,6 +117,8 @@ class Writer:
         self.scope = scope
         self.names = list(ARGUMENTS)
         self.lines: list[str] = []
+        self.kinds: Counter[str] = Counter()
+        self.inner: Sequence[Callable[[Writer], str]] = ()
         scope.update(arguments)
 
     # ------------------------------------------------------------ choices
@@ -206,11 +231,14 @@ class Writer:
 
     def write(self, count: int, kinds: Sequence[Callable[[Writer], str]]) -> list[str]:
         """Add `count` statements of the given kinds."""
+        self.inner = kinds
         while count:
             count -= 1
-            line = self.one(kinds)(self)
+            kind = self.one(kinds)
+            line = kind(self)
             if self.run(line):
                 self.lines.append(line)
+                self.kinds[kind.__name__] += 1
         return self.lines
 
     def run(self, line: str) -> bool:
@@ -228,12 +256,19 @@ class Writer:
             if isinstance(made, np.ndarray) and (made.size > self.largest or made.ndim > 5):
                 self.scope.update(before)
                 return False
-            if name not in self.names:
+            if name in self.scope and name not in self.names:
                 self.names.append(name)
         return True
 
 
-def targets_of(line: str) -> list[str]:
-    """The variables that a statement assigns."""
-    left, equals, _ = line.partition(" = ")
-    return left.split(", ") if equals and re.fullmatch(r"\w+(, \w+)*", left) else []
+def targets_of(text: str) -> list[str]:
+    """The variables that a statement assigns, those within its blocks included.
+
+    Names that begin with an underscore are left alone: they may be gone at the end.
+    """
+    found: dict[str, None] = {}
+    for line in text.split("\n"):
+        left, equals, _ = line.strip().partition(" = ")
+        if equals and re.fullmatch(r"\w+(, \w+)*", left):
+            found.update(dict.fromkeys(left.split(", ")))
+    return [name for name in found if name[0] != "_"]

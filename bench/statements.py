@@ -122,8 +122,8 @@ def out(g: Writer) -> str:
         *(f"np.matmul({a}, {b}, out={o})", f"np.dot({a}, {a}.T, out={o})", f"{a}.clip(0, 1, {o})"),
         *(f"np.add({a}[::2], 1, out={o}[::2])", f"np.cumsum({a}, axis=0, out={o})"),
         *(f"np.negative({a}.T, out={o}.T)", f"np.take({a}, [0], axis=0, out={o}[:1])"),
-        *(f"{a}.mean(axis=0, out={o}[-1])", f"np.concatenate([{a}, {a}], out={o})"),
-        *(f"np.divide({a}, {b}, out=({o},))", f"np.divmod({a}, 2, out=({o}, None))"),
+        *(f"{a}.mean(axis=0, out={o}[-1])", f"np.concatenate([{a}[:1], {a}[1:]], out={o})"),
+        *(f"np.divide({a}, {b}, out=({o},))", f"np.divmod({a}, 2, out=({o}, {o}.copy()))"),
         *(f"np.add({a}, {b}, out=PLAIN)", f"np.round({a}, 1, out={o})"),
     ]
     return g.new(g.one(forms)) if g.chance(2) else str(g.one(forms))

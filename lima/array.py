@@ -158,7 +158,7 @@ class Array(Operators, Buffered):
         data = data_of(self)
         if isinstance(data, np.generic):
             return data.flags
-        return Flags(self)
+        return Flags(self, data)
 
     @property
     def base(self) -> Any:
@@ -181,6 +181,8 @@ class Array(Operators, Buffered):
     def mT(self) -> Any:
         if _is_scalar(self):
             raise AttributeError("a NumPy scalar has no attribute mT")
+        if self.ndim < 2:
+            raise ValueError("matrix transpose with ndim < 2 is undefined")
         return function(np.matrix_transpose, (self,), {})
 
     @property
@@ -341,10 +343,10 @@ class Array(Operators, Buffered):
         return f"<div><b>lima.Array</b> <code>{facts}</code><pre>{body}</pre></div>"
 
     def __copy__(self) -> Any:
-        return self.copy()
+        return self.copy("K")
 
     def __deepcopy__(self, memo: Any) -> Any:
-        return self.copy()
+        return self.copy("K")
 
     def __reduce__(self) -> Any:
         return _unpickled, (data_of(self) if _is_scalar(self) else np.array(plain(self)),)
@@ -452,6 +454,8 @@ class Array(Operators, Buffered):
 
     def reshape(self, *shape: Any, order: Any = "C", copy: Any = None) -> Any:
         """The elements in another shape; a view where NumPy gives one."""
+        if not shape:
+            return function(np.ndarray.reshape, (self,), {})  # NumPy says what is missing
         target = shape[0] if len(shape) == 1 else shape
         more = {} if copy is None else {"copy": copy}
         return function(np.reshape, (self, target), {"order": order, **more})
@@ -479,6 +483,9 @@ class Array(Operators, Buffered):
 
     def fill(self, value: Any) -> None:
         """Set every element."""
+        if self.dtype.hasobject:
+            function(np.ndarray.fill, (self, value), {})  # a list is one object
+            return
         if np.ndim(value):  # which NumPy takes for no element, or for one
             made = np.empty((), self.dtype)
             made.fill(plain(value))
@@ -551,6 +558,7 @@ IN_PLACE = {
 
 def _in_place(name: str, row: Op) -> Any:
     run = getattr(operator, f"__{name}__")
+    run_in_place = getattr(operator, f"__i{name}__")
     writing = OPS.get(f"i{row.name}", row)  # a row of its own where `out=` means something else
     spec = writing.spec if writing.into else Spec(row.name, (("out", Ref(2)),), 2, row.version)
 
@@ -560,8 +568,14 @@ def _in_place(name: str, row: Op) -> Any:
             return binary(row, self, other, False, run)  # scalars are immutable: a new one
         try:
             right = value_of(other) if type(other) is Array else LIFT.operand(other)
-        except NotCanonical:
-            return NotImplemented  # as NumPy does for sparse arrays: a new array, by their `+`
+        except NotCanonical as why:
+            kind = type(other)
+            if (
+                not hasattr(kind, "__array_ufunc__")
+                and getattr(other, "__array_priority__", -1) > 0
+            ):
+                return NotImplemented  # as NumPy does for sparse arrays: a new array, by their `+`
+            return write_untraced(run_in_place, self, (self, other), {}, str(why))
         inputs = (value, right) if writing.into else (value, right, value)
         write(self, writing, spec, inputs)
         return self

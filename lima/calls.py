@@ -35,6 +35,8 @@ from lima.values import (
     Value,
     aliased,
     new_value,
+    overlapping,
+    spec_for,
     tied,
     watch,
 )
@@ -103,6 +105,13 @@ class _Lift(Lift):
 LIFT = _Lift()
 
 
+def nested(x: Sequence[Any], dtype: np.dtype[Any]) -> Any:
+    """A nested sequence as an array of a given dtype."""
+    if _has_handle(x):
+        return call(OPS["nested"], (x,), {"dtype": dtype})
+    return np.asarray(x, dtype)
+
+
 def _has_handle(x: Any) -> bool:
     if isinstance(x, Handle):
         return True
@@ -146,7 +155,7 @@ def call(
         return _call_out(row, args, kwargs, args[row.names.index("out")])
     if row.into is not None:
         target = args[0] if args else kwargs[row.operands[0]]
-        return write(target, row, spec, inputs)
+        return write(target, row, overlapping(spec, inputs), inputs)
     if row.aliasing:
         spec = aliased(row, spec, inputs)
     elif form is not None and len(inputs) == 1:
@@ -272,8 +281,9 @@ def unary(row: Op, x: Handle, run: Any = None) -> Any:
     data = value.data
     if data is None or data.size > row.at_once:
         return result(apply(row, row.spec, (value,)), row)
-    node = new_node(row.spec, (value.node,))
-    return new_handle(new_value(node, (run or row.kernel)(data)))
+    found = (run or row.kernel)(data)
+    spec = row.spec if run is None else spec_for(row, found, data)
+    return new_handle(new_value(new_node(spec, (value.node,)), found))
 
 
 def ufunc(func: np.ufunc, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -382,8 +392,11 @@ def _untraced(func: Any, args: Sequence[Any], kwargs: dict[str, Any], why: str) 
     here = current()
     here.counts.barriers += 1
     refuse(f"it calls {name}, which is not traced")
+    given = plain(tuple(args))
+    if given and isinstance(given[0], np.generic) and hasattr(func, "__objclass__"):
+        func = getattr(type(given[0]), func.__name__)  # a method of arrays, which scalars have too
     try:
-        found = func(*plain(tuple(args)), **plain(kwargs))
+        found = func(*given, **plain(kwargs))
     except ValueError as error:
         if "read-only" not in str(error):
             raise
@@ -452,8 +465,8 @@ def _call_out(row: Op, args: Sequence[Any], kwargs: dict[str, Any], out: Any) ->
         rest = {k: v for k, v in kwargs.items() if k != "out"}
         named = row.calls[0](*plain(tuple(args)), out=out, **plain(rest))
         return out if named is out else named
-    if not isinstance(out, Handle):
-        raise TypeError("return arrays must be of ArrayType")  # as NumPy says
+    if not isinstance(out, Handle):  # `...` (NumPy 2.3 and later), or an error
+        return barrier(row.calls[0], args, {**kwargs, "out": out}, "out= is no array")
     kwargs = {**kwargs, "out": out}
     try:
         inputs, spec = bind(row, args, kwargs, LIFT)
@@ -461,6 +474,9 @@ def _call_out(row: Op, args: Sequence[Any], kwargs: dict[str, Any], out: Any) ->
         return write_untraced(row.calls[0], out, args, kwargs, str(error))
     if row.aliasing:
         spec = aliased(row, spec, inputs[: spec.npos])
+    elif spec.out is not None and not isinstance(row.kernel, np.ufunc):
+        # universal functions copy what overlaps, others do not
+        spec = overlapping(spec, inputs, spec.out.index, 32)
     return write(out, row, spec, inputs)
 
 

@@ -35,12 +35,12 @@ class TracedGenerator:
     `lima.Array`s; outside of it, what NumPy gives.
     """
 
-    def __init__(self, generator: Any, node: Node | None = None) -> None:
+    def __init__(self, generator: Any, node: Node | None = None, always: bool = False) -> None:
         frame = active()
-        self._always = frame is not None and frame.namespace
+        self._always = always or (frame is not None and frame.namespace)
         self._generator = generator
         self._node = node
-        self.exposed = False  # whether others may advance it, so that its state is read each time
+        self.exposed = always  # whether others may advance it: then its state is read each time
         self._interface = (
             "RandomState" if isinstance(generator, np.random.RandomState) else "Generator"
         )
@@ -55,11 +55,15 @@ class TracedGenerator:
 
     def seed(self, seed: Any = None) -> None:
         """Seed a RandomState again."""
-        self._generator.seed(plain(seed))
-        self._node = None if seed is None else _seed_node("RandomState", seed)
+        self._seed(plain(seed))
+        twister = isinstance(self._generator._bit_generator, np.random.MT19937)
+        self._node = _seed_node("RandomState", seed) if twister and seed is not None else None
         frame = active()
         if frame is not None:
             frame.refuse("it seeds a generator")
+
+    def _seed(self, seed: Any) -> None:
+        self._generator.seed(seed)
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:
@@ -68,6 +72,17 @@ class TracedGenerator:
 
     def __reduce__(self) -> Any:
         return _itself, (self._generator,)
+
+    def spawn(self, n_children: int) -> list[Any]:
+        """Independent generators, made of the seed of this one (which counts them)."""
+        made = self._generator.spawn(plain(n_children))
+        frame = active()
+        if frame is None and not self._always:
+            return made  # type: ignore[no-any-return]
+        if frame is not None:
+            frame.refuse("it spawns generators")
+            frame.generators.update(map(id, made))
+        return [TracedGenerator(child, always=self._always) for child in made]
 
     @property
     def bit_generator(self) -> Any:
@@ -120,8 +135,13 @@ class GlobalGenerator(TracedGenerator):
         super().seed(seed)
         self._seen = self._present()
 
+    def _seed(self, seed: Any) -> None:
+        np.random.seed(seed)  # which seeds any bit generator that `set_bit_generator` put in
+
     def _present(self) -> tuple[int, bytes]:
         state = self._generator.get_state(legacy=False)["state"]
+        if "pos" not in state:  # after `np.random.set_bit_generator`
+            return 0, repr(state).encode()
         return int(state["pos"]), state["key"].tobytes()
 
 
@@ -147,6 +167,10 @@ class _Method:
     def __init__(self, owner: TracedGenerator, name: str) -> None:
         self.owner = owner
         self.name = name
+
+    @property
+    def __name__(self) -> str:
+        return self.name
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         owner, row = self.owner, OPS[f"{self.owner._interface}.{self.name}"]
@@ -256,8 +280,12 @@ def _make(name: str, maker: Any, seed: Any) -> TracedGenerator:
         if name == "RandomState":
             seed = int(seed) % 2**32
     generator = maker(plain(seed))
-    node = _seed_node(name, seed)
+    shares = isinstance(seed, (np.random.BitGenerator, np.random.Generator, np.random.RandomState))
+    node = None if shares else _seed_node(name, seed)
     made = TracedGenerator(generator, node)
+    made.exposed = shares
+    if frame is not None and shares:
+        frame.refuse("it makes a generator from a bit generator")
     if frame is not None:
         frame.generators.add(id(generator))
     return made

@@ -2,85 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from lima.calls import function
-from lima.handle import Handle, data_of, locked, root_of
-
-_BITS = {"c_contiguous": 1, "f_contiguous": 2, "owndata": 4, "aligned": 0x100, "writeable": 0x400}
-_SHOWN = ("c_contiguous", "f_contiguous", "owndata", "writeable", "aligned", "writebackifcopy")
-_SHORT = {
-    "c": "c_contiguous", "f": "f_contiguous", "o": "owndata", "w": "writeable", "a": "aligned",
-    "x": "writebackifcopy", "contiguous": "c_contiguous", "fortran": "f_contiguous",
-}  # fmt: skip
-"""Other spellings of the keys of `flags`."""
+from lima.calls import function, plain
+from lima.handle import Handle, locked, root_of
 
 
 class Flags:
-    """The memory flags of an `Array`, by the attribute names of `ndarray.flags`.
+    """The memory flags of an `Array`, as `ndarray.flags` shows and sets them.
 
-    WRITEABLE and OWNDATA are those of the array, not of the buffer behind it.
+    WRITEABLE is that of the array a program sees, OWNDATA tells whether it is a view; the buffer
+    behind it may be shared and read-only.
     """
 
-    def __init__(self, array: Any) -> None:
-        self._array: Handle = array
-        self._flags = data_of(array).flags
+    _array: Any
+    _data: Any
+    num: int
+    """All flags in one number, by NumPy's bits."""
 
-    @property
-    def writeable(self) -> bool:
-        return not locked(self._array)
+    def __init__(self, array: Any, data: np.ndarray[Any, Any]) -> None:
+        num = data.flags.num & ~(OWNDATA | WRITEABLE)
+        num |= 0 if locked(array) else WRITEABLE
+        num |= OWNDATA if root_of(array) is array else 0
+        vars(self).update(_array=array, _data=data.flags, num=num)
 
-    @writeable.setter
-    def writeable(self, value: Any) -> None:
-        self._array.setflags(write=value)  # type: ignore[attr-defined]
+    def __getattr__(self, name: str) -> bool:
+        test = FLAGS.get(name.upper()) if len(name) > 2 and name.islower() else None
+        found: bool = getattr(self._data, name) if test is None else test(self.num)
+        return found
 
-    @property
-    def owndata(self) -> bool:
-        return root_of(self._array) is self._array
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "writeable":
+            setattr(self._data, name, value)
+            return
+        self._array.setflags(write=bool(value))
+        vars(self)["num"] ^= (self.num ^ (WRITEABLE if value else 0)) & WRITEABLE
 
-    @property
-    def num(self) -> int:
-        """All of them as the bits of a number."""
-        return sum(bit for name, bit in _BITS.items() if getattr(self, name))
-
-    @property
-    def behaved(self) -> bool:
-        return bool(self.aligned and self.writeable)
-
-    @property
-    def carray(self) -> bool:
-        return self.behaved and bool(self.c_contiguous)
-
-    @property
-    def farray(self) -> bool:
-        return self.behaved and bool(self.fortran and not self.c_contiguous)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._flags, name)
-
-    def __getitem__(self, name: str) -> Any:
-        return getattr(self, self._attribute(name))
+    def __getitem__(self, name: str) -> bool:
+        test = FLAGS.get(name)
+        found: bool = self._data[name] if test is None else test(self.num)
+        return found
 
     def __setitem__(self, name: str, value: Any) -> None:
-        if self._attribute(name) != "writeable":
-            self._flags[name] = value  # NumPy refuses, or nothing changes
-        self.writeable = value
-
-    def _attribute(self, name: str) -> str:
-        self._flags[name]  # raises NumPy's error for what is no flag
-        return _SHORT.get(name.lower(), name.lower())
+        if name in ("W", "WRITEABLE"):
+            self.writeable = value
+        else:
+            self._data[name] = value
 
     def __eq__(self, other: object) -> bool:
-        return getattr(other, "num", None) == self.num
+        return self.num == getattr(other, "num", None)
 
-    def __hash__(self) -> int:
-        return self.num
+    __hash__ = None  # type: ignore[assignment]  # as NumPy's flags
 
     def __repr__(self) -> str:
-        return "".join(f"  {name.upper()} : {getattr(self, name)}\n" for name in _SHOWN)
+        shown = ("C_CONTIGUOUS", "F_CONTIGUOUS", "OWNDATA", "WRITEABLE", "ALIGNED")
+        lines = [f"  {name} : {self[name]}" for name in (*shown, "WRITEBACKIFCOPY")]
+        return "\n".join([*lines, ""])
+
+
+OWNDATA, WRITEABLE = 0x4, 0x400
+"""NumPy's bits for the flags that a traced array has of its own."""
+
+
+def _flag(bits: int) -> Callable[[int], bool]:
+    """Whether all of `bits` are set in a number."""
+    return lambda num: num & bits == bits
+
+
+FLAGS: dict[str, Callable[[int], bool]] = {
+    **dict.fromkeys(("O", "OWNDATA"), _flag(OWNDATA)),
+    **dict.fromkeys(("W", "WRITEABLE"), _flag(WRITEABLE)),
+    **dict.fromkeys(("B", "BEHAVED"), _flag(WRITEABLE | 0x100)),
+    **dict.fromkeys(("CA", "CARRAY"), _flag(WRITEABLE | 0x101)),
+    **dict.fromkeys(("FA", "FARRAY"), lambda num: num & 0x502 != 0 and not num & 0x1),
+}
+"""Flags that depend on those. (FARRAY is any of three bits, where CARRAY is all, as in NumPy.)"""
 
 
 class Flat:
@@ -115,13 +115,33 @@ class Flat:
         return self.base.flatten()
 
     def __getitem__(self, index: Any) -> Any:
-        found = function(np.ravel, (self.base,), {})[index]
-        return found.copy() if found.ndim else found
+        found: Any = function(np.ravel, (self.base,), {})[self._places(index)]
+        array: bool = isinstance(found, Handle)
+        return found.copy() if array and found.ndim else found
 
     def __setitem__(self, index: Any, item: Any) -> None:
         base = self.base
-        places = np.arange(base.size)[np.asarray(index) if isinstance(index, Handle) else index]
-        where = np.unravel_index(places, base.shape)
-        if places.ndim:
+        alone = type(index) is int and -base.size <= index < base.size
+        # NumPy's iterator tries it on zeros: it casts in its own way, and knows what is wrong
+        trial = np.zeros(1 if alone else base.shape, base.dtype)
+        trial.flat[0 if alone else plain(index)] = plain(item)
+        if not np.size(item):
+            return
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it has warned
+            places = np.array(index % base.size) if alone else self._places(index)
+        traced: bool = isinstance(item, Handle)
+        if not traced:
+            item = trial[0] if alone else trial.reshape(-1)[places]
+        elif places.ndim:
             item = np.resize(np.ravel(item), places.shape)
-        base[tuple(int(k) for k in where) if not places.ndim else where] = item
+        if not base.ndim:
+            if places.size:
+                base[()] = np.ravel(item)[-1]
+            return
+        where = np.unravel_index(places, base.shape)
+        base[where if places.ndim else tuple([int(k) for k in where])] = item
+
+    def _places(self, index: Any) -> Any:
+        """The places that `index` means; NumPy's iterators take other indices than its arrays."""
+        return np.asarray(np.arange(self.base.size).flat[plain(index)])

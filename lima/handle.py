@@ -65,7 +65,7 @@ def view_handle(value: Value, base: Handle, spec: Spec) -> Any:
     made = handle(value)
     made._base = root_of(base)
     made._path = (*base._path, spec)
-    if OPS[spec.op].readonly or locked(base):
+    if locked(base) or (OPS[spec.op].readonly and not spec.get("writeable")):
         made._locked = True
     return made
 

@@ -7,13 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from lima.calls import LIFT, adopt, leaf_value, plain, result, view_of_present, write_untraced
+from lima.calls import (
+    LIFT,
+    adopt,
+    leaf_value,
+    nested,
+    plain,
+    result,
+    view_of_present,
+    write_untraced,
+)
 from lima.errors import NotCanonical
 from lima.handle import Handle, data_of, root_of, value_of, view_handle
 from lima.node import Ref, Spec, new_node
 from lima.op import OPS, Kind, Op, owner
 from lima.runtime import apply
-from lima.values import Value, new_value
+from lima.values import Value, new_value, overlapping
 from lima.writes import refuse_readonly, write
 
 COPIED = 1 << 16
@@ -91,11 +100,12 @@ def getitem(a: Handle, index: Any) -> Any:
     inputs: list[Any] = [value]
     try:
         param, kind = index_param(index, inputs)
-    except NotCanonical:
+    except (NotCanonical, TypeError):  # NumPy takes it, or knows what is wrong with it
         return adopt(data_of(a)[plain(index)], "index without canonical form")
     if kind == "one":
         count = len(param) if type(param) is tuple else 1
-        kind = "element" if count == len(value.meta[0]) else "slice"
+        whole = count == len(value.meta[0]) and value.meta[1].names is None
+        kind = "element" if whole else "slice"  # one record of an array is a view of it
     row = OPS[kind]
     spec = _index_spec(row, param)
     if kind != "gather" and value.data is not None:
@@ -110,11 +120,18 @@ def _get_present(a: Handle, value: Value, spec: Spec, param: Any) -> Any:
     """A view or an element of data that is there: what `apply` would do, in one step."""
     data = value.data
     item = data[param]
+    if type(data) is np.void or (type(item) is np.void and item.dtype.names is not None):
+        inside = isinstance(item, (np.void, np.ndarray)) and owner(item) is owner(data)
+        return view_of_present(a, value, spec, item) if inside else _alone(value, spec, item)
     if type(item) is not np.ndarray or type(data) is not np.ndarray:
-        return result(new_value(new_node(spec, (value.node,)), item), OPS[spec.op])
+        return _alone(value, spec, item)
     if data.dtype.hasobject and owner(item) is not owner(data):
         return item  # an array that is an element of an array of objects
     return view_of_present(a, value, spec, item)
+
+
+def _alone(value: Value, spec: Spec, item: Any) -> Any:
+    return result(new_value(new_node(spec, (value.node,)), item), OPS[spec.op])
 
 
 def setitem(a: Handle, index: Any, item: Any) -> None:
@@ -126,6 +143,8 @@ def setitem(a: Handle, index: Any, item: Any) -> None:
         write_untraced(np.ndarray.__setitem__, a, (a, index, item), {}, "a sequence as an element")
         return
     try:
+        if type(item) in (list, tuple):  # NumPy makes its items the array's, or refuses them
+            item = nested(item, value_of(a).meta[1])
         value = LIFT.operand(item)
     except NotCanonical:
         value = leaf_value(np.asarray(plain(item)))
@@ -133,7 +152,8 @@ def setitem(a: Handle, index: Any, item: Any) -> None:
     param, _ = index_param(index, inputs)
     path = tuple((s.op, s.params) for s in a._path)
     params = (("index", param),) if not path else (("path", path), ("index", param))
-    write(base, assign, Spec(assign.name, params, 2, assign.version), inputs)
+    spec = Spec(assign.name, params, 2, assign.version)
+    write(base, assign, overlapping(spec, inputs), inputs)
 
 
 def _lifts_to_array(a: Handle, index: Any) -> bool:

@@ -1,9 +1,9 @@
 from lima.node cimport Spec
 
 cdef class Op:
-    cdef public bint aliasing, elides, readonly, variadic
+    cdef public bint aliasing, elides, needs, readonly, variadic
     cdef public Py_ssize_t at_once, small
     cdef public double growth, weight
-    cdef public Spec spec
+    cdef public Spec spec, scalars
     cdef public object calls, form, infer, infix, inner, into, kernel, kind, name, names, operands
     cdef public object params, rules, source, threads_state, version, wrap

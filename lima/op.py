@@ -22,6 +22,8 @@ from lima.node import Ref, Spec
 from lima.pattern import Form, Rule
 
 MISSING: Any = inspect.Parameter.empty
+REQUIRED: Any = object()
+"""Stands in `Op.params` for a parameter that NumPy does not do without."""
 
 Meta = tuple[tuple[int, ...], np.dtype[Any]]
 """Shape and dtype of a result that has not been computed."""
@@ -83,15 +85,18 @@ class Op:
     inner       the function whose loop computes it from its first operands, for passes of several
                 operations; or what tells it, given the operands. A ufunc's row has it by itself
     elides      the kernel can write into the buffer of an operand (derived)
+    needs       some parameter has no default (derived)
     small       elements up to which a light result is neither looked up nor kept (derived)
     at_once     elements up to which a light operation need not ask whether to wait (derived)
+    scalars     spec of the row that Python's operator is on complex scalars, whose bits differ
     version     enters the digest: a changed kernel forgets old values
     """
 
     __slots__ = (
         "aliasing", "at_once", "calls", "elides", "form", "growth", "infer", "infix", "inner",
-        "into", "kernel", "kind", "name", "names", "operands", "params", "readonly", "rules",
-        "small", "source", "spec", "threads_state", "variadic", "version", "weight", "wrap",
+        "into", "kernel", "kind", "name", "names", "needs", "operands", "params", "readonly",
+        "rules", "scalars", "small", "source", "spec", "threads_state", "variadic", "version",
+        "weight", "wrap",
     )  # fmt: skip
 
     def __init__(
@@ -140,7 +145,9 @@ class Op:
         self.growth = growth
         self.version = version
         self.spec = Spec(name, version=version)
+        self.scalars: Spec | None = None
         self.names = operands + tuple(self.params)
+        self.needs = any(default is REQUIRED for default in self.params.values())
         simple = isinstance(kernel, np.ufunc) and kernel.signature is None
         self.elides = simple and infer is not None
         self.inner = (kernel if self.elides else inner) if FUSES else None
@@ -182,12 +189,13 @@ def op(name: str, kernel: Callable[..., Any], kind: Kind = Kind.HEAVY, **facts: 
 
 def _parameters(kernel: Any, operands: tuple[str, ...], text: str | None) -> dict[str, Any]:
     if text is not None:
-        scope: dict[str, Any] = {"np": np, "MISSING": MISSING}
+        scope: dict[str, Any] = {"np": np, "MISSING": REQUIRED}  # the two change places below
         exec(f"def f({text}): pass", scope)  # rows are our own code, never input
         signature = inspect.signature(scope["f"])
     else:
         signature = inspect.signature(kernel)
-    named = {k: p.default for k, p in signature.parameters.items()}
+    swap = {id(MISSING): REQUIRED, id(REQUIRED): MISSING}
+    named = {k: swap.get(id(p.default), p.default) for k, p in signature.parameters.items()}
     return {k: v for k, v in named.items() if k not in operands}
 
 
@@ -203,7 +211,7 @@ def bind(
     whether a parameter must become an input. Raises BindError or NotCanonical when the call does
     not fit the row; the caller then lets NumPy handle it.
     """
-    if not kwargs and not row.variadic and len(args) == len(row.operands):
+    if not kwargs and not row.needs and not row.variadic and len(args) == len(row.operands):
         return [lift.operand(a) for a in args], row.spec
     named = _by_name(row, args, kwargs)
     inputs: list[Any] = []
@@ -228,7 +236,11 @@ def bind(
             raise BindError(f"{row.name}: {name} is given, an argument before it is not")
     for name, default in row.params.items():
         value = named.get(name, MISSING)
-        if value is MISSING or _is_default(value, default):
+        if value is MISSING:
+            if default is REQUIRED:
+                raise BindError(f"{row.name}: {name} is missing")
+            continue
+        if _is_default(value, default):
             continue
         params.append((name, _canonical(name, value, inputs, lift)))
     if not params and npos == len(inputs):
@@ -300,12 +312,18 @@ def _axis(value: Any) -> Any:
     if value is None:
         return None
     if type(value) in (tuple, list):
-        return tuple(operator.index(v) for v in value)
+        return tuple([_integer(v) for v in value])
+    return _integer(value)
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, (bool, np.bool)):
+        raise TypeError("a bool as an integer, which NumPy refuses in most places")
     return operator.index(value)
 
 
 def _shape(value: Any) -> Any:
-    return _axis(value) if type(value) in (tuple, list) else (operator.index(value),)
+    return _axis(value) if type(value) in (tuple, list) else (_integer(value),)
 
 
 NORMAL_FORMS: dict[str, Callable[[Any], Any]] = {"dtype": _dtype, "axis": _axis, "shape": _shape}
@@ -352,7 +370,9 @@ def evaluate(row: Op, spec: Spec, data: Sequence[Any], buffer: Any = None) -> An
     if row.aliasing:
         data = _apart(spec, data)
     if row.into is not None:
-        target = clone(data[0]) if buffer is None else buffer
+        if buffer is None:
+            data = _with_copy(spec, data, 0)
+        target = data[0] if buffer is None else buffer
         data = [target, *data[1:]]
         result = _run(row, spec, data, {})
         return target if result is None or row.wrap is None else (target, result)
@@ -374,7 +394,11 @@ def _run_out(row: Op, spec: Spec, data: Sequence[Any], buffer: Any) -> Any:
     assert spec.out is not None
     if buffer is None:
         # where= leaves some elements as they are, so the copy must hold them
-        buffer = clone(data[spec.out.index], fill=spec.get("where") is not None)
+        if spec.get("alias") and not row.aliasing:
+            data = _with_copy(spec, data, spec.out.index)
+            buffer = data[spec.out.index]
+        else:
+            buffer = clone(data[spec.out.index], fill=spec.get("where") is not None)
     _run(row, spec, data, {"out": buffer})
     return buffer
 
@@ -404,6 +428,41 @@ def clone(a: np.ndarray[Any, Any], fill: bool = True) -> np.ndarray[Any, Any]:
     if fill:
         out[...] = a
     return out
+
+
+def _with_copy(spec: Spec, data: Sequence[Any], place: int) -> list[Any]:
+    """`data` with a private copy of the operand at `place`, which is going to be written.
+
+    In a call marked "alias" other operands lie in its memory: they lie in the copy likewise.
+    """
+    found = list(data)
+    whole = owner(data[place])
+    if spec.params and spec.get("alias") and type(whole) is np.ndarray:
+        copy = clone(whole)
+        return [moved(d, whole, copy) for d in found]
+    found[place] = clone(data[place])
+    return found
+
+
+def moved(d: Any, memory: Any, copy: Any) -> Any:
+    """The view of `copy`, a clone of `memory`, that lies in it as `d` lies in `memory`."""
+    if type(d) is not np.ndarray or owner(d) is not owner(memory) or not d.size:
+        return d
+    if d is memory:
+        return copy
+    if memory.dtype.hasobject:
+        return d
+    offset = _address(d) - _address(memory)
+    if copy.flags.c_contiguous or copy.flags.f_contiguous:
+        room = copy if copy.flags.c_contiguous else copy.T
+    else:
+        room = owner(copy)
+        offset += _address(copy) - _address(room)
+    return np.ndarray(d.shape, d.dtype, room, offset, d.strides)
+
+
+def _address(a: Any) -> int:
+    return int(a.__array_interface__["data"][0])
 
 
 def _apart(spec: Spec, data: Sequence[Any]) -> Sequence[Any]:

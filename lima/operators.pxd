@@ -3,7 +3,7 @@ from lima.calls cimport binary, unary
 from lima.handle cimport Handle, new_handle, value_of
 from lima.node cimport Node, Spec, new_node
 from lima.op cimport Op
-from lima.values cimport Value, new_value
+from lima.values cimport Value, new_value, spec_for
 
 cdef class Operator:
     cdef public bint direct
@@ -11,7 +11,7 @@ cdef class Operator:
     cdef public object run
     cdef public Spec spec
 
-@cython.locals(a=Value, b=Value, node=Node, small=Py_ssize_t)
+@cython.locals(a=Value, b=Value, spec=Spec, small=Py_ssize_t)
 cdef object forward(Operator op, Handle x, object y)
 
 cdef object reflected(Operator op, Handle x, object y)

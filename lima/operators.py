@@ -11,7 +11,7 @@ from lima.calls import binary, unary
 from lima.handle import Handle, new_handle, value_of
 from lima.node import new_node
 from lima.op import OPS, Op
-from lima.values import new_value
+from lima.values import new_value, spec_for
 
 
 class Operator:
@@ -52,11 +52,13 @@ def forward(op: Operator, x: Handle, y: Any) -> Any:
                 and left.size <= at_once
                 and right.size <= at_once
             ):
-                node = new_node(op.spec, (a.node, b.node))
-                return new_handle(new_value(node, op.run(left, right)))
+                found = op.run(left, right)
+                spec = op.spec if op.row.scalars is None else spec_for(op.row, found, left, right)
+                return new_handle(new_value(new_node(spec, (a.node, b.node)), found))
         elif kind in _NUMBERS and left is not None and left.size <= at_once:
-            node = new_node(op.spec, (a.node, y))
-            return new_handle(new_value(node, op.run(left, y)))
+            found = op.run(left, y)
+            spec = op.spec if op.row.scalars is None else spec_for(op.row, found, left)
+            return new_handle(new_value(new_node(spec, (a.node, y)), found))
     return binary(op.row, x, y, False, op.run)
 
 

@@ -2,7 +2,7 @@ cimport cython
 from lima.forcing cimport forced
 from lima.node cimport Node, Spec, new_node
 from lima.op cimport Op
-from lima.values cimport Foreign, Pending, Value, error_modes, new_pending, new_value, nodes_of, size_of, watch
+from lima.values cimport Foreign, Pending, Value, error_modes, new_pending, new_value, nodes_of, size_of, spec_for, watch
 
 @cython.locals(node=Node)
 cpdef Value apply(Op row, Spec spec, object inputs)
@@ -16,7 +16,7 @@ cpdef object effort(Op row, object inputs)
 @cython.locals(value=Value, below=Pending, size=Py_ssize_t, nodes=list)
 cpdef Pending waiting(Op row, Spec spec, object inputs)
 
-@cython.locals(value=Value, waits=bint, inputs=tuple)
+@cython.locals(value=Value, plain=bint, waits=bint, inputs=tuple, spec=Spec)
 cpdef Value binary(Op row, object a, object b, object run)
 
 @cython.locals(value=Value, base=Value)
@@ -27,7 +27,7 @@ cpdef Value run(Op row, Spec spec, Node node, object inputs, object buffer=*)
 @cython.locals(nbytes=Py_ssize_t)
 cpdef Value probe(object here, Op row, Spec spec, Node node, object inputs)
 
-cpdef bint _raising()
+cpdef bint raising()
 
 cpdef Value _hit(Node node, object entry)
 

@@ -30,6 +30,7 @@ from lima.values import (
     new_value,
     nodes_of,
     size_of,
+    spec_for,
     watch,
 )
 
@@ -128,7 +129,7 @@ def waiting(row: Op, spec: Spec, inputs: Sequence[Any]) -> Pending | None:
     bounded.
     """
     modes = error_modes()
-    if row.infer is None or (modes is not _quiet_modes and _raising()):
+    if row.infer is None or (modes is not _quiet_modes and raising()):
         return None
     meta = row.infer(inputs, spec)
     if meta is None:
@@ -160,7 +161,7 @@ def waiting(row: Op, spec: Spec, inputs: Sequence[Any]) -> Pending | None:
     return made
 
 
-def _raising() -> bool:
+def raising() -> bool:
     """Whether floating point errors raise or call something here (`np.errstate(all="raise")`)."""
     global _quiet_modes
     modes = error_modes()
@@ -186,10 +187,18 @@ def binary(row: Op, a: Any, b: Any, run: Any) -> Value:
             value = i
             data = value.data
             waits = waits or data is None or data.size > at_once
-    if waits:
+    if waits and not _are_odd(inputs):
         return light(row, row.spec, inputs)
     x, y = forced(inputs)
-    return new_value(new_node(row.spec, nodes_of(inputs)), run(x, y))
+    found = run(x, y)
+    plain = row.scalars is None or run is row.kernel
+    spec = row.spec if plain else spec_for(row, found, x, y)
+    return new_value(new_node(spec, nodes_of(inputs)), found)
+
+
+def _are_odd(inputs: Sequence[Any]) -> bool:
+    """Whether an operand holds records or dates: Python's operators compare them with anything."""
+    return any(isinstance(i, Value) and i.meta[1].kind in "VMm" for i in inputs)
 
 
 def run_view(row: Op, spec: Spec, node: Node, inputs: Sequence[Any]) -> Value:
@@ -198,11 +207,16 @@ def run_view(row: Op, spec: Spec, node: Node, inputs: Sequence[Any]) -> Value:
     if not isinstance(base, Value):
         return run(row, spec, node, inputs)
     data = evaluate(row, spec, forced(inputs))
-    if type(data) is np.ndarray and (data is base.data or owner(data) is owner(base.data)):
+    if _is_view(data) and (data is base.data or owner(data) is owner(base.data)):
         value = Value(node, data, base.root or base)
         watch(base, value)
         return value
     return Value(node, data)
+
+
+def _is_view(data: Any) -> bool:
+    """Whether `data` can be a view: an array, or one record of an array."""
+    return type(data) is np.ndarray or type(data) is np.void
 
 
 def run(row: Op, spec: Spec, node: Node, inputs: Sequence[Any], buffer: Any = None) -> Value:
@@ -216,7 +230,7 @@ def probe(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any])
 
     Under `np.errstate(...="raise")` it is computed: a hit would swallow the error.
     """
-    if _raising():
+    if raising():
         return run(row, spec, node, inputs)
     digest = node.digest
     if node.inexact and not here.rounds:

@@ -17,11 +17,13 @@ from lima.handle import Handle
 def carries_array(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether a traced array is among the arguments, also inside lists and tuples."""
     stack: list[Any] = [*args, *kwargs.values()]
+    seen: set[int] = set()  # a list may contain itself
     while stack:
         x = stack.pop()
         if isinstance(x, Handle):
             return True
-        if type(x) in (list, tuple):
+        if type(x) in (list, tuple) and id(x) not in seen:
+            seen.add(id(x))
             stack.extend(x)
     return False
 

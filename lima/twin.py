@@ -30,12 +30,17 @@ from lima.sparse import SCOPES, twin_class
 from lima.sparse_calls import call_function, carries_sparse, drawable
 from lima.stand_in import TWIN_OF, Twin, carries_array
 
-TRACED_MODULES = ("numpy", "numpy.linalg", "numpy.fft", "numpy.random")
+TRACED_MODULES = (
+    "numpy", "numpy.linalg", "numpy.fft", "numpy.random", "numpy.lib", "numpy.lib.stride_tricks",
+)  # fmt: skip
 """Modules that have twins."""
 
 
 # --------------------------------------------------------------------------- calls with own meaning
 
+
+DEEPEST = 64
+"""Levels of nesting that NumPy makes axes of."""
 
 SHORT = 64
 """Numbers up to which a nested sequence stands in the lineage as it is; a longer one is a leaf."""
@@ -86,13 +91,15 @@ def _from_sequence(plain: Any) -> Callable[..., Any]:
     return made
 
 
-def _count(x: Any, limit: int) -> int:
+def _count(x: Any, limit: int, depth: int = 0) -> int:
     """Number of items in a nested sequence, counted up to a little over `limit`."""
     if type(x) not in (list, tuple):
         return 1
+    if depth > DEEPEST:
+        return limit + 1
     total = 0
     for item in x:
-        total += _count(item, limit)
+        total += _count(item, limit, depth + 1)
         if total > limit:
             break
     return total
@@ -406,7 +413,7 @@ def bind_module(scope: dict[str, Any]) -> None:
     for name, value in list(scope.items()):
         if name.startswith("__"):
             continue
-        if isinstance(value, types.ModuleType) or _is_numpy(value):
+        if isinstance(value, types.ModuleType) or is_numpy(value):
             made = twin_of(value)
             if made is not value:
                 scope[name] = made
@@ -432,7 +439,8 @@ def _exposed(generator: Any) -> TracedGenerator:
     return made
 
 
-def _is_numpy(x: Any) -> bool:
+def is_numpy(x: Any) -> bool:
+    """Whether `x` is a callable of NumPy or SciPy."""
     if id(x) in SPECIAL:
         return True
     if isinstance(x, type):
@@ -491,6 +499,17 @@ def _rng_twin(*args: Any, **kwargs: Any) -> Any:
     )
 
 
+SEEDED = (
+    np.random.SeedSequence, np.random.PCG64, np.random.PCG64DXSM, np.random.MT19937,
+    np.random.Philox, np.random.SFC64,
+)  # fmt: skip
+"""Classes that take a seed, which may be an array."""
+
+
+def _seeded(kind: Any) -> Any:
+    return _traced_maker(kind, lambda *args, **kwargs: kind(*plain(args), **plain(kwargs)))
+
+
 def _wrap_generator(bits: Any) -> TracedGenerator:
     made = TracedGenerator(np.random.Generator(bits))
     made.exposed = True
@@ -504,6 +523,7 @@ SPECIAL: dict[int, Any] = {
     id(np.random.default_rng): _rng_twin,
     id(np.random.RandomState): _traced_maker(np.random.RandomState, random_state),
     id(np.random.Generator): _traced_maker(np.random.Generator, _wrap_generator),
+    **{id(kind): _seeded(kind) for kind in SEEDED},
     id(np.r_): Joined(np.r_, False),
     id(np.c_): Joined(np.c_, True),
     id(np.mgrid): Grid(np.mgrid),

@@ -49,6 +49,8 @@ cpdef Pending new_pending(Node node, Op row, object args, object meta, tuple mod
 
 cpdef tuple error_modes()
 
+cpdef object spec_for(Op row, object found, object x, object y=*)
+
 @cython.locals(size=Py_ssize_t, n=Py_ssize_t)
 cpdef Py_ssize_t size_of(tuple shape)
 

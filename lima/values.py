@@ -232,6 +232,33 @@ def aliased(row: Op, spec: Spec, inputs: Sequence[Any]) -> Spec:
     return Spec(row.name, (*spec.params, ("alias", True)), spec.npos, row.version)
 
 
+def spec_for(row: Op, found: Any, x: Any, y: Any = None) -> Spec:
+    """The spec of Python's operator, which computes complex scalars by code of its own.
+
+    `found` is what it made of `x` and `y`. Elsewhere its bits are those of the row.
+    """
+    if row.scalars is None or isinstance(x, np.ndarray) or isinstance(y, np.ndarray):
+        return row.spec
+    return (
+        row.scalars if np.complexfloating in (*type(found).__mro__, *type(x).__mro__) else row.spec
+    )
+
+
+def overlapping(spec: Spec, inputs: Sequence[Any], target: int = 0, most: int = 1) -> Spec:
+    """`spec` of a write into an input, marked where another one lies in the memory written.
+
+    NumPy copies such a vector element by element, without looking at what it has overwritten; what
+    has more than `most` axes it copies first.
+    """
+    memory = _memory(inputs[target])
+    for k, i in enumerate(inputs):
+        if k == target or not isinstance(i, Value) or len(i.meta[0]) > most:
+            continue
+        if _memory(i) is memory:
+            return Spec(spec.op, (*spec.params, ("alias", True)), spec.npos, spec.version)
+    return spec
+
+
 def _memory(value: Value) -> Any:
     """What two values have in common that are one buffer in the plain program as well."""
     root = value.root or value

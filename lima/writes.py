@@ -12,8 +12,8 @@ from lima.forcing import force, forced
 from lima.frame import refuse
 from lima.handle import Handle, is_outside, locked, release, root_of, value_of
 from lima.node import OUTPUT, Node, Spec, leaf, new_node
-from lima.op import OPS, Op, clone, evaluate, owner
-from lima.runtime import apply
+from lima.op import OPS, Op, clone, evaluate, moved, owner
+from lima.runtime import apply, raising
 from lima.values import Borrowed, Pending, Value, live_users, nodes_of
 
 
@@ -32,11 +32,17 @@ def write(target: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     memory = force(old)
     buffer = memory if is_private(old) or _is_lent(old) else None
     spent = None if buffer is None else old
-    if buffer is None and (row.into or target is not base or _overlaps(data, memory)):
+    if buffer is None and (
+        row.into
+        or target is not base
+        or memory.dtype.hasobject
+        or raising()
+        or _overlaps(data, memory)
+    ):
         # What NumPy's kernels do depends on overlaps, and they may fail half-way: the copy is
         # written as the original would be.
         buffer = clone(memory)
-        data = [_moved(d, memory, buffer) for d in data]
+        data = [moved(d, memory, buffer) for d in data]
     if target is not base:
         return _write_view(target, row, node, data, buffer, spent)
     written = _evaluated(base, row, spec, data, buffer, buffer, spent)
@@ -52,27 +58,6 @@ def _overlaps(data: Sequence[Any], memory: Any) -> bool:
     """Whether an operand is another view of `memory`."""
     whole = owner(memory)
     return any(type(d) is np.ndarray and d is not memory and owner(d) is whole for d in data)
-
-
-def _moved(d: Any, memory: Any, copy: Any) -> Any:
-    """The view of `copy`, a clone of `memory`, that lies in it as `d` lies in `memory`."""
-    if type(d) is not np.ndarray or owner(d) is not owner(memory) or not d.size:
-        return d
-    if d is memory:
-        return copy
-    if memory.dtype.hasobject:
-        return d
-    offset = _address(d) - _address(memory)
-    if copy.flags.c_contiguous or copy.flags.f_contiguous:
-        room = copy if copy.flags.c_contiguous else copy.T
-    else:
-        room = owner(copy)
-        offset += _address(copy) - _address(room)
-    return np.ndarray(d.shape, d.dtype, room, offset, d.strides)
-
-
-def _address(a: Any) -> int:
-    return int(a.__array_interface__["data"][0])
 
 
 def _evaluated(
@@ -238,5 +223,7 @@ def refuse_readonly(target: Handle) -> None:
     if part is not None:
         part()
     kind = type(target._value.data)
+    if kind is np.void and target._base is not None:
+        return  # one record of an array, which is a view of it
     if kind is not np.ndarray and issubclass(kind, np.generic):
         raise TypeError(f"a {kind.__name__} is a scalar, not an array that can be written")

@@ -58,6 +58,8 @@ LIKES = [call(M), call(F), call(M, dtype="i4"), call(M, shape=(3,)), call(F, ord
 SAMPLES = {
     # ---------------------------------------------------------------- elementwise
     "pow": [(operator.pow, a, {}) for a in ((M, 2), (W, 0.5), (J, 2), (M, F), (V, W))],
+    "mul": [(operator.mul, (C[0], C[1]), {}), (operator.mul, (C[2], 2.5), {})],
+    "abs": [(operator.abs, (C[3],), {})],
     "ipow": [(operator.ipow, a, {}) for a in ((M, 2), (J, 2), (M, F))],
     "where": [call(B, V, W), call(B, V, 0.0), call(M > 0, M, F)],
     "clip": [call(M, -0.5, 0.5), call(M, None, 0.5), call(V, W, None, out=V), call(P, 1, 4)],
@@ -129,9 +131,9 @@ SAMPLES = {
     "einsum": [(np.einsum, *c) for c in (
         call("ij,jk->ik", M, N), call("ij, jk", M, N, optimize=True), call("ii", S),
         call(M, [0, 1], N, [1, 2], [0, 2]), call("ij->i", M), call("...i,...i", M, F),
-        call("ij->ji", M, dtype="f4", casting="same_kind"), call(S, [0, 0], []),
+        call("ij->i", M, dtype="f4", casting="same_kind"), call(S, [0, 0], []),
         call("ij,jk", M, N, out=np.empty((6, 5))))],
-    "einsum.view": [(np.einsum, a, {}) for a in (
+    "einsum.view": [(np.einsum, ("ij->ji", M), {"dtype": "f4"})] + [(np.einsum, a, {}) for a in (
         ("ij->ji", M), ("ii->i", S), ("ij", M), (T, [0, 1, 2], [2, 0, 1]), ("...i->i...", T))],
 
     # ---------------------------------------------------------------- factorisations, solvers
@@ -179,6 +181,7 @@ SAMPLES = {
     "rot90": [call(M), call(M, 2), call(T, axes=(1, 2)), call(M, 4)],
     "real": [call(C), call(M)], "imag": [call(C), call(M)],
     "broadcast_to": [call(V, (3, 12)), call(M, (2, 6, 4)), call(V, 12)],
+    "lib.stride_tricks.as_strided": [call(V, (3,), (8,)), call(V, (2, 2), (8, 16))],
     "lib.stride_tricks.sliding_window_view": [call(V, 3), call(M, (2, 2)), call(M, 2, axis=0)],
     **{f"atleast_{k}d": [call(V), call(M), call(T)] for k in (1, 2, 3)},
     "reshape": [call(M, (4, 6)), call(M, -1), call(F, (4, 6)), call(F, (4, 6), order="F"),

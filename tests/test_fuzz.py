@@ -18,7 +18,7 @@ def write(choices, seed):
 
 
 @settings(
-    max_examples=5 * settings.default.max_examples,
+    max_examples=settings.default.max_examples // 2,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # `report` reduces what fails
 )
@@ -29,11 +29,22 @@ def test_programs(choices, seed):
         pytest.fail(report(lines, seed), pytrace=False)
 
 
+@pytest.mark.parametrize("start", range(0, 2000, 100))
+def test_many_programs(start):
+    """Two thousand programs, most of them short, each in one of the ways to run."""
+    for seed in range(start, start + 100):
+        choices = random.Random(seed)
+        lines = generate(choices, choices.randint(5, 60 if seed % 10 == 0 else 18), seed)
+        modes = (MODES[seed % len(MODES)],)
+        if check(lines, seed, modes) is not None:
+            pytest.fail(report(lines, seed, modes), pytrace=False)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("start", range(0, 1000, 100))
-def test_many_programs(start):
+def test_long_programs_in_every_way(start):
     for seed in range(start, start + 100):
-        lines = write(random.Random(seed), seed)
+        lines = generate(random.Random(seed), 60, seed)
         if check(lines, seed) is not None:
             pytest.fail(report(lines, seed), pytrace=False)
 
@@ -88,5 +99,5 @@ def test_every_way_to_run_traces(mode):
 
 
 def test_command(capsys):
-    assert main(["--programs", "2", "--seed", "5"]) == 0
+    assert main(["--programs", "2", "--seed", "5", "--quiet"]) == 0
     assert capsys.readouterr().out == "2 programs, 0 failed\n"

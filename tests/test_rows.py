@@ -29,7 +29,7 @@ ROWS = [
     if getattr(row.kernel, "__module__", "") not in ELSEWHERE and not row.name.startswith("scipy.")
 ]
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
-OPERATORS = (operator.pow, operator.ipow)
+OPERATORS = (operator.pow, operator.ipow, operator.mul, operator.abs)
 """Python operators that are rows of their own; the duck array's methods lead to them."""
 UNDETERMINED = {"empty", "empty_like"}
 """NumPy leaves the elements of their results undetermined."""

@@ -57,6 +57,12 @@ class Always:
         found = getattr(self._plain, name)
         return always(found) if callable(found) else found
 
+    def __eq__(self, other: object) -> bool:
+        return bool(self._twin == (other._twin if type(other) is Always else other))
+
+    def __hash__(self) -> int:
+        return hash(self._twin)
+
     def __instancecheck__(self, x: Any) -> bool:
         return isinstance(x, self._twin)  # `RandomState` and `Generator` are called and asked for
 

@@ -185,7 +185,10 @@ def _respell_require(args: Args, kwargs: Kwargs) -> Respelled:
             | ({"requirements": rest} if rest else {}),
         )
     orders = [o for o in "FC" if any(str(w).upper().startswith(o) for w in rest)]
-    return OPS["array"], (named["a"], named.get("dtype"), *orders[:1]), {}
+    # A copy for another dtype keeps the order, a copy for the flag alone does not.
+    same = named.get("dtype") in (None, named["a"].dtype)
+    order = orders[0] if orders else "A" if same else "K"
+    return OPS["array"], (named["a"], named.get("dtype"), order), {}
 
 
 # `like` chooses who answers, `device` has one value in NumPy.

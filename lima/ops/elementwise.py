@@ -186,6 +186,12 @@ op("pow", operator.pow, Kind.LIGHT, operands="x y", params={}, calls=(), infix="
    infer=inexact_only, weight=16.0, inner=_square)  # fmt: skip
 
 
+# Python's operators on complex scalars do not round as the functions do.
+op("mul", operator.mul, Kind.LIGHT, operands="x y", params={}, calls=(), infix="*")
+op("abs", operator.abs, Kind.LIGHT, operands="x", params={}, calls=(),
+   source=lambda texts, params: f"abs({texts[0]})")  # fmt: skip
+
+
 def _ipow(x: Any, y: Any) -> None:
     x **= y
 
@@ -198,6 +204,9 @@ ufuncs((
     np.heaviside, np.hypot, np.conjugate, np.copysign, np.nextafter, np.spacing, np.ldexp,
     np.signbit, np.gcd, np.lcm, np.divmod, np.modf, np.frexp,
 ))  # fmt: skip
+
+for function_, operator_ in (("multiply", "mul"), ("absolute", "abs")):
+    OPS[function_].scalars = OPS[operator_].spec
 
 # exponentials, logarithms, trigonometry
 ufuncs((
@@ -271,6 +280,9 @@ op(
 def _respell_clip(args: Args, kwargs: Kwargs) -> Respelled:
     """Bounds are spelled `min` and `max` as well (NumPy 2.1 and later)."""
     names = {"min": "a_min", "max": "a_max"}
+    old = len(args) == 2 or not kwargs.keys().isdisjoint(names.values())
+    if old and len(args) + sum(k in kwargs for k in names.values()) != 3:
+        return None, args, kwargs  # the old names come in pairs, and without the new: an error
     return OPS["clip"], args, {names.get(k, k): v for k, v in kwargs.items()}
 
 

@@ -21,6 +21,8 @@ Shape = tuple[int, ...]
 Infer = Callable[[Sequence[Any], Spec], Meta | None]
 
 FLOAT = np.dtype(float)
+LARGEST = 1 << 56
+"""Elements that no array of numbers has: NumPy refuses the shape."""
 
 
 def meta_of(item: Any) -> Meta | None:
@@ -53,7 +55,8 @@ def as_shape(value: Any) -> Shape | None:
         items = [operator.index(n) for n in (value if type(value) in (tuple, list) else (value,))]
     except TypeError:
         return None
-    return tuple(items) if all(n >= 0 for n in items) else None
+    fits = prod(max(n, 1) for n in items) <= LARGEST
+    return tuple(items) if fits and all(n >= 0 for n in items) else None
 
 
 # --------------------------------------------------------------------------- views and copies

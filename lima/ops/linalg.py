@@ -131,11 +131,17 @@ def _respell_einsum(args: Args, kwargs: Kwargs) -> Respelled:
             subscripts = _subscripts(args[1::2], args[-1] if len(args) % 2 else None)
         except (IndexError, TypeError):
             return None, args, kwargs
-    if len(arrays) == 1 and not kwargs and _keeps_every_label(subscripts):
+    if len(arrays) == 1 and _gives_view(kwargs) and _keeps_every_label(subscripts):
         return OPS["einsum.view"], arrays, {"subscripts": subscripts}
     return OPS["einsum"], (arrays,), {"subscripts": subscripts, **kwargs}
 
 
+def _gives_view(kwargs: Kwargs) -> bool:
+    """Whether NumPy looks for a view first: whatever dtype or order is asked for, without `out`."""
+    return kwargs.get("out") is None and kwargs.keys() <= VIEW_OPTIONS
+
+
+VIEW_OPTIONS = {"out", "dtype", "order", "casting", "optimize"}
 LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
@@ -143,9 +149,15 @@ def _subscripts(labels: Args, result: Any) -> str:
     """The string for `np.einsum(a, [0, 1], b, [1, 2], [0, 2])`; it sorts as the numbers do."""
 
     def one(part: Any) -> str:
-        return "".join("..." if k is Ellipsis else LABELS[range(52)[k]] for k in part)
+        return "".join("..." if k is Ellipsis else LABELS[_label(k)] for k in part)
 
     return ",".join(map(one, labels)) + ("" if result is None else "->" + one(result))
+
+
+def _label(k: Any) -> int:
+    if not 0 <= k < len(LABELS):
+        raise IndexError(k)  # which NumPy refuses
+    return int(range(len(LABELS))[k])
 
 
 def _keeps_every_label(subscripts: str) -> bool:

@@ -32,6 +32,8 @@ def _transpose(args: Args, kwargs: Kwargs) -> Respelled:
 
 @spelling(np.ndarray.reshape)
 def _reshape(args: Args, kwargs: Kwargs) -> Respelled:
+    if len(args) == 1 and "shape" not in kwargs:
+        return None, args, kwargs
     shape = args[1] if len(args) == 2 else args[1:]
     return OPS["reshape"], (args[0], shape), kwargs
 
@@ -57,10 +59,11 @@ def _clip(args: Args, kwargs: Kwargs) -> Respelled:
 
 @spelling(np.ndarray.conj, np.ndarray.conjugate)
 def _conj(args: Args, kwargs: Kwargs) -> Respelled:
-    """Real arrays give themselves, without a copy."""
-    if args[0].dtype.kind == "c" or len(args) > 1 or kwargs:
-        return OPS["conjugate"], args, kwargs
-    return _itself, args, kwargs
+    """Real arrays give themselves, without a copy. What is no number, NumPy asks or refuses."""
+    kind = args[0].dtype.kind
+    if kind in "biuf" and len(args) == 1 and not kwargs:
+        return _itself, args, kwargs
+    return OPS["conjugate"] if kind == "c" else None, args, kwargs
 
 
 def _itself(a: Any) -> Any:

@@ -57,7 +57,12 @@ op(
 
 # --------------------------------------------------------------------------- on request in place
 
-op("ndarray.byteswap", np.ndarray.byteswap, LIGHT, signature="a")
+
+def _byteswapped(a: Any) -> Any:
+    return a.byteswap()  # of an array or a scalar
+
+
+op("ndarray.byteswap", _byteswapped, LIGHT, signature="a", calls=(np.ndarray.byteswap,))
 
 
 def _byteswap_in_place(a: Any) -> Any:

@@ -73,6 +73,31 @@ op(
     readonly=True,
 )
 
+
+op(
+    "lib.stride_tricks.as_strided",
+    np.lib.stride_tricks.as_strided,
+    VIEW,
+    operands="x",
+    signature="x, shape=None, strides=None, subok=False",
+)
+
+
+@spelling(np.lib.stride_tricks.as_strided)
+def _respell_as_strided(args: Args, kwargs: Kwargs) -> Respelled:
+    """Only where it stays within the array, whose elements alone are what its digest is of."""
+    named = by_name(("x", "shape", "strides", "subok", "writeable"), args, kwargs)
+    x, writeable = named["x"], named.pop("writeable", True)
+    shape = x.shape if named.get("shape") is None else named["shape"]
+    strides = x.strides if named.get("strides") is None else named["strides"]
+    if writeable is not True or not (x.flags.c_contiguous or x.flags.f_contiguous):
+        return None, args, kwargs
+    steps = [s * (int(n) - 1) for s, n in zip(strides, shape, strict=True)]
+    if min(steps, default=0) < 0 or sum(steps) + x.itemsize > x.nbytes:
+        return None, args, kwargs
+    return OPS["lib.stride_tricks.as_strided"], (), named
+
+
 family((np.atleast_1d, np.atleast_2d, np.atleast_3d), VIEW, signature="a", infer=as_view)
 
 
@@ -136,6 +161,8 @@ def _real_if_close(a: Any, tol: Any = 100) -> Any:
 
 def _trim_zeros(filt: Any, trim: Any = "fb", **axis: Any) -> Any:
     plain = np.asarray(filt)
+    if not plain.ndim:
+        return filt[...]
     index = []
     for places, n, kept in zip(
         np.nonzero(plain), plain.shape, np.trim_zeros(plain, trim, **axis).shape, strict=True

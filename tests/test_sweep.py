@@ -1,0 +1,211 @@
+"""Every universal function, reduction and copy over dtypes and layouts: NumPy's answer, twice.
+
+Values, dtype, shape, whether it may be written, contiguity, warnings, and the bits of what is
+computed again from the log. SciPy's universal functions take part where SciPy is installed.
+"""
+
+import functools
+import warnings
+
+import numpy as np
+import pytest
+from same import public
+
+import lima
+from bench.fuzz import stress
+from lima.ops import of_scipy
+from lima.twin import twin_of
+
+DTYPES = "? b h i q B H I Q e f d g F D G >f8 >i4 M8[D] m8[s] U3 S2".split()
+LAYOUTS = {
+    "C": lambda a: a,
+    "F": np.asfortranarray,
+    "reversed": lambda a: a[::-1],
+    "stepped": lambda a: np.repeat(a, 2, axis=1)[:, ::2],
+    "broadcast": lambda a: np.broadcast_to(a[0], a.shape),
+    "empty": lambda a: a[:0],
+    "vector": lambda a: a[0],
+    "no axes": lambda a: a[0, 0, ...],
+}
+
+
+@functools.cache
+def sample(dtype):
+    """Three by four elements of a dtype. Kept, so that logs find them."""
+    a = elements(dtype)
+    a.setflags(write=False)  # so that `lima.array` takes it as it is
+    return a
+
+
+def elements(dtype):
+    kind = np.dtype(dtype).kind
+    if kind in "US":
+        return np.array([["a", "bb", "", "c"]] * 3, dtype)
+    numbers = np.array([[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 1, 1]])
+    if kind == "b":
+        return numbers % 2 == 0
+    a = numbers.astype(dtype)
+    if kind in "fc":
+        a = a / 4 - 1
+        a[2] = [np.nan, np.inf, -np.inf, -0.0]
+    return a.astype(dtype)
+
+
+def outcome(call):
+    """Result or error, and the warnings of a call."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            found = call()
+        except Exception as error:
+            return ("raised", public(type(error))), []
+        shown = [picture(x) for x in (found if isinstance(found, (tuple, list)) else [found])]
+    return shown, sorted({(w.category, str(w.message)) for w in caught}, key=repr)
+
+
+def picture(x):
+    a = np.asarray(x)
+    flags = x.flags.writeable, x.flags.c_contiguous, x.flags.f_contiguous
+    bits = repr(a.tolist()) if a.dtype.char in "gGO" else a.tobytes()
+    return a.dtype.str, a.shape, flags, bits
+
+
+def check(function, traced, ways):
+    """Compare the calls of a function, plain and traced, with arguments of many kinds.
+
+    A way makes the arguments of one call, given what makes an array traced.
+    """
+    for way in ways:
+        wanted = outcome(lambda way=way: function(*way(plain)))
+        with lima.session(exactness="bitwise"):
+            given = way(lima.array)
+            label = ", ".join(f"{getattr(a, 'dtype', a)}{np.shape(a)}" for a in given)
+            label = f"{function.__name__}({label})"
+            first = outcome(lambda given=given: traced(*given))
+            assert first[0] == wanted[0], label
+            assert first[1] == wanted[1], f"{label}: {first[1]}, not {wanted[1]}"
+            again = outcome(lambda given=given: traced(*given))
+            assert again[0] == wanted[0], f"{label} again"
+            a = given[0]
+            if wanted[0][0] != "raised" and np.ndim(a) == 2 and a.flags.c_contiguous:
+                recomputed(traced, given, label)
+
+
+def plain(a):
+    return a.copy()
+
+
+def recomputed(traced, given, label):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = traced(*given)
+        for x in found if isinstance(found, (tuple, list)) else [found]:
+            if (
+                isinstance(x, lima.Array)
+                and x.dtype.kind not in "OUSV"
+                and x.dtype.char not in "gG"
+            ):
+                assert picture(lima.recompute(x))[3] == picture(x)[3], f"{label} recomputed"
+
+
+def ways(nin):
+    for k, dtype in enumerate(DTYPES):
+        some = LAYOUTS if dtype == "d" else ("C", list(LAYOUTS)[1 + k % 7])
+        for lay in some:
+            yield functools.partial(laid_out, nin, dtype, LAYOUTS[lay])
+        if nin == 2:
+            for other in (2, 1.5, True, np.float32(2), sample("b"), sample("d")):
+                yield lambda wrap, dtype=dtype, other=other: [wrap(sample(dtype)), other]
+                yield lambda wrap, dtype=dtype, other=other: [other, wrap(sample(dtype))]
+
+
+def laid_out(nin, dtype, lay, wrap):
+    a = lay(wrap(sample(dtype)))
+    return [a] * nin if nin != 2 else [a, a[::-1] if a.ndim else a]
+
+
+def ufuncs_of(module):
+    """The universal functions of a module, each once, by their first name."""
+    found = {id(f): f for f in vars(module).values() if isinstance(f, np.ufunc)}
+    return list(found.values())
+
+
+UFUNCS = [f for f in ufuncs_of(np) if not f.signature]
+
+
+@pytest.mark.parametrize("function", UFUNCS, ids=lambda f: f.__name__)
+def test_universal_functions(function):
+    with stress():
+        check(function, function, ways(function.nin))
+
+
+ONE = (
+    "sum prod max min mean std var any all argmax argmin cumsum cumprod ptp median sort argsort"
+    " ravel copy transpose unique nonzero diff flip squeeze round count_nonzero nanmax nansum"
+    " nanmean trace tril roll real imag isfinite nan_to_num"
+).split()
+
+
+@pytest.mark.parametrize("name", ONE)
+def test_functions_of_one_array(name):
+    function = getattr(np, name)
+    more = {"roll": (1,)}.get(name, ())
+    axes = {
+        "sum",
+        "prod",
+        "max",
+        "min",
+        "mean",
+        "std",
+        "var",
+        "any",
+        "all",
+        "argmax",
+        "cumsum",
+        "sort",
+    }
+
+    def calls():
+        for way in ways(1):
+            yield lambda wrap, way=way: [*way(wrap), *more]
+            if name in axes:
+                yield lambda wrap, way=way: [*way(wrap), 0]
+
+    with stress():
+        check(function, function, calls())
+
+
+def special():
+    scipy_special = pytest.importorskip("scipy.special")
+    of_scipy.provide("scipy.special")
+    return ufuncs_of(scipy_special)
+
+
+@pytest.mark.slow
+def test_universal_functions_of_scipy():
+    """All of `scipy.special`: those without core dimensions have rows."""
+    rows = 0
+    for function in special():
+        if function.signature or function in UFUNCS:
+            continue
+        rows += 1
+        with stress():
+            check(function, twin_of(function), arguments_for(function))
+    assert rows > 200
+
+
+def arguments_for(function):
+    """Small arguments of the dtypes that SciPy has loops for, in some layouts."""
+    for dtype in ("f", "d", "D", "q"):
+        for lay in ("C", "stepped", "no axes") if dtype == "d" else ("C",):
+            yield (
+                lambda wrap, dtype=dtype, lay=lay: [LAYOUTS[lay](wrap(small(dtype)))] * function.nin
+            )
+    yield lambda wrap: [wrap(small("d")), *[2] * (function.nin - 1)]
+
+
+@functools.cache
+def small(dtype):
+    a = np.abs(elements("d"))[:2].astype(dtype)
+    a.setflags(write=False)
+    return a
