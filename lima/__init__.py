@@ -30,6 +30,8 @@ from lima.errors import (
     LogError,
     NotCanonical,
     ReplayError,
+    StoreError,
+    StoreWarning,
     TracingError,
     UnknownLineage,
     UnsupportedError,
@@ -40,6 +42,7 @@ from lima.replay import ReplayWarning
 from lima.script import run_script
 from lima.sessions import Session, configure, session
 from lima.stats import Stats
+from lima.store import Store
 
 __version__ = "0.1.0"
 __compiled__ = compiled()
@@ -59,6 +62,9 @@ __all__ = [
     "RuleInfo",
     "Session",
     "Stats",
+    "Store",
+    "StoreError",
+    "StoreWarning",
     "TracingError",
     "UnknownLineage",
     "UnsupportedError",

@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 import lima
-from lima import demo
+from lima import cli_store, demo
 
 WrongUsage = cast(type[Exception], typer.BadParameter.__mro__[2])
 """What typer raises for a wrong command line, a class that not all of its releases name alike."""
@@ -30,6 +30,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Lineage tracing and reuse for NumPy programs.",
 )
+
+
+app.add_typer(cli_store.app, name="store")
 
 
 class Failure(Exception):

@@ -24,19 +24,36 @@ LAYERS = (
     ("homes", "bytecode", "code"),
     ("op",),
     ("ops",),
-    ("entries", "policies", "flight", "cache", "leaves", "environment", "literal", "scan", "log"),
+    (
+        "entries",
+        "policies",
+        "flight",
+        "cache",
+        "leaves",
+        "environment",
+        "literal",
+        "scan",
+        "log",
+        "behind",
+        "folder",
+        "objects",
+        "catalog",
+        "ancestry",
+        "upkeep",
+        "store",
+    ),
     ("values", "sessions", "fusion", "forcing", "pieces", "rewrite", "runtime"),
     ("handle", "spelled", "source", "record", "replay"),
     ("writes", "calls", "indexing", "operators", "array", "draws", "helpers"),
     ("tree", "twin", "keys"),
     ("kept", "function", "block"),
     ("api", "script", "numpy"),
-    ("integrations", "cli", "demo", "__main__"),
+    ("integrations", "cli", "cli_store", "demo", "__main__"),
 )
 """Modules and packages of lima, lowest layer first. A name may import those of lower rows only."""
 
 SIBLINGS = {
-    ("cli", "demo"), ("__main__", "cli"),
+    ("cli", "demo"), ("cli", "cli_store"), ("__main__", "cli"),
     ("policies", "entries"), ("flight", "entries"), ("flight", "policies"), ("flight", "cache"),
     ("cache", "entries"), ("cache", "flight"), ("cache", "policies"), ("literal", "environment"),
     ("scan", "literal"), ("log", "literal"), ("log", "scan"),
@@ -48,6 +65,10 @@ SIBLINGS = {
     ("bytecode", "homes"), ("code", "homes"), ("code", "bytecode"), ("function", "kept"),
     ("tree", "twin"), ("tree", "keys"),
     ("block", "function"),
+    ("catalog", "objects"), ("ancestry", "catalog"), ("ancestry", "log"), ("ancestry", "objects"),
+    ("upkeep", "objects"), ("upkeep", "catalog"), ("upkeep", "ancestry"), ("upkeep", "log"),
+    ("upkeep", "store"), ("store", "objects"), ("store", "catalog"), ("store", "ancestry"), ("store", "upkeep"),
+    ("store", "folder"), ("store", "behind"), ("store", "entries"), ("store", "environment"),
 }  # fmt: skip
 """(importer, imported) within one row: the exceptions."""
 
