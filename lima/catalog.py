@@ -37,6 +37,9 @@ MAX_PARTS = 64
 PATIENCE = 10.0
 """Seconds that a change waits for those of other processes."""
 
+READ_PATIENCE = 0.5
+"""Seconds that a look-up waits where another process opens or closes the index."""
+
 MAX_TEXT = 1 << 26
 """Bytes of the longest text or value in the index."""
 
@@ -99,6 +102,11 @@ def seal(key: bytes, env: bytes, count: int, kind: str, place: int, part: Part) 
     return xxh3_128_digest(b"%d;%d;" % (len(key), len(env)) + key + env + repr(words).encode())
 
 
+def is_busy(error: Exception) -> bool:
+    """Whether SQLite only says that others use the index."""
+    return bool(re.search("locked|busy", str(error)))
+
+
 class Catalog:
     """The index in `folder`; made there if it is missing and `readonly` is not set.
 
@@ -122,11 +130,11 @@ class Catalog:
 
     # ------------------------------------------------------------ connections
 
-    def _connect(self, how: str) -> Connection:
+    def _connect(self, how: str, patience: float = READ_PATIENCE) -> Connection:
         sqlite3 = _sqlite()
         name = f"file:{quote(os.fspath(self.path.absolute()))}?{how}"
         made: Connection = sqlite3.connect(
-            name, uri=True, timeout=0.0, isolation_level=None, check_same_thread=False
+            name, uri=True, timeout=patience, isolation_level=None, check_same_thread=False
         )
         made.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_TEXT)
         made.execute("PRAGMA trusted_schema=OFF")
@@ -198,7 +206,7 @@ class Catalog:
                 with self._writing:
                     return self._change(step)
             except _sqlite().OperationalError as error:
-                if not re.search("locked|busy", str(error)):
+                if not is_busy(error):
                     raise
                 if monotonic() > until:
                     raise Busy("other processes keep its index busy") from error
@@ -207,7 +215,7 @@ class Catalog:
     def _change(self, step: Callable[[Connection], R]) -> R:
         writer = self._writer
         if writer is None:
-            writer = self._connect("mode=rwc")
+            writer = self._connect("mode=rwc", 0.0)
             writer.execute("PRAGMA journal_mode=WAL")
             writer.execute("PRAGMA synchronous=NORMAL")
             self._writer = writer

@@ -10,38 +10,27 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import sys
 import warnings
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from time import time
-from typing import Any, NamedTuple
+from threading import get_ident
+from typing import Any, TypeVar
 
 from xxhash import xxh3_128_digest
 
 from lima import folder, objects, upkeep
-from lima.ancestry import MAX_NODES, NODES_A_SECOND, TooLong, ancestry
-from lima.behind import Behind
-from lima.catalog import (
-    Busy,
-    Catalog,
-    Newer,
-    Stored,
-    Unusable,
-    evict,
-    fact,
-    forget,
-    insert,
-    touch,
-    unused,
-)
+from lima.catalog import Busy, Catalog, Newer, Stored, Unusable, forget, is_busy
 from lima.entries import freeze, memory_of
 from lima.environment import numeric
 from lima.errors import StoreError, StoreWarning
 from lima.node import Node
-from lima.objects import Broken, Packed, Part
+from lima.objects import Broken, Part
+from lima.trouble import Trouble
+from lima.writing import Offer, Used, Writer
+
+R = TypeVar("R")
 
 LEAST_SECONDS = 1e-3
 """Seconds that a result must have taken: some times what looking it up on disk takes."""
@@ -54,17 +43,6 @@ MIXED = bytes(16)
 
 MAPPED = 64
 """Mapped arrays that are held for the case that they are asked for again."""
-
-
-class Offer(NamedTuple):
-    """A value on its way to the disk."""
-
-    node: Node
-    env: bytes
-    facts: str
-    kind: str
-    values: tuple[Any, ...]
-    seconds: float
 
 
 class Store:
@@ -88,43 +66,52 @@ class Store:
         self.path = Path(os.path.abspath(os.path.expanduser(path)))
         self.budget = budget
         self.any = environment == "any"
-        self.hits = self.written = self.refused = 0
+        self.hits = self.refused = 0
         facts = numeric()
+        self.lima = facts["lima"]
         self.facts = json.dumps(facts)
         self.env = xxh3_128_digest(self.facts.encode())
         self.mixed = False
-        self.readonly = folder.prepare(self.path)
-        self.objects, self.aside = self.path / "objects", self.path / "aside"
-        self._usable = True
+        readonly = folder.prepare(self.path)
+        self.objects = self.path / "objects"
+        self.trouble = Trouble(os.fspath(self.path), not readonly)
         self._mapped: OrderedDict[bytes, Any] = OrderedDict()
-        self._told: set[str] = set()
-        self._untold: list[str] = []
-        self._lineage: tuple[float, set[bytes]] = -1.0, set()  # epoch, digests that are recorded
-        self._run: int | None = None
         try:
-            self.catalog = Catalog(self.path, self.readonly)
+            self.catalog = Catalog(self.path, readonly)
         except (Unusable, Busy) as error:
             raise StoreError(f"{self.path}: {error}") from error
         except Exception as error:  # SQLite's
             raise StoreError(
                 f"{self.path}: its index cannot be opened ({error}); `lima store gc` begins anew"
             ) from error
-        self.behind = Behind(self._work)
+        self.writer = Writer(self.path, self.catalog, budget, self.trouble)
         _stores.add(self)
+
+    @property
+    def readonly(self) -> bool:
+        """Whether nothing can be written, or no more."""
+        return not self.trouble.writable
+
+    @property
+    def written(self) -> int:
+        """How many values this store object has written."""
+        return self.writer.written
 
     # ------------------------------------------------------------ reading
 
     def find(self, key: bytes) -> Stored | None:
         """What the store has of `key`, from the index alone."""
-        if not self._usable:
+        if not self.trouble.usable:
             return None
         try:
             found = self.catalog.find(key)
         except Broken as error:
-            self._tell(f"an entry is left out: {error}")
+            self.trouble.tell("an entry is left out", error)
             return None
-        except Exception as error:  # SQLite's; a row whose values are of other kinds
-            self._give_up(error)
+        except Exception as error:  # SQLite's, or of a row whose values are of other kinds
+            if not is_busy(error):
+                self.trouble.give_up(error)
+                self.trouble.say()
             return None
         return self._fitting(found) if found else None
 
@@ -147,11 +134,11 @@ class Store:
         known = self._mapped.get(found.key)
         if known is not None:
             return known
+        if sum(part.nbytes for part in found.parts) > self.budget:
+            return None  # nor would it be kept: a session with a larger budget wrote it
         parts: list[Any] = []
         for part in found.parts:
             try:
-                if part.nbytes > max(self.budget, objects.INLINE_BYTES):
-                    raise Broken(f"{part.nbytes} bytes, more than the whole store may have")
                 parts.append(objects.read(part, self.objects))
             except (Broken, OSError, MemoryError) as error:
                 self._spoilt(found, part, error)
@@ -160,7 +147,7 @@ class Store:
         if found.env != self.env:
             self.mixed = True
         if not self.readonly:
-            self.behind.put((found.key, found.env), 0)
+            self.writer.behind.put(Used(found.key, found.env), 0)
         if found.kind == "one":
             value = parts[0]
             if found.parts[0].nbytes >= objects.MAPPED_BYTES:
@@ -174,18 +161,20 @@ class Store:
         """An entry that cannot be read: it goes, so that the value can be stored again."""
         gone = isinstance(error, FileNotFoundError)
         if not (gone or isinstance(error, Broken)):
-            self._tell(f"a value cannot be read: {error}")
+            self.trouble.tell("a value cannot be read", error)
             return
         try:
             if gone and not [one for one in self.catalog.find(found.key) if one == found]:
                 return  # another process made room
-            self._tell(f"a value is left out: {'its file is missing' if gone else error}")
+            self.trouble.tell("a value is left out", "its file is missing" if gone else error)
             if not self.readonly:
                 self.catalog.change(lambda w: forget(w, found.key, found.env))
                 if part.inline is None:
                     objects.discard(self.objects / objects.file_name(part.name))
         except Exception as another:
-            self._give_up(another)
+            if not isinstance(another, Busy):
+                self.trouble.give_up(another)
+                self.trouble.say()
 
     # ------------------------------------------------------------ writing
 
@@ -202,7 +191,7 @@ class Store:
         nbytes = sum(getattr(part, "nbytes", 0) for part in _parts(value))
         if not self.worth(seconds, nbytes) or nbytes > self.budget or node.inexact:
             return False
-        if self.readonly or not self._usable:
+        if self.readonly or not self.trouble.usable:
             return False
         kind = _kind(value, wrap)
         values = tuple(_parts(value))
@@ -213,106 +202,10 @@ class Store:
             return False
         freeze(memory[1])
         env, facts = (MIXED, "{}") if self.mixed else (self.env, self.facts)
-        taken = self.behind.put(Offer(node, env, facts, kind, values, seconds), nbytes)
+        offer = Offer(node, env, facts, kind, values, seconds, self.lima)
+        taken = self.writer.behind.put(offer, nbytes)
         self.refused += not taken
         return taken
-
-    def _work(self, item: Any) -> None:
-        """One thing to do behind the program: a value to write, or a use to note."""
-        if not self._usable or self.readonly:
-            return
-        try:
-            if isinstance(item, Offer):
-                self._write(item)
-            else:
-                self.catalog.change(lambda w: touch(w, [item], time()))
-        except Busy as error:
-            self._tell(f"a value was not written: {error}", later=True)
-        except OSError as error:
-            self._tell(f"nothing is written any more: {error}", later=True)
-            self.readonly = True
-        except Exception as error:
-            full = "full" in str(error) or "readonly" in str(error)
-            if full:
-                self._tell(f"nothing is written any more: {error}", later=True)
-                self.readonly = True
-            else:
-                self._give_up(error, later=True)
-
-    def _write(self, offer: Offer) -> None:
-        query = "SELECT 1 FROM entries WHERE key=? AND env=?"
-        if self.catalog.rows(query, (offer.node.digest, offer.env)):
-            return
-        packed = [objects.pack(x) for x in offer.values]
-        if None in packed:
-            return
-        parts = tuple(one.part for one in packed if one is not None)
-        entry = Stored(
-            *(offer.node.digest, offer.env, offer.kind, offer.seconds, offer.node.height, parts)
-        )
-        for _ in range(3):  # what was written may be cleared away before it is in the index
-            try:
-                if self._commit(offer, entry, [one for one in packed if one is not None]):
-                    self.written += 1
-                    return
-            except TooLong:
-                return
-
-    def _commit(self, offer: Offer, entry: Stored, packed: list[Packed]) -> bool:
-        epoch, known = self._lineage
-        most = int(MAX_NODES + NODES_A_SECOND * offer.seconds)
-        rows = ancestry(offer.node, known, most)
-        for one in packed:
-            if one.part.inline is None:
-                objects.write(one, self.objects, self.aside)
-
-        def step(writer: Any) -> list[bytes] | None:
-            now = fact(writer, "epoch")
-            if now != epoch and known:
-                self._lineage = now, set()
-                return None
-            if not all(objects.is_whole(self.objects, part) for part in entry.parts):
-                return None
-            facts = (entry.env, offer.facts)
-            writer.execute("INSERT OR IGNORE INTO environments VALUES (?, ?)", facts)
-            held = insert(writer, entry, rows, time(), self._run_of(writer))
-            self._lineage = now, known
-            return evict(writer, self.budget) if held > self.budget else []
-
-        freed = self.catalog.change(step)
-        if freed is None:
-            return False
-        known.update(row.digest for row in rows)
-        if freed:
-            self.remove(freed)
-        return True
-
-    def _run_of(self, writer: Any) -> int:
-        if self._run is None:
-            row = (time(), os.path.basename(sys.argv[0]) if sys.argv else "", "")
-            made = writer.execute(
-                "INSERT INTO runs (started, program, lima) VALUES (?, ?, ?)",
-                (*row[:2], json.loads(self.facts)["lima"]),
-            )
-            self._run = int(made.lastrowid)
-        return self._run
-
-    def remove(self, names: list[bytes]) -> int:
-        """Delete files that no entry is made of any more; their bytes.
-
-        While the index cannot be changed, so that nobody begins to refer to them.
-        """
-
-        def step(writer: Any) -> int:
-            freed = 0
-            for name in unused(writer, names):
-                try:
-                    freed += objects.discard(self.objects / objects.file_name(name))
-                except OSError as error:
-                    self._tell(f"a file cannot be deleted: {error}", later=True)
-            return freed
-
-        return self.catalog.change(step)
 
     # ------------------------------------------------------------ upkeep
 
@@ -333,61 +226,51 @@ class Store:
 
     def renew(self) -> None:
         """Begin with an empty index; the old one is set aside."""
-        self.behind.flush()
+        self.writer.behind.flush()
         self.catalog.close()
         upkeep.set_aside(self.path)
         self.catalog = Catalog(self.path)
+        self.writer = Writer(self.path, self.catalog, self.budget, self.trouble)
 
     def info(self) -> dict[str, Any]:
         """Numbers: entries, bytes, files, nodes of lineage, runs."""
-        return upkeep.info(self)
+        return self._asked(upkeep.info)
 
     def ls(self) -> list[upkeep.Listed]:
         """The values that are kept, the dearest first, each with the operation that made it."""
-        return upkeep.listed(self)
+        return self._asked(upkeep.listed)
 
     def log(self, key: str) -> str:
         """The log of the lineage of a value; no value is read. `key`: hexadecimal, or its begin."""
-        return upkeep.log(self, key)
+        return self._asked(upkeep.log, key)
 
     def verify(self) -> list[str]:
         """Read everything; what is not as it was written, one line each."""
-        return [fault.what for fault in upkeep.faults(self)]
+        return [fault.what for fault in self._asked(upkeep.faults)]
 
     def gc(self, budget: int | None = None) -> upkeep.Cleared:
         """Take out what is broken, over the budget, or used by nothing."""
-        return upkeep.clear(self, budget)
+        return self._asked(upkeep.clear, budget)
+
+    def _asked(self, work: Callable[..., R], *args: Any) -> R:
+        """What upkeep finds; trouble with the index as a StoreError."""
+        try:
+            return work(self, *args)
+        except (self.catalog.error, Busy, Broken) as error:
+            raise StoreError(f"{self.path}: {error}") from error
 
     # ------------------------------------------------------------ the end, and trouble
 
     def flush(self) -> None:
         """Return when all that was offered before is on disk."""
-        self.behind.flush()
-        self._say()
+        self.writer.behind.flush()
+        self.trouble.say()
 
     def close(self) -> None:
         """Write what is left, and let go of the files; the store stays usable."""
         self.flush()
         self._mapped.clear()
         self.catalog.close()
-
-    def _give_up(self, error: Exception, later: bool = False) -> None:
-        self._tell(f"it is not used any more: {error}", later)
-        self._usable = False
-
-    def _tell(self, what: str, later: bool = False) -> None:
-        """Warn of a kind of trouble once; `later` where the user's thread must do it."""
-        kind = what.partition(":")[0]
-        if kind in self._told:
-            return
-        self._told.add(kind)
-        self._untold.append(f"the store {self.path}: {what}")
-        if not later:
-            self._say()
-
-    def _say(self) -> None:
-        while self._untold:
-            warnings.warn(self._untold.pop(0), StoreWarning, stacklevel=2)
 
     def __enter__(self) -> Store:
         return self
@@ -425,26 +308,23 @@ def opened(path: str, budget: int, environment: str) -> Store | None:
 # -- fork and exit --------------------------------------------------------------------------------
 
 _stores: weakref.WeakSet[Store] = weakref.WeakSet()
-_forking: list[Store] = []
-
-
-def _each(stores: list[Store], step: Callable[[Store], None]) -> None:
-    for store in stores:
-        step(store)
+_forking: dict[int, list[Store]] = {}  # thread -> the stores it holds while it forks
 
 
 def _before_fork() -> None:
-    _forking[:] = sorted(_stores, key=id)
-    _each(_forking, lambda s: s.catalog.before_fork())
+    _forking[get_ident()] = stores = sorted(_stores, key=id)
+    for store in stores:
+        store.catalog.before_fork()
 
 
 def _after_fork() -> None:
-    _each(_forking, lambda s: s.catalog.after_fork())
-    _forking.clear()
+    for store in _forking.pop(get_ident(), ()):
+        store.catalog.after_fork()
 
 
 def _in_child() -> None:
-    _each(_forking, lambda s: s.behind.reset())
+    for store in _forking.get(get_ident(), ()):
+        store.writer.behind.reset()
     _after_fork()
 
 

@@ -131,8 +131,15 @@ class Fault(NamedTuple):
     entry: tuple[Any, Any] | None = None
 
 
-def faults(store: Store) -> Iterator[Fault]:
+def faults(store: Store) -> list[Fault]:
     """Read everything and tell what is broken."""
+    try:
+        return list(_faults(store))
+    except store.catalog.error as error:
+        return [Fault(f"the index cannot be read: {error}")]
+
+
+def _faults(store: Store) -> Iterator[Fault]:
     for (text,) in store.catalog.rows("PRAGMA integrity_check(10)"):
         if text != "ok":
             yield Fault(f"the index: {text}")
@@ -164,10 +171,7 @@ def clear(store: Store, budget: int | None = None) -> Cleared:
     """
     if store.readonly:
         raise StoreError(f"{store.path} cannot be written")
-    try:
-        found = list(faults(store))
-    except store.catalog.error:
-        found = [Fault("the index cannot be read")]
+    found = faults(store)
     if any(fault.entry is None for fault in found):
         store.renew()
         found = []
@@ -187,7 +191,8 @@ def clear(store: Store, budget: int | None = None) -> Cleared:
         return before - after, _clear_nodes(writer)
 
     entries, nodes = store.catalog.change(step)
-    freed = objects.sweep(store.aside, time()) + store.remove([n for n, _ in _files(store.objects)])
+    freed = objects.sweep(store.writer.aside, time())
+    freed += store.writer.remove([name for name, _ in _files(store.objects)])
     return Cleared(entries, freed, nodes)
 
 

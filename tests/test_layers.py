@@ -24,24 +24,8 @@ LAYERS = (
     ("homes", "bytecode", "code"),
     ("op",),
     ("ops",),
-    (
-        "entries",
-        "policies",
-        "flight",
-        "cache",
-        "leaves",
-        "environment",
-        "literal",
-        "scan",
-        "log",
-        "behind",
-        "folder",
-        "objects",
-        "catalog",
-        "ancestry",
-        "upkeep",
-        "store",
-    ),
+    ("entries", "policies", "flight", "cache", "leaves", "environment", "literal", "scan", "log",
+     "behind", "folder", "trouble", "objects", "catalog", "ancestry", "writing", "upkeep", "store"),
     ("values", "sessions", "fusion", "forcing", "pieces", "rewrite", "runtime"),
     ("handle", "spelled", "source", "record", "replay"),
     ("writes", "calls", "indexing", "operators", "array", "draws", "helpers"),
@@ -49,7 +33,7 @@ LAYERS = (
     ("kept", "function", "block"),
     ("api", "script", "numpy"),
     ("integrations", "cli", "cli_store", "demo", "__main__"),
-)
+)  # fmt: skip
 """Modules and packages of lima, lowest layer first. A name may import those of lower rows only."""
 
 SIBLINGS = {
@@ -65,10 +49,12 @@ SIBLINGS = {
     ("bytecode", "homes"), ("code", "homes"), ("code", "bytecode"), ("function", "kept"),
     ("tree", "twin"), ("tree", "keys"),
     ("block", "function"),
-    ("catalog", "objects"), ("ancestry", "catalog"), ("ancestry", "log"), ("ancestry", "objects"),
-    ("upkeep", "objects"), ("upkeep", "catalog"), ("upkeep", "ancestry"), ("upkeep", "log"),
-    ("upkeep", "store"), ("store", "objects"), ("store", "catalog"), ("store", "ancestry"), ("store", "upkeep"),
-    ("store", "folder"), ("store", "behind"), ("store", "entries"), ("store", "environment"),
+    ("catalog", "objects"), ("ancestry", "catalog"), ("ancestry", "objects"), ("ancestry", "log"),
+    ("writing", "objects"), ("writing", "ancestry"), ("writing", "behind"),
+    ("writing", "catalog"), ("writing", "trouble"), ("upkeep", "objects"), ("upkeep", "catalog"),
+    ("upkeep", "ancestry"), ("upkeep", "log"), ("upkeep", "store"), ("store", "folder"),
+    ("store", "trouble"), ("store", "objects"), ("store", "catalog"), ("store", "writing"),
+    ("store", "upkeep"), ("store", "entries"), ("store", "environment"),
 }  # fmt: skip
 """(importer, imported) within one row: the exceptions."""
 

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 import lima
-from lima import behind, cli, folder, objects, store
+from lima import behind, cli, folder, objects, store, writing
 from lima.node import Node, Spec, leaf
 from lima.objects import MAPPED_BYTES, Broken
 from lima.store import Store
@@ -352,7 +352,7 @@ def test_cheap_results_are_not_stored(path, monkeypatch):
 def test_what_waits_to_be_written_is_bounded(path, monkeypatch):
     with Store(path) as opened:
         go = threading.Event()
-        opened.behind.work = lambda item: go.wait(60)
+        opened.writer.behind.work = lambda item: go.wait(60)
         monkeypatch.setattr(behind, "MAX_HELD", 1000)
         taken = [opened.offer(node(k), np.zeros(100), 1.0) for k in range(5)]
         go.set()
@@ -510,7 +510,16 @@ def test_a_pickle_is_never_read(path):
             objects.read(part, path)
     sources = Path(store.__file__).parent.glob("*.py")
     texts = {p.name: p.read_text("utf-8") for p in sources}
-    for name in ("store", "objects", "catalog", "ancestry", "upkeep", "behind", "folder"):
+    for name in (
+        "store",
+        "objects",
+        "catalog",
+        "ancestry",
+        "upkeep",
+        "behind",
+        "folder",
+        "writing",
+    ):
         assert "import pickle" not in texts[f"{name}.py"]
     with pytest.raises(pickle.UnpicklingError):
         pickle.loads(b"no pickle")  # the module is there, and was not needed
@@ -532,7 +541,7 @@ def test_a_full_index_stops_the_writing_with_one_warning(path, monkeypatch):
     def full(*args):
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(store, "insert", full)
+    monkeypatch.setattr(writing, "insert", full)
     found, _, told = run(path)
     same_bits(found, inverse(SMALL))
     assert len(told) == 1
