@@ -20,6 +20,7 @@ from urllib.parse import quote
 import numpy as np
 from xxhash import xxh3_128_digest
 
+from lima.known import Known
 from lima.objects import MAPPED_BYTES, Broken, Part, read_form
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ CREATE TABLE nodes (digest BLOB PRIMARY KEY, op TEXT, height INTEGER, name TEXT,
 CREATE TABLE environments (env BLOB PRIMARY KEY, facts TEXT) WITHOUT ROWID;
 CREATE TABLE runs (id INTEGER PRIMARY KEY, started REAL, program TEXT, lima TEXT);
 CREATE TABLE facts (name TEXT PRIMARY KEY, value REAL) WITHOUT ROWID;
-CREATE INDEX by_rank ON entries (rank);
+CREATE INDEX by_rank ON entries (rank, used);
 CREATE INDEX by_object ON parts (object)
 """
 
@@ -121,6 +122,7 @@ class Catalog:
         self._reading, self._writing = Lock(), Lock()
         self._reader: Connection | None = None
         self._writer: Connection | None = None
+        self.known = Known()
         if self.path.is_symlink():
             raise Unusable("its index is a link")
         if not readonly:
@@ -173,6 +175,7 @@ class Catalog:
             if one is not None:
                 one.close()
         self._reader = self._writer = None
+        self.known.forget()
 
     def before_fork(self) -> None:
         """SQLite's connections must not cross a fork: they are closed, and opened when needed."""
@@ -193,8 +196,20 @@ class Catalog:
 
     def find(self, key: bytes) -> list[Stored]:
         """The values of `key`, one for each numeric environment; raises Broken."""
-        rows = self.rows(_FIND, (key,))
+        if self.known.lacks(key):
+            return []
+        with self._reading:
+            reader = self._connected()
+            rows = reader.execute(_FIND, (key,)).fetchall()
+            if not rows:
+                self._learn(reader)
         return _entries(key, rows) if rows else []
+
+    def _learn(self, reader: Connection) -> None:
+        def read(most: int) -> Iterable[bytes]:
+            return (row[0] for row in reader.execute("SELECT key FROM entries LIMIT ?", (most,)))
+
+        self.known.learn(reader.execute("PRAGMA data_version").fetchone()[0], read)
 
     # ------------------------------------------------------------ changing
 
@@ -244,6 +259,8 @@ def _found(writer: Connection) -> None:
     writer.execute(f"PRAGMA user_version={VERSION}")
     writer.execute("INSERT INTO facts VALUES ('bytes', 0), ('clock', 0)")
 
+
+_LOWEST = "SELECT key, env, rank FROM entries ORDER BY rank, used LIMIT 1"
 
 _FIND = """
 SELECT e.env, e.parts, e.kind, e.seconds, e.height, p.place, p.object, p.nbytes, p.form, p.inline,
@@ -346,11 +363,12 @@ def evict(writer: Connection, budget: int) -> list[bytes]:
     """Take out what is worth least until the rest fits; the digests of what it was made of.
 
     An entry ranks by the seconds that a use saves for each byte, on top of the rank of what went
-    last: so it ages by what comes and goes, not by a clock that may jump.
+    last: so it ages by what comes and goes, not by a clock that may jump (and decides between
+    equals only).
     """
     freed: list[bytes] = []
     while fact(writer, "bytes") > budget:
-        row = writer.execute("SELECT key, env, rank FROM entries ORDER BY rank LIMIT 1").fetchone()
+        row = writer.execute(_LOWEST).fetchone()
         if row is None:
             writer.execute("UPDATE facts SET value=0 WHERE name='bytes'")
             break

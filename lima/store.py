@@ -123,8 +123,13 @@ class Store:
         return found[0] if self.any else None
 
     def _changed(self) -> bool:
-        """Whether the numeric environment is another one than when the store was opened."""
-        return json.dumps(numeric()) != self.facts
+        """Whether the numeric environment is another one than when the store was opened.
+
+        If it ever was, what is in memory may be of either, and so is what is computed of it.
+        """
+        changed = json.dumps(numeric()) != self.facts
+        self.mixed = self.mixed or changed
+        return changed
 
     def read(self, found: Stored, wrap: Any = None) -> Any:
         """The value of an entry, read-only; None if there is trouble with it.

@@ -121,6 +121,7 @@ class Writer:
         if freed is None:
             return False
         known.update(row.digest for row in rows)
+        self.catalog.known.add(entry.key)
         if freed:
             self.remove(freed)
         return True

@@ -14,13 +14,14 @@ import subprocess
 import sys
 import threading
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import lima
-from lima import behind, cli, folder, objects, store, writing
+from lima import behind, cli, folder, known, objects, store, writing
 from lima.node import Node, Spec, leaf
 from lima.objects import MAPPED_BYTES, Broken
 from lima.store import Store
@@ -51,7 +52,7 @@ def silence():
 
 
 def node(k: object) -> Node:
-    return Node(Spec("sqrt"), (leaf(np.float64(hash(k) % 2**31), "x"),))
+    return Node(Spec("sqrt"), (leaf(np.float64(zlib.crc32(repr(k).encode())), "x"),))
 
 
 def put(opened: Store, key: object, value: object, seconds: float = 1.0, wrap=None) -> bytes:
@@ -652,6 +653,19 @@ def test_a_change_of_threads_amid_a_session_ends_its_use(path, monkeypatch):
         assert not opened.offer(node("b"), np.zeros(3), 1.0)
 
 
+def test_what_is_computed_after_a_change_of_threads_is_not_for_others(path, monkeypatch):
+    facts = store.numeric()
+    with Store(path) as opened:
+        put(opened, "a", np.arange(3.0))
+        monkeypatch.setattr(store, "numeric", lambda: {**facts, "threads": "77"})
+        assert opened.find(node("a").digest) is None
+        monkeypatch.setattr(store, "numeric", lambda: facts)
+        assert got(opened, put(opened, "b", np.arange(4.0))) is None
+        assert got(opened, node("a").digest) is not None
+    with Store(path) as opened:
+        assert opened.find(node("b").digest) is None
+
+
 # --------------------------------------------------------------------------- budget, upkeep
 
 
@@ -804,6 +818,27 @@ def test_two_sessions_at_once(path):
             assert third.ls()
             third.gc(budget=0)
         assert one.store.ls() == []
+
+
+def test_what_another_adds_is_seen_after_a_while(path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(known, "monotonic", lambda: now[0])
+    with Store(path) as one, Store(path) as other:
+        for k in range(3):
+            assert one.find(node(k).digest) is None
+            put(other, k, np.arange(3.0))
+            assert other.find(node(k).digest) is not None
+            now[0] += 2 * known.LAG
+            assert one.find(node(k).digest) is not None
+        monkeypatch.setattr(known, "MAX_KEYS", 2)
+        assert one.find(node(3).digest) is None
+        put(other, 3, np.arange(3.0))
+        now[0] += 2 * known.LAG
+        assert one.find(node(3).digest) is not None
+        put(other, 4, np.arange(3.0))
+        assert one.find(node(5).digest) is None
+        put(other, 5, np.arange(3.0))
+        assert one.find(node(5).digest) is not None  # too many to know
 
 
 def test_threads_of_several_stores_write_and_read_at_once(path):
