@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from lima.catalog import Row
+from lima.catalog import MAX_TEXT, Row
 from lima.errors import LogError, NotCanonical
 from lima.log import Lines, node_text
 from lima.node import Node, Unique, topological
@@ -54,6 +54,8 @@ def _row(node: Node) -> Row:
         text = node_text(node, {digest: k for k, digest in enumerate(inputs, 1)})
     except (LogError, NotCanonical):
         raise TooLong from None
+    if len(text) > MAX_TEXT // 8:
+        raise TooLong
     return Row(node.digest, node.spec.op, node.height, node.name, b"".join(inputs), text)
 
 

@@ -41,7 +41,7 @@ PATIENCE = 10.0
 READ_PATIENCE = 0.5
 """Seconds that a look-up waits where another process opens or closes the index."""
 
-MAX_TEXT = 1 << 26
+MAX_TEXT = 1 << 20
 """Bytes of the longest text or value in the index."""
 
 SCHEMA = """
@@ -194,9 +194,12 @@ class Catalog:
         with self._reading:
             return self._connected().execute(query, values).fetchall()
 
-    def find(self, key: bytes) -> list[Stored]:
-        """The values of `key`, one for each numeric environment; raises Broken."""
-        if self.known.lacks(key):
+    def find(self, key: bytes, now: bool = False) -> list[Stored]:
+        """The values of `key`, one for each numeric environment; raises Broken.
+
+        What another process has just added may be missed, but not where `now` asks for it.
+        """
+        if not now and self.known.lacks(key):
             return []
         with self._reading:
             reader = self._connected()
@@ -265,7 +268,7 @@ _LOWEST = "SELECT key, env, rank FROM entries ORDER BY rank, used LIMIT 1"
 _FIND = """
 SELECT e.env, e.parts, e.kind, e.seconds, e.height, p.place, p.object, p.nbytes, p.form, p.inline,
  p.seal FROM entries e JOIN parts p ON p.key = e.key AND p.env = e.env WHERE e.key = ?
- ORDER BY e.env, p.place LIMIT 1024
+ ORDER BY e.env, p.place LIMIT 256
 """
 
 

@@ -19,7 +19,7 @@ from lima.environment import thread_budget
 from lima.node import Node
 from lima.op import Meta, Op
 from lima.pattern import CLASSES, ROUNDING
-from lima.stats import Stats
+from lima.stats import Outcome, Stats, outcome_row
 from lima.store import Store, opened
 
 CREDIT = 8_000_000
@@ -133,7 +133,10 @@ class Session:
         digest = node.digest
         if self.store is None or (node.inexact and not self.rounds):
             return None
-        return self.store.find(digest)
+        found = self.store.find(digest)
+        if found is not None:
+            node.outcome = outcome_row(Outcome.HIT, found.seconds)
+        return found
 
     def fetched(self, row: Op, found: Stored) -> Entry | None:
         """What was found in the store, read into the cache; None if it is of no use."""

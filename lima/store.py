@@ -169,7 +169,7 @@ class Store:
             self.trouble.tell("a value cannot be read", error)
             return
         try:
-            if gone and not [one for one in self.catalog.find(found.key) if one == found]:
+            if gone and not [one for one in self.catalog.find(found.key, now=True) if one == found]:
                 return  # another process made room
             self.trouble.tell("a value is left out", "its file is missing" if gone else error)
             if not self.readonly:

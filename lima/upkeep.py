@@ -96,6 +96,8 @@ def lineage(store: Store, key: str) -> Node:
             if not rows:
                 raise StoreError(f"{digest.hex()}: its lineage is not in the store")
             inputs, text = rows[0]
+            if type(inputs) is not bytes:
+                raise StoreError(f"{digest.hex()}: its lineage is damaged")
             found[digest] = (digest, inputs, text)
             todo.append((digest, True))
             todo += [(inputs[k : k + 16], False) for k in range(0, len(inputs), 16)]
@@ -146,11 +148,14 @@ def _faults(store: Store) -> Iterator[Fault]:
     for key, env in store.catalog.rows("SELECT key, env FROM entries"):
         name = key.hex() if type(key) is bytes else repr(key)
         try:
-            found = [one for one in store.catalog.find(key) if one.env == env]
+            found = [one for one in store.catalog.find(key, now=True) if one.env == env]
             if not found:
                 raise Broken("it has no parts")
             _read(store, found[0])
         except (Broken, OSError) as error:
+            there = "SELECT 1 FROM entries WHERE key=? AND env=?"
+            if not store.catalog.rows(there, (key, env)):
+                continue  # another process has just made room
             said = "its file is missing" if isinstance(error, FileNotFoundError) else str(error)
             yield Fault(f"{name}: {said}", (key, env))
 

@@ -735,6 +735,19 @@ def test_lineage_is_found_without_the_values(path):
                     opened.log(wrong)
 
 
+@pytest.mark.parametrize(
+    "fault",
+    ["inputs = 5", "inputs = zeroblob(7)", "text = NULL", "text = 'import os'", "inputs = digest"],
+)
+def test_damaged_lineage_is_told(fault, path):
+    run(path)
+    sql(path, f"UPDATE nodes SET {fault}")
+    with Store(path) as opened:
+        for row in opened.ls():
+            with pytest.raises(lima.StoreError):
+                opened.log(row.key)
+
+
 # --------------------------------------------------------------------------- processes
 
 
@@ -839,6 +852,15 @@ def test_what_another_adds_is_seen_after_a_while(path, monkeypatch):
         assert one.find(node(5).digest) is None
         put(other, 5, np.arange(3.0))
         assert one.find(node(5).digest) is not None  # too many to know
+
+
+def test_upkeep_sees_what_another_has_just_added(path):
+    with Store(path) as one, Store(path) as other:
+        assert one.find(node(0).digest) is None
+        put(other, 1, np.arange(3.0))
+        assert one.verify() == []
+        assert one.gc().entries == 0
+        assert len(other.ls()) == 1
 
 
 def test_threads_of_several_stores_write_and_read_at_once(path):
