@@ -23,6 +23,7 @@ from bench.rows import Options
 MICROSECONDS = 1e6
 PATIENCE_S = 120.0
 WARM_CALLS = 20
+MISSES = 1000
 
 
 def operator(loops: int, rounds: int) -> Figures:
@@ -124,6 +125,47 @@ def _hit(call: Callable[[Any], Any], operand: np.ndarray, loops: int, rounds: in
             "their time is not that of a probe"
         )
     return statistics.median(times) * MICROSECONDS
+
+
+def store(rows: int, rounds: int) -> Figures:
+    """A large result from the store on disk beside `np.load` of the same array, page cache warm.
+
+    ``hit_s`` is an operation of a new session: look-up, mapping, check of all bytes, and the
+    result as an array that can be read. ``copy_s`` is the same with a copy of it, as a traced
+    function returns. ``miss_us`` is what an operation that is not in the store costs more.
+    """
+    thin = np.random.default_rng(0).standard_normal((rows, 50))
+    times: dict[str, list[float]] = {"load_s": [], "hit_s": [], "copy_s": []}
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        plain = thin @ thin.copy().T  # two buffers, as below: no symmetric kernel
+        np.save(place / "plain.npy", plain)
+        with lima.session(store=place / "store") as session:
+            node = (lima.array(thin) @ lima.array(thin).T)._value.node
+            session.store.offer(node, plain, 1e3)
+        for _ in range(rounds):
+            start = perf_counter()
+            np.load(place / "plain.npy")
+            times["load_s"].append(perf_counter() - start)
+            with lima.session(store=place / "store") as session:
+                x, y = lima.array(thin), lima.array(thin)
+                start = perf_counter()
+                found = np.asarray(x @ y.T)
+                times["hit_s"].append(perf_counter() - start)
+                found = np.array(found)
+                times["copy_s"].append(perf_counter() - start)
+                if session.stats.store_hits != 1 or not bit_equal(found, plain):
+                    raise RuntimeError("store: what was measured is no hit with the right bits")
+        with lima.session(store=place / "store") as session:
+            start = perf_counter()
+            for _ in range(MISSES):
+                session.store.find(bytes(16))
+            missed = (perf_counter() - start) / MISSES
+    figures = {name: statistics.median(found) for name, found in times.items()}
+    figures["miss_us"] = missed * MICROSECONDS
+    figures["hit_over_load"] = figures["hit_s"] / figures["load_s"]
+    figures["copy_over_load"] = figures["copy_s"] / figures["load_s"]
+    return figures
 
 
 IMPORT_PROGRAM = """

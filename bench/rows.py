@@ -139,6 +139,7 @@ class Micro:
 MICROS = [
     Micro("operator", {"loops": 2000, "rounds": 9}, {"loops": 500, "rounds": 5}),
     Micro("probe", {"loops": 500, "rounds": 9}, {"loops": 100, "rounds": 5}),
+    Micro("store", {"rows": 3540, "rounds": 9}, {"rows": 1120, "rounds": 3}),
     Micro("startup", {"runs": 9}, {"runs": 3}),
     Micro("memory", {"operations": 100_000}, {"operations": 20_000}),
     Micro("chain", {"operations": 1_000_000}, {"operations": 50_000}),

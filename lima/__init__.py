@@ -33,6 +33,8 @@ from lima.errors import (
     LogError,
     NotCanonical,
     ReplayError,
+    StoreError,
+    StoreWarning,
     TracingError,
     UnknownLineage,
     UnsupportedError,
@@ -44,6 +46,7 @@ from lima.replay import ReplayWarning
 from lima.script import run_script
 from lima.sessions import Session, configure, session
 from lima.stats import Stats
+from lima.store import Store
 from lima.verification import Verification
 
 __version__ = "0.1.0"
@@ -67,6 +70,9 @@ __all__ = [
     "RuleInfo",
     "Session",
     "Stats",
+    "Store",
+    "StoreError",
+    "StoreWarning",
     "TracingError",
     "UnknownLineage",
     "UnsupportedError",

@@ -17,6 +17,7 @@ from lima.errors import ConfigError
 from lima.pattern import CLASSES
 
 REUSE = ("none", "operation", "full", "partial", "hybrid")
+CHOICES = {"reuse": REUSE, "exactness": CLASSES, "environment": ("same", "any")}
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
          "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
 
@@ -63,6 +64,9 @@ class Config:
     exactness: str = "rounding"
     strict: bool = False
     threads: int = 0
+    store: str = ""
+    store_bytes: int = 10**10
+    environment: str = "same"
 
     @classmethod
     def load(cls, **options: Any) -> Config:
@@ -74,11 +78,13 @@ class Config:
         values = {**_from_pyproject(known), **_from_environment(known), **options}
         if isinstance(values.get("strict"), str):
             values["strict"] = values["strict"].lower() not in ("0", "false", "no", "")
-        if "memory" in values:
-            values["memory"] = parse_bytes(values["memory"])
+        for name in {"memory", "store_bytes"} & set(values):
+            values[name] = parse_bytes(values[name])
+        if "store" in values:
+            values["store"] = os.path.expanduser(os.fspath(values["store"] or ""))
         if "threads" in values:
             values["threads"] = parse_threads(values["threads"])
-        for name, allowed in (("reuse", REUSE), ("exactness", CLASSES)):
+        for name, allowed in CHOICES.items():
             if values.get(name, allowed[0]) not in allowed:
                 raise ConfigError(f"{name}={values[name]!r}: choose one of {', '.join(allowed)}")
         return cls(**values)

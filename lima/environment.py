@@ -55,6 +55,27 @@ def differences(then: dict[str, str], now: dict[str, str]) -> list[str]:
     ]
 
 
+def numeric() -> dict[str, str]:
+    """What decides bits beside the program: the facts of `NUMERIC`, and versions of kernels.
+
+    Values that outlive a process are those of one such environment.
+
+    >>> sorted(set(numeric()) - set(NUMERIC))
+    ['lima', 'scipy']
+    """
+    facts = environment()
+    return {**{key: facts[key] for key in NUMERIC}, "lima": facts["lima"], "scipy": _scipy()}
+
+
+@functools.cache
+def _scipy() -> str:
+    """The version of SciPy, which is not imported for that."""
+    try:
+        return metadata.version("scipy")
+    except metadata.PackageNotFoundError:
+        return "none"
+
+
 @functools.cache
 def _fixed() -> dict[str, str]:
     return {

@@ -35,6 +35,14 @@ class ReplayError(LimaError, RuntimeError):
     """A lineage cannot be recomputed: an input is missing, differs, or cannot be replayed."""
 
 
+class StoreError(LimaError, OSError):
+    """A store on disk cannot be used; the message says why, and what to do."""
+
+
+class StoreWarning(UserWarning):
+    """A store on disk is of no use, or only in part; the program goes on by computing."""
+
+
 class UnknownLineage(LimaError, LookupError):
     """No lineage is known for the given value."""
 

@@ -74,6 +74,8 @@ def forced(inputs: Sequence[Any]) -> list[Any]:
 
 def _found(here: Session, item: Pending) -> bool:
     entry = here.look(item.node)
+    if entry is None and here.store is not None:
+        entry = here.stored(item.row, item.node)
     if entry is None:
         return False
     here.repaid(item.row, entry.value)

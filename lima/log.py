@@ -154,11 +154,63 @@ def parse(text: Iterable[str]) -> Log:
     return Log(reader.outputs, reader.checks, reader.environment)
 
 
-class _Reader:
+class Lines:
+    """Reads calls one by one; `nodes` are those that have been read."""
+
+    def __init__(self, nodes: list[Node]) -> None:
+        self.nodes = nodes
+
+    def one(self, text: str) -> Node:
+        """The node that `node_text` wrote, its inputs numbered as in `nodes`."""
+        node = self.call(Scanner(text))
+        self.nodes.append(node)
+        return node
+
+    def call(self, scanner: Scanner) -> Node:
+        op, _, version = scanner.next("name", "the name of an operation").partition("#")
+        scanner.expect("(")
+        inputs, npos, params = self.arguments(scanner)
+        scanner.end()
+        return make_node(op, int(version or 1), inputs, npos, params)
+
+    def arguments(self, scanner: Scanner) -> tuple[list[Any], int, list[tuple[str, Param]]]:
+        """Inputs, how many of them are positional, and parameters, up to the closing bracket."""
+        inputs: list[Any] = []
+        params: list[tuple[str, Param]] = []
+        if scanner.took(")"):
+            return inputs, 0, params
+        npos = 0 if scanner.took("|") else None
+        while True:
+            key = scanner.keyword()
+            if key is not None:
+                params.append((key, scanner.value()))
+            elif params:
+                raise LogError(f"expected a parameter such as axis=0, found {scanner.here()}")
+            else:
+                inputs.append(self.argument(scanner))
+            if scanner.took(")"):
+                return inputs, len(inputs) if npos is None else npos, params
+            if npos is None and not params and scanner.took("|"):
+                npos = len(inputs)
+            else:
+                scanner.expect(",")
+
+    def argument(self, scanner: Scanner) -> Any:
+        return self.known(scanner) if scanner.kind == "node" else scanner.value()
+
+    def known(self, scanner: Scanner) -> Node:
+        text = scanner.next("node", "a node such as %1")
+        number = int(text[1:])
+        if not 1 <= number <= len(self.nodes):
+            raise LogError(f"expected a node of a line above, found {text}")
+        return self.nodes[number - 1]
+
+
+class _Reader(Lines):
     """What has been read so far; `step` reads the next line."""
 
     def __init__(self) -> None:
-        self.nodes: list[Node] = []
+        super().__init__([])
         self.outputs: dict[str, Node] = {}
         self.checks: dict[str, Check] = {}
         self.environment: dict[str, str] = {}
@@ -207,43 +259,7 @@ class _Reader:
         if found != f"%{len(self.nodes) + 1}":
             raise LogError(f"expected node %{len(self.nodes) + 1}, found {found}")
         scanner.expect("=")
-        op, _, version = scanner.next("name", "the name of an operation").partition("#")
-        scanner.expect("(")
-        inputs, npos, params = self.arguments(scanner)
-        scanner.end()
-        self.nodes.append(make_node(op, int(version or 1), inputs, npos, params))
-
-    def arguments(self, scanner: Scanner) -> tuple[list[Any], int, list[tuple[str, Param]]]:
-        """Inputs, how many of them are positional, and parameters, up to the closing bracket."""
-        inputs: list[Any] = []
-        params: list[tuple[str, Param]] = []
-        if scanner.took(")"):
-            return inputs, 0, params
-        npos = 0 if scanner.took("|") else None
-        while True:
-            key = scanner.keyword()
-            if key is not None:
-                params.append((key, scanner.value()))
-            elif params:
-                raise LogError(f"expected a parameter such as axis=0, found {scanner.here()}")
-            else:
-                inputs.append(self.argument(scanner))
-            if scanner.took(")"):
-                return inputs, len(inputs) if npos is None else npos, params
-            if npos is None and not params and scanner.took("|"):
-                npos = len(inputs)
-            else:
-                scanner.expect(",")
-
-    def argument(self, scanner: Scanner) -> Any:
-        return self.known(scanner) if scanner.kind == "node" else scanner.value()
-
-    def known(self, scanner: Scanner) -> Node:
-        text = scanner.next("node", "a node such as %1")
-        number = int(text[1:])
-        if not 1 <= number <= len(self.nodes):
-            raise LogError(f"expected a node of a line above, found {text}")
-        return self.nodes[number - 1]
+        self.nodes.append(self.call(scanner))
 
     def output(self, line: str) -> None:
         scanner = Scanner(line)

@@ -239,6 +239,10 @@ def probe(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any])
     if entry is not None:
         here.repaid(row, entry.value)
         return _hit(node, entry)
+    if here.store is not None:
+        found = recalled(here, row, spec, node, inputs)
+        if found is not None:
+            return found
     if row.rules and here.allowed:
         made = derive(here, row, spec, node, inputs)
         if made is not None:
@@ -264,6 +268,34 @@ def probe(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any])
         result, seconds = _timed(here, row, spec, node, data)
         kept = here.keep(row, node, result, seconds, flight)
     return _kept(node, result) if kept else Value(node, result)
+
+
+def recalled(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any]) -> Value | None:
+    """The result from the store on disk; None if it has none.
+
+    A large one waits, as if it were still to be computed, and is read when it is needed. So an
+    intermediate is never read if all that is made of it is in the store as well.
+    """
+    found = here.find_stored(node)
+    if found is None:
+        return None
+    meta = found.large()
+    if meta is not None and row.into is None and spec.out is None and _may_wait(inputs):
+        return new_pending(node, row, inputs, meta, error_modes())
+    entry = here.fetched(row, found)
+    return None if entry is None else _hit(node, entry)
+
+
+def _may_wait(inputs: Sequence[Any]) -> bool:
+    held = 0
+    for i in inputs:
+        if isinstance(i, Foreign):
+            return False
+        if isinstance(i, Pending) and i.data is None:
+            held += i.held
+            if i.depth >= MAX_DEPTH:
+                return False
+    return held < MAX_HELD
 
 
 def derive(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any]) -> Value | None:

@@ -12,19 +12,23 @@ from typing import Any
 import numpy as np
 
 from lima.cache import Cache
+from lima.catalog import Stored
 from lima.config import Config
-from lima.entries import FIRST_SIGHT, SECOND_SIGHT, SURELY, TINY_BYTES
+from lima.entries import FIRST_SIGHT, SECOND_SIGHT, SURELY, TINY_BYTES, Entry
 from lima.environment import thread_budget
 from lima.node import Node
 from lima.op import Meta, Op
 from lima.pattern import CLASSES, ROUNDING
-from lima.stats import Stats
+from lima.stats import Outcome, Stats, outcome_row
+from lima.store import Store, opened
 
 CREDIT = 8_000_000
 """Bytes of results of one operation that are kept on trust (see `Session.keep`)."""
 
 POOL_SHARE = 32
 """The part of the memory budget, one in so many, that dead buffers may take."""
+
+LEVEL = "operation"
 
 CALL_SECONDS = 1e-4
 """Seconds from which a whole call is worth keeping."""
@@ -85,6 +89,7 @@ class Session:
         self.credit: dict[str, int] = {}
         self._pools = threading.local()
         self._threads = 0
+        self.store: Store | None = opened(config.store, config.store_bytes, config.environment)
 
     new_planner: Callable[[Session], Any]
     """Makes a planner; set by `lima.runtime`, since a planner runs operations."""
@@ -120,7 +125,44 @@ class Session:
         digest = node.digest
         return None if node.inexact and not self.rounds else self.cache.get(digest)
 
+    def find_stored(self, node: Node) -> Stored | None:
+        """What the store on disk has of `node`; nothing is read of it yet.
+
+        In a session that allows no rules only where nothing was derived, see `look`.
+        """
+        digest = node.digest
+        if self.store is None or (node.inexact and not self.rounds):
+            return None
+        found = self.store.find(digest)
+        if found is not None:
+            node.outcome = outcome_row(Outcome.HIT, found.seconds)
+        return found
+
+    def fetched(self, row: Op, found: Stored) -> Entry | None:
+        """What was found in the store, read into the cache; None if it is of no use."""
+        value = None if self.store is None else self.store.read(found, row.wrap)
+        if value is None:
+            return None
+        key, seconds, height = found.key, found.seconds, found.height
+        self.counts.store_hits += 1
+        self.cache.stats.seconds_saved += seconds
+        least = max(seconds, self.cache.worth)
+        self.cache.put(key, value, seconds=least, height=height, owned=True, first_sight=0.0)
+        return self.cache.peek(key) or Entry(key, value, ((), (), 0, 0), seconds, height, LEVEL)
+
+    def stored(self, row: Op, node: Node) -> Entry | None:
+        """The entry of `node` from the store on disk."""
+        found = self.find_stored(node)
+        return None if found is None else self.fetched(row, found)
+
     def keep(self, row: Op, node: Node, result: Any, seconds: float, flight: Any = None) -> bool:
+        """Offer a result to the cache, and to the store; whether its buffer is shared now."""
+        kept = self._keep(row, node, result, seconds, flight)
+        if self.store is not None and self.store.offer(node, result, seconds, row.wrap):
+            return True
+        return kept
+
+    def _keep(self, row: Op, node: Node, result: Any, seconds: float, flight: Any) -> bool:
         """Offer a result to the cache.
 
         Keeping what is never asked for again costs the fresh pages that the next result takes.
@@ -170,8 +212,13 @@ class Session:
         return self.stats.table()
 
     def clear(self) -> None:
-        """Forget every cached value."""
+        """Forget every cached value; what is in the store on disk stays."""
         self.cache.clear()
+
+    def close(self) -> None:
+        """Write what is on its way to the store, and let go of its files."""
+        if self.store is not None:
+            self.store.close()
 
     def __repr__(self) -> str:
         return f"<lima.Session {self.config.summary()}; {self.stats.summary()}>"
@@ -209,6 +256,8 @@ def configure(**options: Any) -> Session:
     64000000
     """
     global _default
+    if _default is not None:
+        _default.close()
     _default = Session(Config.load(**options))
     return _default
 
@@ -228,6 +277,9 @@ def session(**options: Any) -> Iterator[Session]:
       hurt, where a check at run time lets them.
     * `threads`: threads that a pass over elements of large arrays may take; 0, the default, for as
       many as BLAS takes. The bits do not depend on it.
+    * `store`: a folder on a disk of this machine where results outlive the process; none by
+      default. `store_bytes` is its budget. `environment` is "same", or "any" to use also what was
+      computed with another NumPy, BLAS, number of threads or kind of processor.
     * `strict`: whether a fault of a rule raises its error; else the operation is computed as asked.
 
     Raises ConfigError for an unknown option or value.
@@ -244,3 +296,4 @@ def session(**options: Any) -> Iterator[Session]:
     finally:
         _open.remove(made)
         _session.reset(token)
+        made.close()

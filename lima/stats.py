@@ -38,6 +38,7 @@ class Stats:
     """Totals of a session; seconds are wall-clock seconds, bytes are bytes.
 
     hits, function_hits        operations and whole calls whose results came from the cache
+    store_hits                 operations whose results came from the store on disk
     partial, seconds_partial   results that rules had from parts, by rule; estimated seconds saved
     computed                   operations that were probed or forced and had to be computed
     seconds_saved              compute seconds of everything that was hit
@@ -66,6 +67,7 @@ class Stats:
     evicted: int = 0
     barriers: int = 0
     faults: int = 0
+    store_hits: int = 0
 
     def with_cache(self, cache: Any) -> Stats:
         """These totals with those of `cache` filled in."""

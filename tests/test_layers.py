@@ -27,8 +27,11 @@ LAYERS = (
     ("homes", "bytecode", "code"),
     ("op",),
     ("ops",),
-    ("entries", "policies", "flight", "cache", "leaves", "gates", "environment", "literal", "scan", "log")
-    + ("systemds",),
+    (
+        "entries", "policies", "flight", "cache", "leaves", "gates", "environment", "literal", "scan",
+        "log", "systemds", "behind", "known", "folder", "trouble", "objects", "catalog", "ancestry",
+        "writing", "upkeep", "store",
+    ),
     ("values", "sessions", "fusion", "forcing", "pieces", "rewrite", "runtime"),
     (
         "handle", "labels", "page", "spelled", "source", "queries", "folding", "pictures", "drawing",
@@ -66,6 +69,12 @@ SIBLINGS = {
     ("compare", "aligned"), ("aligned", "labels"), ("ask", "api"), ("api", "nearest"), ("verification", "labels"), ("verification", "queries"),
     ("verification", "record"), ("verification", "replay"), ("nonfinite", "labels"),
     ("nonfinite", "record"), ("nonfinite", "replay"),
+    ("catalog", "objects"), ("catalog", "known"), ("ancestry", "catalog"), ("ancestry", "objects"), ("ancestry", "log"),
+    ("writing", "objects"), ("writing", "ancestry"), ("writing", "behind"),
+    ("writing", "catalog"), ("writing", "trouble"), ("upkeep", "objects"), ("upkeep", "catalog"),
+    ("upkeep", "ancestry"), ("upkeep", "log"), ("upkeep", "store"), ("store", "folder"),
+    ("store", "trouble"), ("store", "objects"), ("store", "catalog"), ("store", "writing"),
+    ("store", "upkeep"), ("store", "entries"), ("store", "environment"),
 }  # fmt: skip
 """(importer, imported) within one row: the exceptions."""
 

@@ -3,7 +3,7 @@
 The modules beside this one add their commands to `base.app` when they are imported.
 """
 
-from lima.cli import asking, logs, run
+from lima.cli import asking, logs, run, stores
 from lima.cli.base import main
 
-__all__ = ["asking", "logs", "main", "run"]
+__all__ = ["asking", "logs", "main", "run", "stores"]

@@ -1,0 +1,61 @@
+"""Work that is done behind the program: a queue, and a thread that lives while there is something.
+
+Nothing that is put here ever makes the program wait: what does not fit is refused.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from threading import Lock, RLock, Thread
+from typing import Any
+
+MAX_HELD = 1 << 28
+"""Bytes that may wait; one piece of work always may."""
+
+
+class Behind:
+    """Calls `work` for each item, in the order in which they came, one at a time."""
+
+    def __init__(self, work: Callable[[Any], None]) -> None:
+        self.work = work
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew: a forked child has neither the thread nor its work."""
+        self.queue: deque[tuple[Any, int]] = deque()
+        self.held = 0
+        self._lock = Lock()  # the books
+        self._turn = RLock()  # held by whoever works
+        self._running = False
+
+    def put(self, item: Any, nbytes: int) -> bool:
+        """Have an item worked on that holds `nbytes`; False if too much waits already."""
+        with self._lock:
+            if self.queue and self.held + nbytes > MAX_HELD:
+                return False
+            self.queue.append((item, nbytes))
+            self.held += nbytes
+            start, self._running = not self._running, True
+        if start:
+            try:
+                Thread(target=self.flush, name="lima-store", daemon=True).start()
+            except RuntimeError:  # the interpreter is about to end: `flush` does it
+                self._running = False
+        return True
+
+    def flush(self) -> None:
+        """Return when everything that was put before is done."""
+        with self._turn:
+            while True:
+                with self._lock:
+                    if not self.queue:
+                        self._running = False
+                        return
+                    item, nbytes = self.queue.popleft()
+                try:
+                    self.work(item)
+                finally:
+                    del item
+                    with self._lock:
+                        self.held -= nbytes

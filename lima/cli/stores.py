@@ -1,0 +1,91 @@
+"""The commands `lima store ...`: what a store holds, whether it is whole, clearing away."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import lima
+from lima.cli.base import app
+
+commands = typer.Typer(help="Look at a store of results on disk, and clear it away.")
+app.add_typer(commands, name="store")
+
+Place = Annotated[
+    Path | None,
+    typer.Argument(metavar="[PATH]", help="The store; default: $LIMA_STORE.", show_default=False),
+]
+
+
+def _place(path: Path | None) -> Path:
+    found = path or Path(os.environ.get("LIMA_STORE", ""))
+    if not (path or os.environ.get("LIMA_STORE")):
+        raise lima.StoreError("which store? give its path, or set LIMA_STORE")
+    if not (found / "index.sqlite").exists():
+        raise lima.StoreError(f"{found}: there is no store")
+    return found
+
+
+@commands.command("info")
+def _info(path: Place = None) -> None:
+    """Show numbers of a store."""
+    with lima.Store(_place(path)) as store:
+        for name, value in store.info().items():
+            shown = f"{value:,}" if type(value) is int else value
+            typer.echo(f"{name:28} {shown}")
+
+
+@commands.command("ls")
+def _ls(
+    path: Place = None,
+    most: Annotated[int, typer.Option("-n", help="How many, the dearest first.")] = 50,
+) -> None:
+    """List the values of a store: key, bytes, seconds that a use saves, uses, operation."""
+    with lima.Store(_place(path)) as store:
+        rows = store.ls()
+    for row in rows[:most]:
+        where = "" if row.here else "  (of another environment)"
+        size = f"{row.nbytes:>14,} B {row.seconds:10.4f} s {row.hits:6} uses"
+        typer.echo(f"{row.key[:16]} {size}  {row.operation}{where}")
+    if len(rows) > most:
+        typer.echo(f"... and {len(rows) - most} more")
+
+
+@commands.command("log")
+def _log(path: Path, key: Annotated[str, typer.Argument(help="A key, or how it begins.")]) -> None:
+    """Show how a value was made, from its first leaf on."""
+    with lima.Store(_place(path)) as store:
+        typer.echo(store.log(key), nl=False)
+
+
+@commands.command("verify")
+def _verify(path: Place = None) -> int:
+    """Read everything and compare it with what was written; 1 if something is broken."""
+    with lima.Store(_place(path)) as store:
+        faults = store.verify()
+    for fault in faults:
+        typer.echo(fault)
+    typer.echo(f"{len(faults) or 'no'} faults{'; `lima store gc` mends' if faults else ''}")
+    return 1 if faults else 0
+
+
+@commands.command("gc")
+def _gc(
+    path: Place = None,
+    max_bytes: Annotated[
+        int | None, typer.Option("--max-bytes", help="What may stay, in bytes.", min=0)
+    ] = None,
+) -> None:
+    """Take out what is broken, what nobody refers to, and what is over the budget."""
+    place = _place(path)
+    try:
+        store = lima.Store(place)
+    except lima.StoreError as error:
+        store = lima.Store.renewed(place)
+        typer.echo(f"{error}; begun anew, the old index is broken.sqlite")
+    with store:
+        gone = store.gc(max_bytes)
+    typer.echo(f"{gone.entries} values, {gone.nbytes:,} bytes, {gone.nodes} nodes of lineage")

@@ -1,0 +1,343 @@
+"""The disk tier: values that outlive the process, found again by their digest (D10).
+
+A `Store` is a folder with an index (`catalog`) and files of arrays (`objects`). It knows what is
+worth a place on disk, reads what is asked for and compares it with what was written, and writes
+behind the program. Whatever goes wrong is a miss, and one `StoreWarning` says why.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import warnings
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from threading import get_ident
+from typing import Any, TypeVar
+
+from xxhash import xxh3_128_digest
+
+from lima import folder, objects, upkeep
+from lima.catalog import Busy, Catalog, Newer, Stored, Unusable, forget, is_busy
+from lima.entries import freeze, memory_of
+from lima.environment import numeric
+from lima.errors import StoreError, StoreWarning
+from lima.node import Node
+from lima.objects import Broken, Part
+from lima.trouble import Trouble
+from lima.writing import Offer, Used, Writer
+
+R = TypeVar("R")
+
+LEAST_SECONDS = 1e-3
+"""Seconds that a result must have taken: some times what looking it up on disk takes."""
+
+SECONDS_A_BYTE = 1e-9
+"""What reading from a disk takes, about: cheaper results are computed again as fast."""
+
+MIXED = bytes(16)
+"""The environment of results that may have come from values of several ones."""
+
+MAPPED = 64
+"""Mapped arrays that are held for the case that they are asked for again."""
+
+
+class Store:
+    """Values on disk, found by digest, shared by any number of processes.
+
+    `path` is made if it does not exist. `budget` is a number of bytes; what is worth least goes
+    when it is reached. `environment` is "same" (values that were made with another NumPy, BLAS,
+    number of threads or kind of processor are not used) or "any". Raises StoreError where there is
+    no store that can be used.
+
+    >>> import tempfile
+    >>> store = Store(Path(tempfile.mkdtemp()) / "store")
+    >>> store.info()["entries"]
+    0
+    >>> store.close()
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], budget: int = 10**10, environment: str = "same"
+    ) -> None:
+        self.path = Path(os.path.abspath(os.path.expanduser(path)))
+        self.budget = budget
+        self.any = environment == "any"
+        self.hits = self.refused = 0
+        facts = numeric()
+        self.lima = facts["lima"]
+        self.facts = json.dumps(facts)
+        self.env = xxh3_128_digest(self.facts.encode())
+        self.mixed = False
+        readonly = folder.prepare(self.path)
+        self.objects = self.path / "objects"
+        self.trouble = Trouble(os.fspath(self.path), not readonly)
+        self._mapped: OrderedDict[bytes, Any] = OrderedDict()
+        try:
+            self.catalog = Catalog(self.path, readonly)
+        except (Unusable, Busy) as error:
+            raise StoreError(f"{self.path}: {error}") from error
+        except Exception as error:  # SQLite's
+            raise StoreError(
+                f"{self.path}: its index cannot be opened ({error}); `lima store gc` begins anew"
+            ) from error
+        self.writer = Writer(self.path, self.catalog, budget, self.trouble)
+        _stores.add(self)
+
+    @property
+    def readonly(self) -> bool:
+        """Whether nothing can be written, or no more."""
+        return not self.trouble.writable
+
+    @property
+    def written(self) -> int:
+        """How many values this store object has written."""
+        return self.writer.written
+
+    # ------------------------------------------------------------ reading
+
+    def find(self, key: bytes) -> Stored | None:
+        """What the store has of `key`, from the index alone."""
+        if not self.trouble.usable:
+            return None
+        try:
+            found = self.catalog.find(key)
+        except Broken as error:
+            self.trouble.tell("an entry is left out", error)
+            return None
+        except Exception as error:  # SQLite's, or of a row whose values are of other kinds
+            if not is_busy(error):
+                self.trouble.give_up(error)
+                self.trouble.say()
+            return None
+        return self._fitting(found) if found else None
+
+    def _fitting(self, found: list[Stored]) -> Stored | None:
+        own = None if self._changed() else self.env
+        for one in found:
+            if one.env == own:
+                return one
+        return found[0] if self.any else None
+
+    def _changed(self) -> bool:
+        """Whether the numeric environment is another one than when the store was opened.
+
+        If it ever was, what is in memory may be of either, and so is what is computed of it.
+        """
+        changed = json.dumps(numeric()) != self.facts
+        self.mixed = self.mixed or changed
+        return changed
+
+    def read(self, found: Stored, wrap: Any = None) -> Any:
+        """The value of an entry, read-only; None if there is trouble with it.
+
+        `wrap`: the named tuple that the operation gives. Large arrays are mapped into memory.
+        """
+        known = self._mapped.get(found.key)
+        if known is not None:
+            return known
+        if sum(part.nbytes for part in found.parts) > self.budget:
+            return None  # nor would it be kept: a session with a larger budget wrote it
+        parts: list[Any] = []
+        for part in found.parts:
+            try:
+                parts.append(objects.read(part, self.objects))
+            except (Broken, OSError, MemoryError) as error:
+                self._spoilt(found, part, error)
+                return None
+        self.hits += 1
+        if found.env != self.env:
+            self.mixed = True
+        if not self.readonly:
+            self.writer.behind.put(Used(found.key, found.env), 0)
+        if found.kind == "one":
+            value = parts[0]
+            if found.parts[0].nbytes >= objects.MAPPED_BYTES:
+                self._mapped[found.key] = value
+                while len(self._mapped) > MAPPED:
+                    self._mapped.popitem(last=False)
+            return value
+        return tuple(parts) if found.kind == "tuple" else wrap(*parts)
+
+    def _spoilt(self, found: Stored, part: Part, error: Exception) -> None:
+        """An entry that cannot be read: it goes, so that the value can be stored again."""
+        gone = isinstance(error, FileNotFoundError)
+        if not (gone or isinstance(error, Broken)):
+            self.trouble.tell("a value cannot be read", error)
+            return
+        try:
+            if gone and not [one for one in self.catalog.find(found.key, now=True) if one == found]:
+                return  # another process made room
+            self.trouble.tell("a value is left out", "its file is missing" if gone else error)
+            if not self.readonly:
+                self.catalog.change(lambda w: forget(w, found.key, found.env))
+                if part.inline is None:
+                    objects.discard(self.objects / objects.file_name(part.name))
+        except Exception as another:
+            if not isinstance(another, Busy):
+                self.trouble.give_up(another)
+                self.trouble.say()
+
+    # ------------------------------------------------------------ writing
+
+    def worth(self, seconds: float, nbytes: int) -> bool:
+        """Whether reading a value of this size is surely faster than computing it again."""
+        return seconds >= LEAST_SECONDS + SECONDS_A_BYTE * nbytes
+
+    def offer(self, node: Node, value: Any, seconds: float, wrap: Any = None) -> bool:
+        """Have a result written if it is worth it; then it is read-only from now on.
+
+        Results that a rule derived are no business of other sessions: they would be others' bits
+        under the digest of what was asked for. So they stay out, with all that is made of them.
+        """
+        nbytes = sum(getattr(part, "nbytes", 0) for part in _parts(value))
+        if not self.worth(seconds, nbytes) or nbytes > self.budget or node.inexact:
+            return False
+        if self.readonly or not self.trouble.usable:
+            return False
+        kind = _kind(value, wrap)
+        values = tuple(_parts(value))
+        if kind is None or any(objects.form_of(x) is None for x in values):
+            return False
+        memory = memory_of(value, owned=True)
+        if memory is None or self._changed():
+            return False
+        freeze(memory[1])
+        env, facts = (MIXED, "{}") if self.mixed else (self.env, self.facts)
+        offer = Offer(node, env, facts, kind, values, seconds, self.lima)
+        taken = self.writer.behind.put(offer, nbytes)
+        self.refused += not taken
+        return taken
+
+    # ------------------------------------------------------------ upkeep
+
+    @classmethod
+    def renewed(cls, path: str | os.PathLike[str]) -> Store:
+        """The store at `path`; an index that cannot be used is set aside for an empty one.
+
+        Raises StoreError for the index of another version of lima, which is none of our business.
+        """
+        place = Path(os.path.abspath(os.path.expanduser(path)))
+        try:
+            return cls(place)
+        except StoreError as error:
+            if isinstance(error.__cause__, Newer | Busy) or folder.prepare(place):
+                raise
+        upkeep.set_aside(place)
+        return cls(place)
+
+    def renew(self) -> None:
+        """Begin with an empty index; the old one is set aside."""
+        self.writer.behind.flush()
+        self.catalog.close()
+        upkeep.set_aside(self.path)
+        self.catalog = Catalog(self.path)
+        self.writer = Writer(self.path, self.catalog, self.budget, self.trouble)
+
+    def info(self) -> dict[str, Any]:
+        """Numbers: entries, bytes, files, nodes of lineage, runs."""
+        return self._asked(upkeep.info)
+
+    def ls(self) -> list[upkeep.Listed]:
+        """The values that are kept, the dearest first, each with the operation that made it."""
+        return self._asked(upkeep.listed)
+
+    def log(self, key: str) -> str:
+        """The log of the lineage of a value; no value is read. `key`: hexadecimal, or its begin."""
+        return self._asked(upkeep.log, key)
+
+    def verify(self) -> list[str]:
+        """Read everything; what is not as it was written, one line each."""
+        return [fault.what for fault in self._asked(upkeep.faults)]
+
+    def gc(self, budget: int | None = None) -> upkeep.Cleared:
+        """Take out what is broken, over the budget, or used by nothing."""
+        return self._asked(upkeep.clear, budget)
+
+    def _asked(self, work: Callable[..., R], *args: Any) -> R:
+        """What upkeep finds; trouble with the index as a StoreError."""
+        try:
+            return work(self, *args)
+        except (self.catalog.error, Busy, Broken) as error:
+            raise StoreError(f"{self.path}: {error}") from error
+
+    # ------------------------------------------------------------ the end, and trouble
+
+    def flush(self) -> None:
+        """Return when all that was offered before is on disk."""
+        self.writer.behind.flush()
+        self.trouble.say()
+
+    def close(self) -> None:
+        """Write what is left, and let go of the files; the store stays usable."""
+        self.flush()
+        self._mapped.clear()
+        self.catalog.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<lima.Store {os.fspath(self.path)!r}>"
+
+
+def _parts(value: Any) -> Any:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _kind(value: Any, wrap: Any) -> str | None:
+    if not isinstance(value, tuple):
+        return "one"
+    if type(value) is tuple:
+        return "tuple"
+    return "named" if type(value) is wrap else None
+
+
+def opened(path: str, budget: int, environment: str) -> Store | None:
+    """The store of a session, or None and a warning: the program is right without one."""
+    if not path:
+        return None
+    try:
+        return Store(path, budget, environment)
+    except StoreError as error:
+        warnings.warn(f"no store: {error}", StoreWarning, stacklevel=2)
+        return None
+
+
+# -- fork and exit --------------------------------------------------------------------------------
+
+_stores: weakref.WeakSet[Store] = weakref.WeakSet()
+_forking: dict[int, list[Store]] = {}  # thread -> the stores it holds while it forks
+
+
+def _before_fork() -> None:
+    _forking[get_ident()] = stores = sorted(_stores, key=id)
+    for store in stores:
+        store.catalog.before_fork()
+
+
+def _after_fork() -> None:
+    for store in _forking.pop(get_ident(), ()):
+        store.catalog.after_fork()
+
+
+def _in_child() -> None:
+    for store in _forking.get(get_ident(), ()):
+        store.writer.behind.reset()
+    _after_fork()
+
+
+def _at_exit() -> None:
+    for store in list(_stores):
+        store.flush()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
+atexit.register(_at_exit)

@@ -1,0 +1,248 @@
+"""Upkeep of a store: what is in it, whether it is whole, and clearing away."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from time import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lima import objects
+from lima.ancestry import rebuilt
+from lima.catalog import Stored, evict, fact, forget
+from lima.errors import LogError, StoreError
+from lima.log import Log, lines
+from lima.node import Node
+from lima.objects import Broken
+
+if TYPE_CHECKING:
+    from lima.store import Store
+
+
+class Listed(NamedTuple):
+    """One value of a store: key in hexadecimal, operation, bytes, seconds saved by a use, uses."""
+
+    key: str
+    operation: str
+    nbytes: int
+    seconds: float
+    hits: int
+    used: float
+    here: bool  # whether it was made in the numeric environment of this process
+
+
+class Cleared(NamedTuple):
+    """What a clearing took away."""
+
+    entries: int
+    nbytes: int
+    nodes: int
+
+
+def info(store: Store) -> dict[str, Any]:
+    """Numbers of a store: entries, bytes, files, nodes, runs, environments."""
+    (row,) = store.catalog.rows(
+        "SELECT (SELECT count(*) FROM entries), (SELECT value FROM facts WHERE name='bytes'), "
+        "(SELECT count(*) FROM nodes), (SELECT count(*) FROM runs), "
+        "(SELECT count(*) FROM entries WHERE env=?), (SELECT count(*) FROM environments)",
+        (store.env,),
+    )
+    entries, nbytes, nodes, runs, here, environments = row
+    files = list(_files(store.objects))
+    return {
+        "path": os.fspath(store.path),
+        "entries": entries,
+        "entries of this environment": here,
+        "bytes": int(nbytes),
+        "budget": store.budget,
+        "files": len(files),
+        "bytes of files": sum(size for _, size in files),
+        "nodes": nodes,
+        "runs": runs,
+        "environments": environments,
+        "read-only": store.readonly,
+    }
+
+
+def listed(store: Store) -> list[Listed]:
+    """The values of a store, the dearest first."""
+    rows = store.catalog.rows(
+        "SELECT e.key, ifnull(n.text, ''), e.nbytes, e.seconds, e.hits, e.used, e.env=? "
+        "FROM entries e LEFT JOIN nodes n ON n.digest = e.key ORDER BY e.seconds DESC",
+        (store.env,),
+    )
+    return [Listed._make((bytes(row[0]).hex(), *row[1:6], bool(row[6]))) for row in rows]
+
+
+def log(store: Store, key: str) -> str:
+    """The log of the lineage of a value, without its values; `key` may be cut short."""
+    return "".join(lines(Log({"result": lineage(store, key)}, {}, json.loads(store.facts))))
+
+
+def lineage(store: Store, key: str) -> Node:
+    """The lineage of a value or of any of its ancestors, from the index alone."""
+    root = _digest(store, key)
+    found: dict[bytes, tuple[bytes, bytes, str]] = {}
+    todo: list[tuple[bytes, bool]] = [(root, False)]
+    order: list[bytes] = []
+    while todo:
+        digest, done = todo.pop()
+        if done:
+            order.append(digest)
+        elif digest not in found:
+            rows = store.catalog.rows("SELECT inputs, text FROM nodes WHERE digest=?", (digest,))
+            if not rows:
+                raise StoreError(f"{digest.hex()}: its lineage is not in the store")
+            inputs, text = rows[0]
+            if type(inputs) is not bytes:
+                raise StoreError(f"{digest.hex()}: its lineage is damaged")
+            found[digest] = (digest, inputs, text)
+            todo.append((digest, True))
+            todo += [(inputs[k : k + 16], False) for k in range(0, len(inputs), 16)]
+    try:
+        return rebuilt([found[digest] for digest in order], root)
+    except LogError as error:
+        raise StoreError(f"{root.hex()}: {error}") from error
+
+
+def _digest(store: Store, key: str) -> bytes:
+    """The one digest that begins with `key`."""
+    try:
+        low = bytes.fromhex(key + "0" * (32 - len(key)))
+        high = bytes.fromhex(key + "f" * (32 - len(key)))
+    except ValueError:
+        raise StoreError(f"{key!r} is no digest: give hexadecimal digits") from None
+    query = "SELECT digest FROM nodes WHERE digest BETWEEN ? AND ? LIMIT 2"
+    found = store.catalog.rows(query, (low, high))
+    if len(found) != 1:
+        raise StoreError(
+            f"{key!r} is the beginning of {'no' if not found else 'more than one'} key"
+        )
+    return bytes(found[0][0])
+
+
+# --------------------------------------------------------------------------- verify
+
+
+class Fault(NamedTuple):
+    """Something that is not as it was written. `entry` is its key and environment."""
+
+    what: str
+    entry: tuple[Any, Any] | None = None
+
+
+def faults(store: Store) -> list[Fault]:
+    """Read everything and tell what is broken."""
+    try:
+        return list(_faults(store))
+    except store.catalog.error as error:
+        return [Fault(f"the index cannot be read: {error}")]
+
+
+def _faults(store: Store) -> Iterator[Fault]:
+    for (text,) in store.catalog.rows("PRAGMA integrity_check(10)"):
+        if text != "ok":
+            yield Fault(f"the index: {text}")
+    for key, env in store.catalog.rows("SELECT key, env FROM entries"):
+        name = key.hex() if type(key) is bytes else repr(key)
+        try:
+            found = [one for one in store.catalog.find(key, now=True) if one.env == env]
+            if not found:
+                raise Broken("it has no parts")
+            _read(store, found[0])
+        except (Broken, OSError) as error:
+            there = "SELECT 1 FROM entries WHERE key=? AND env=?"
+            if not store.catalog.rows(there, (key, env)):
+                continue  # another process has just made room
+            said = "its file is missing" if isinstance(error, FileNotFoundError) else str(error)
+            yield Fault(f"{name}: {said}", (key, env))
+
+
+def _read(store: Store, found: Stored) -> None:
+    for part in found.parts:
+        objects.read(part, store.objects)
+
+
+# --------------------------------------------------------------------------- clearing away
+
+
+def clear(store: Store, budget: int | None = None) -> Cleared:
+    """Take out what is broken, unused or over the budget; what nobody refers to is deleted.
+
+    An index that cannot be read is set aside, and a new one begun: the files of its values say
+    nothing of how they were made, so they go as well.
+    """
+    if store.readonly:
+        raise StoreError(f"{store.path} cannot be written")
+    found = faults(store)
+    if any(fault.entry is None for fault in found):
+        store.renew()
+        found = []
+    broken = [fault.entry for fault in found if fault.entry is not None]
+    limit = store.budget if budget is None else budget
+
+    def step(writer: Any) -> tuple[int, int]:
+        count = "SELECT count(*) FROM entries"
+        before = writer.execute(count).fetchone()[0]
+        for key, env in broken:
+            forget(writer, key, env)
+        writer.execute("DELETE FROM parts WHERE (key, env) NOT IN (SELECT key, env FROM entries)")
+        held = "SELECT ifnull(sum(nbytes), 0) FROM entries"
+        writer.execute(f"UPDATE facts SET value=({held}) WHERE name='bytes'")
+        evict(writer, limit)
+        after = writer.execute(count).fetchone()[0]
+        return before - after, _clear_nodes(writer)
+
+    entries, nodes = store.catalog.change(step)
+    freed = objects.sweep(store.writer.aside, time())
+    freed += store.writer.remove([name for name, _ in _files(store.objects)])
+    return Cleared(entries, freed, nodes)
+
+
+def _clear_nodes(writer: Any) -> int:
+    """Delete the nodes that lead to no entry; those who noted what is recorded learn of it."""
+    writer.execute("CREATE TEMP TABLE IF NOT EXISTS reached (digest BLOB PRIMARY KEY)")
+    writer.execute("DELETE FROM reached")
+    todo = [row[0] for row in writer.execute("SELECT DISTINCT key FROM entries")]
+    while todo:
+        digest = todo.pop()
+        made = writer.execute("INSERT OR IGNORE INTO reached VALUES (?)", (digest,))
+        if made.rowcount:
+            row = writer.execute("SELECT inputs FROM nodes WHERE digest=?", (digest,)).fetchone()
+            inputs = row[0] if row is not None else b""
+            todo += [inputs[k : k + 16] for k in range(0, len(inputs), 16)]
+    gone = writer.execute("DELETE FROM nodes WHERE digest NOT IN (SELECT digest FROM reached)")
+    if gone.rowcount:
+        writer.execute("INSERT OR REPLACE INTO facts VALUES ('epoch', ?)", (_later(writer),))
+    return int(gone.rowcount)
+
+
+def _later(writer: Any) -> float:
+    return fact(writer, "epoch") + 1.0
+
+
+def _files(folder: Path) -> Iterator[tuple[bytes, int]]:
+    """Digests and sizes of the files of arrays."""
+    with os.scandir(folder) as found:
+        for entry in found:
+            stem = entry.name.removesuffix(".npy")
+            try:
+                name = bytes.fromhex(stem)
+            except ValueError:
+                continue
+            if len(name) == 16 and entry.name == objects.file_name(name):
+                yield name, entry.stat(follow_symlinks=False).st_size
+
+
+def set_aside(folder: Path) -> bool:
+    """Give an index that cannot be used another name, so that a new one is begun."""
+    path = folder / "index.sqlite"
+    if not path.exists():
+        return False
+    for suffix in ("", "-wal", "-shm"):
+        old = folder / f"index.sqlite{suffix}"
+        if old.exists():
+            os.replace(old, folder / f"broken.sqlite{suffix}")
+    return True
