@@ -22,7 +22,7 @@ from lima.formats import kind_of
 from lima.frame import active
 from lima.handle import Handle, outside
 from lima.indexing import getitem
-from lima.op import CALLS, OPS, Kind
+from lima.op import CALLS, OPS, Kind, owner
 from lima.ops import of_scipy
 from lima.ops.coverage import why_not
 from lima.ops.spelling import SPELLINGS
@@ -125,6 +125,9 @@ def _entering(made_by: Any) -> Callable[..., Any]:
 
     def made(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         found = made_by(*plain(tuple(args)), **plain(kwargs))
+        memory = owner(found)
+        if isinstance(found, np.ndarray) and not isinstance(memory, np.ndarray | bytes):
+            return outside(np.asarray(found))  # of a buffer or a file, which others may write
         return adopt(found, f"numpy.{made_by.__name__}: {why_not(made_by)}")
 
     return made
@@ -301,7 +304,7 @@ def _make_twin(x: Any) -> Any:
         if type(x) is TwinModule:
             return x
         of_scipy.provide(name)
-        traced = name in TRACED_MODULES or of_scipy.is_twinned(name)
+        traced = name in TRACED_MODULES or (of_scipy.is_twinned(name) and "._" not in name)
         return TwinModule(x) if traced else x
     special = SPECIAL.get(id(x))
     if special is not None:

@@ -217,3 +217,20 @@ def test_estimators_with_state():
                 assert [f.tobytes() for f in found[:3]] == [w.tobytes() for w in wanted[:3]]
                 assert found[3] == wanted[3] and type(found[0]) is np.ndarray
         assert s.stats.function_hits == 4
+
+
+def test_an_array_on_a_buffer_is_read_anew():
+    """Plain code may write the buffer after the array was made, in traced code too."""
+    buffer = bytearray(16)
+
+    def run(first):
+        a = np.frombuffer(buffer, dtype=np.float64)
+        before = a + 0
+        memoryview(buffer).cast("d")[0] = first
+        return before, a + 0
+
+    for first in (1.0, 2.0):
+        before, after = lima.traced(run)(first)
+        assert after.tolist() == [first, 0.0]
+    assert before.tolist() == [1.0, 0.0]
+    assert lima.traced(lambda: np.frombuffer(bytes(8)) + 1)().tolist() == [1.0]

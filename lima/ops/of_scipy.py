@@ -169,8 +169,8 @@ MODULES: dict[str, Callable[[Any], None]] = {
 }
 """Modules of SciPy that have rows, and what adds them."""
 
-PLAIN = ("scipy.sparse", "scipy.io", "scipy.datasets")
-"""Modules that stay as they are: sparse matrices have no lineage, files are no arrays."""
+PLAIN = ("scipy.io", "scipy.datasets")
+"""Modules that stay as they are: files are no arrays."""
 
 
 def is_twinned(name: str) -> bool:
