@@ -31,7 +31,16 @@ from lima.errors import NotCanonical, UnsupportedError
 from lima.flat import Flags, Flat
 from lima.forcing import force
 from lima.frame import Look, active, refuse
-from lima.handle import Handle, data_of, handle, locked, make_handles, root_of, value_of
+from lima.handle import (
+    Handle,
+    data_of,
+    handle,
+    is_outside,
+    locked,
+    make_handles,
+    root_of,
+    value_of,
+)
 from lima.indexing import getitem, setitem
 from lima.leaves import seen
 from lima.node import Node, Ref, Spec, leaf
@@ -494,6 +503,12 @@ class Array(Operators, Buffered):
 
     def setflags(self, write: Any = None, align: Any = None, uic: Any = None) -> None:
         """Make the array read-only, or writable again."""
+        if is_outside(self) and not self._path and write is not None:
+            data = self._value.data  # it stands for this very array of plain code
+            refuse("it changes the flags of an array")
+            data.setflags(write=write)
+            self._locked = not data.flags.writeable
+            return
         if write is None or bool(write) is not locked(self):
             return
         if write and self._base is not None and locked(self._base):

@@ -265,11 +265,27 @@ def binary(row: Op, x: Handle, y: Any, swapped: bool = False, run: Any = None) -
             b = LIFT.operand(y)
         except NotCanonical:
             return NotImplemented
+    if row.lenient and run is not None and _refuses(row, a, b):
+        return adopt(run(data_of(x), plain(y)), f"{row.name} of dtypes that it does not compare")
     if row.aliasing:
         pair = (b, a) if swapped else (a, b)
         return handle(apply(row, aliased(row, row.spec, pair), pair))
     run = run or row.kernel
     return handle(_binary(row, b, a, run) if swapped else _binary(row, a, b, run))
+
+
+def _refuses(row: Op, *operands: Any) -> bool:
+    """Whether the function has no loop for operands that Python's operator answers for: dates
+    compared with numbers."""
+    kinds = [o.meta[1] if isinstance(o, Value) else type(o) for o in operands]
+    if not any(getattr(kind, "kind", "") in ("m", "M") for kind in kinds):
+        return False
+    asked = [k if k in (int, float, complex) else np.dtype(k) for k in kinds]
+    try:
+        row.kernel.resolve_dtypes((*asked, None))  # type: ignore[attr-defined]
+    except TypeError:
+        return True
+    return False
 
 
 _TEXT = frozenset({str, bytes, np.str_, np.bytes_})

@@ -34,7 +34,15 @@ def seen(digest: bytes, a: Any) -> None:
     with _lock:
         _seen[digest] = weakref.ref(a)
         if len(_seen) > SEEN_LIMIT:
-            _seen.popitem(last=False)
+            _forget()
+
+
+def _forget() -> None:
+    """Make room: what has gone goes first, then the oldest."""
+    for key in [key for key, ref in _seen.items() if ref() is None]:
+        del _seen[key]
+    while len(_seen) > SEEN_LIMIT - SEEN_LIMIT // 4:
+        _seen.popitem(last=False)
 
 
 def hold(digest: bytes, a: Any) -> None:

@@ -75,6 +75,7 @@ class Op:
     form        how the result lies on its operands, for rules (`lima.pattern`)
     rules       equations by which the result may be had from parts (`lima.pattern.Rule`)
     wrap        named-tuple type of a tuple result; `tuple` for a plain one; None for one array
+    lenient     Python's operator answers for dtypes that the function refuses
     aliasing    the kernel may look at whether two operands are one buffer
     into        the argument that the call writes (`np.copyto`: "dst"); it re-points a handle
     threads_state  method of a generator: operand 0 is its state, item 1 of the result the new one
@@ -94,9 +95,9 @@ class Op:
 
     __slots__ = (
         "aliasing", "at_once", "calls", "elides", "form", "growth", "infer", "infix", "inner",
-        "into", "kernel", "kind", "name", "names", "needs", "operands", "params", "readonly",
-        "rules", "scalars", "small", "source", "spec", "threads_state", "variadic", "version",
-        "weight", "wrap",
+        "into", "kernel", "kind", "lenient", "name", "names", "needs", "operands", "params",
+        "readonly", "rules", "scalars", "small", "source", "spec", "threads_state", "variadic",
+        "version", "weight", "wrap",
     )  # fmt: skip
 
     def __init__(
@@ -115,6 +116,7 @@ class Op:
         rules: tuple[Rule, ...] = (),
         wrap: Any = None,
         aliasing: bool = False,
+        lenient: bool = False,
         into: str | None = None,
         threads_state: str | None = None,
         source: Callable[[list[str], dict[str, str]], str] | None = None,
@@ -137,6 +139,7 @@ class Op:
         self.rules = rules
         self.wrap = wrap
         self.aliasing = aliasing
+        self.lenient = lenient
         self.into = into
         self.threads_state = threads_state
         self.source = source

@@ -26,7 +26,7 @@ class Operator:
         self.run = getattr(operator, f"__{name}__")
         self.row = row
         self.spec = row.spec
-        self.direct = not row.aliasing
+        self.direct = not (row.aliasing or row.lenient)
 
 
 _NUMBERS = frozenset({float, int, np.float64, np.int64})

@@ -56,7 +56,7 @@ class Twin:
         return TWIN_OF[0](found) if callable(found) else found
 
     def __reduce__(self) -> Any:
-        return _itself, (self._plain,)
+        return _twin_again, (self._plain,)
 
     def __eq__(self, other: object) -> bool:
         return self._plain is other or (type(other) is Twin and other._plain is self._plain)
@@ -68,9 +68,9 @@ class Twin:
         return f"<traced {self._plain!r}>"
 
 
-def _itself(plain: Any) -> Any:
-    """Pickled and copied twins are the plain functions."""
-    return plain
+def _twin_again(plain: Any) -> Any:
+    """What a pickled or copied twin is: itself."""
+    return TWIN_OF[0](plain)
 
 
 def _through(plain: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

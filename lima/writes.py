@@ -14,13 +14,15 @@ from lima.handle import Handle, is_outside, locked, release, root_of, value_of
 from lima.node import OUTPUT, Node, Spec, leaf, new_node
 from lima.op import OPS, Op, clone, evaluate, moved, owner
 from lima.runtime import apply, raising
-from lima.values import Borrowed, Pending, Value, live_users, nodes_of
+from lima.values import Borrowed, Pending, Value, live_users, nodes_of, tied
 
 
 def write(target: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     """Run a call that writes into `target` and re-point its handle. Returns `target` for `out=`."""
     if not isinstance(target, Handle):
         return _write_plain(target, row, spec, inputs)
+    if locked(target):
+        return _write_locked(target, row, spec, inputs)
     refuse_readonly(target)
     if is_outside(target):
         window = value_of(target).data
@@ -52,6 +54,21 @@ def write(target: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
         node = Node(Spec(OUTPUT, (("index", 0),)), (node,))
     repoint(target, Value(node, written), spent)
     return extra if extra is not None else (target if spec.out is not None else None)
+
+
+def _write_locked(target: Handle, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
+    """A write into a read-only array. NumPy raises, unless there is nothing to change."""
+    data, memory = force(value_of(target)), force(root_of(target)._value)
+    if type(data) is not np.ndarray or type(memory) is not np.ndarray:
+        refuse_readonly(target)
+    copy = clone(memory)
+    copy.setflags(write=False)
+    # What it reads of the array itself lies in the same places, which NumPy looks at.
+    given = [moved(d, memory, copy) for d in forced(inputs)]
+    evaluate(row, spec, given, tied(moved(data, memory, copy)))
+    if copy.tobytes() != memory.tobytes():  # it has overlooked the flag
+        refuse_readonly(target)
+    return None if row.into else target
 
 
 def _overlaps(data: Sequence[Any], memory: Any) -> bool:

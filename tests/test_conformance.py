@@ -418,3 +418,54 @@ def test_seeds_that_are_arrays():
     same(use, lambda: (np.arange(4),))
     assert isinstance(lima.numpy.random.PCG64(1), lima.numpy.random.PCG64)
     assert isinstance(lima.numpy.random.default_rng(1), lima.numpy.random.Generator)
+
+
+def test_dates_compared_with_numbers_are_logged_as_what_python_answers():
+    """The function has no loop for them; Python's operator says that they differ."""
+
+    def run(d, n):
+        return d == 3, d != 0.5, d == n, d == d, d != np.timedelta64(1, "D")
+
+    d = np.arange("2020-01", "2020-04", dtype="M8[D]")
+    n = np.arange(len(d))
+    for array in (d, d[:1], d - d[0]):
+        m = n[: len(array)]
+        x, y = lima.array(array), lima.array(m)
+        found = lima.traced(run)(x, y)
+        for ours, plain in zip(found, run(array, m)):
+            assert np.asarray(ours).tolist() == plain.tolist()
+            assert lima.recompute(ours).tolist() == plain.tolist()
+
+
+def test_a_write_that_changes_nothing_is_none():
+    """NumPy looks at the flag of an array only where there is something to write."""
+
+    def run(a, v):
+        a.setflags(write=False)
+        np.concatenate([a[:1], a[1:]], out=a)
+        found = np.diag(v * np.ones((4, 1)))
+        np.concatenate([found[:1], found[1:]], out=found)
+        for write in (
+            lambda: np.copyto(a, 1),
+            lambda: np.add(a, 1, out=a),
+            lambda: a.sort(),
+            lambda: np.concatenate([a[1:], a[:1]], out=a),
+        ):
+            with pytest.raises(ValueError, match="read-only"):
+                write()
+        return a + 0, found.shape
+
+    a = np.arange(4.0)
+    plain, traced = run(a.copy(), a), lima.traced(run)(a.copy(), a)
+    assert traced[0].tolist() == plain[0].tolist() == a.tolist() and traced[1] == plain[1]
+
+
+def test_flags_of_an_array_that_plain_code_owns_are_its_own():
+    import lima.numpy as xp
+
+    a = np.arange(3.0)
+    made = xp.logaddexp.reduce(np.ones((2, 3)), axis=0, out=a)
+    made.setflags(write=False)
+    assert not a.flags.writeable
+    with pytest.raises(ValueError, match="read-only"):
+        a[0] = 1

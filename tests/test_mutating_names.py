@@ -109,6 +109,8 @@ def same_effect(function, spelled):
             found, left_over = left(lima.traced(call), args, {})
         if found is not None and issubclass(found, UnsupportedError):
             continue
+        if spelled.__name__ == "resize" and found is ValueError:
+            continue  # NumPy's own refusal, which there depends on reference counts
         label = f"{spelled.__name__}{args} {options}"
         assert left_over == after, label
         assert (found and public(found)) == (kind and public(kind)), label

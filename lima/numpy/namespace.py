@@ -120,7 +120,14 @@ def always(x: Any) -> Any:
         return AlwaysMade(x)
     if not callable(x) or x in METADATA or (isinstance(x, type) and twin_of(x) is x):
         return x
-    return Always(x)
+    known = _made.get(id(x))
+    if known is None:
+        known = _made[id(x)] = Always(x)
+    return known
+
+
+_made: dict[int, Always] = {}
+"""Functions of the namespace by the identity of NumPy's, which they keep alive."""
 
 
 # ----------------------------------------------------------------------------- plain arrays

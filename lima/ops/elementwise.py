@@ -216,8 +216,8 @@ ufuncs((
 ), weight=16.0)  # fmt: skip
 
 # comparison and logic
-ufunc(np.equal, "==")
-ufunc(np.not_equal, "!=")
+ufunc(np.equal, "==", lenient=True)
+ufunc(np.not_equal, "!=", lenient=True)
 ufunc(np.less, "<")
 ufunc(np.less_equal, "<=")
 ufunc(np.greater, ">")
