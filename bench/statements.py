@@ -302,7 +302,8 @@ def scalar(g: Writer) -> str:
             f"{a}.dtype",
             f"{a} is {a}.T.T",
         ),
-        *(f"isinstance({a}, np.ndarray)", f"{a}.tobytes()", f"np.array_equal({a}, {g.like(a)})"),
+        *(f"isinstance({a}, np.ndarray)", f"np.array_equal({a}, {g.like(a)})"),
+        f"{a}.dtype if {a}.dtype.char in 'gG' else {a}.tobytes()",  # which have padding
         *(f"{a}.flags.writeable", f"{a}.flags['C_CONTIGUOUS']", f"{a}.ndim", f"str({a})"),
         *(f"{a}.strides", f"np.isscalar({a}.sum())"),
     ]

@@ -25,21 +25,25 @@ SEEN_LIMIT = 1 << 14
 _held: cachetools.LRUCache[bytes, Any] = cachetools.LRUCache(
     HELD_BYTES, getsizeof=lambda a: int(a.nbytes)
 )
-_seen: OrderedDict[bytes, weakref.ref[Any]] = OrderedDict()
+TWINS = 4
+"""Arrays of one content that are remembered: some may go, or be written."""
+
+_seen: OrderedDict[bytes, tuple[weakref.ref[Any], ...]] = OrderedDict()
 _lock = Lock()
 
 
 def seen(digest: bytes, a: Any) -> None:
     """Remember where the leaf `digest` came from, without keeping the array alive."""
     with _lock:
-        _seen[digest] = weakref.ref(a)
+        others = [ref for ref in _seen.get(digest, ()) if ref() is not None and ref() is not a]
+        _seen[digest] = (weakref.ref(a), *others[: TWINS - 1])
         if len(_seen) > SEEN_LIMIT:
             _forget()
 
 
 def _forget() -> None:
     """Make room: what has gone goes first, then the oldest."""
-    for key in [key for key, ref in _seen.items() if ref() is None]:
+    for key in [key for key, refs in _seen.items() if all(ref() is None for ref in refs)]:
         del _seen[key]
     while len(_seen) > SEEN_LIMIT - SEEN_LIMIT // 4:
         _seen.popitem(last=False)
@@ -56,11 +60,14 @@ def find(digest: bytes) -> Any:
     """The array of a leaf, if it still exists with the content it had; None otherwise."""
     with _lock:
         kept = _held.get(digest)
-        ref = _seen.get(digest)
+        refs = _seen.get(digest, ())
     if kept is not None:
         return kept
-    a = ref() if ref is not None else None
-    try:
-        return a if a is not None and leaf(a).digest == digest else None
-    except NotCanonical:
-        return None
+    for ref in refs:
+        a = ref()
+        try:
+            if a is not None and leaf(a).digest == digest:
+                return a
+        except NotCanonical:
+            continue
+    return None

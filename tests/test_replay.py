@@ -6,6 +6,7 @@ program is run in a namespace that holds nothing but what it imports.
 
 from __future__ import annotations
 
+import gc
 import operator
 import subprocess
 import sys
@@ -581,3 +582,14 @@ def test_a_chain_of_200_000_operations():
 
 def test_the_table_is_filled():
     assert lima.__version__ and len(SAMPLED) > 100
+
+
+def test_a_leaf_is_found_although_an_equal_array_came_and_went():
+    data = np.random.default_rng(5).normal(size=37)
+    x = lima.array(data, name="x")
+    total = x.sum()
+    other = data.copy()
+    lima.traced(lambda a: a + 1)(other)
+    del other
+    gc.collect()
+    assert lima.recompute(total) == data.sum()
