@@ -8,7 +8,7 @@ cdef enum:
     MOST = 6  # operands and results of a step
     MOST_HELPERS = 15  # threads beside the one that asks
     FAR = 262144  # elements of arrays that lie outside of the processor's own caches
-    SHARE = 524288  # elements times steps for which one more thread is worth waking
+    SHARE = 262144  # elements times steps for which one more thread is worth waking
 
 cdef struct Slot:
     char *base
