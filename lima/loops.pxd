@@ -7,7 +7,7 @@ cdef enum:
     BLOCK = 1024  # elements; a multiple of what any vector loop takes in one turn
     MOST = 6  # operands and results of a step
     MOST_HELPERS = 15  # threads beside the one that asks
-    FAR = 262144  # elements of arrays that lie outside of the processor's own caches
+    FAR = 2097152  # elements of arrays that lie in no cache
     SHARE = 262144  # elements times steps for which one more thread is worth waking
 
 cdef struct Slot:
