@@ -642,10 +642,10 @@ cdef void run_shared(Work *work, char *scratch, int helpers) noexcept nogil:
         else:
             lima_yield()
     if lima_seconds() - start > LATE:
-        penalty = min(2 * penalty, 1024)
+        penalty = min(2 * penalty, 64)
         alone = penalty
     elif penalty > 1:
-        penalty -= 1
+        penalty //= 2
     lima_set(&taken, 0)
 
 
