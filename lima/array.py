@@ -12,11 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from lima import gates
+from lima import gates, in_place
 from lima.calls import (
-    LIFT,
     barrier,
-    binary,
     call,
     function,
     leaf_value,
@@ -27,29 +25,26 @@ from lima.calls import (
 )
 from lima.calls import ufunc as ufunc_call
 from lima.environment import compiled
-from lima.errors import NotCanonical, UnsupportedError
+from lima.errors import UnsupportedError
 from lima.flat import Flags, Flat
-from lima.forcing import force
 from lima.frame import Look, active, refuse
 from lima.handle import (
     Handle,
     data_of,
     handle,
-    is_outside,
-    locked,
     make_handles,
     root_of,
     value_of,
 )
 from lima.indexing import getitem, setitem
 from lima.leaves import seen
-from lima.node import Node, Ref, Spec, leaf
-from lima.op import CALLS, OPS, Op
+from lima.node import Node, leaf
+from lima.op import CALLS, OPS
 from lima.operators import Operators
 from lima.ops.spelling import SPELLINGS
 from lima.stats import Outcome
-from lima.values import Borrowed, Value, live_users
-from lima.writes import repoint, set_in_place, share, write
+from lima.values import Value
+from lima.writes import set_in_place, share
 
 if compiled():
     from lima.buffers import Buffered
@@ -503,18 +498,8 @@ class Array(Operators, Buffered):
 
     def setflags(self, write: Any = None, align: Any = None, uic: Any = None) -> None:
         """Make the array read-only, or writable again."""
-        if is_outside(self) and not self._path and write is not None:
-            data = self._value.data  # it stands for this very array of plain code
-            refuse("it changes the flags of an array")
-            data.setflags(write=write)
-            self._locked = not data.flags.writeable
-            return
-        if write is None or bool(write) is not locked(self):
-            return
-        if write and self._base is not None and locked(self._base):
-            raise ValueError("cannot set WRITEABLE flag to True of this array")
-        refuse("it changes the flags of an array")
-        self._locked = not write
+        if write is not None:
+            in_place.set_writeable(self, bool(write))
 
     def resize(self, *shape: Any, refcheck: bool = True) -> None:
         """Change shape and size in place; zeros follow where it grows.
@@ -522,36 +507,8 @@ class Array(Operators, Buffered):
         Where NumPy may refuse for the sake of others that see the memory, lima does.
         """
         target = shape[0] if len(shape) == 1 else shape or None
-        if target is None:
-            return
-        new = tuple(target) if isinstance(target, (tuple, list)) else (operator.index(target),)
-        if min(new, default=0) < 0:
-            raise ValueError("all elements of 'new_shape' must be non-negative")
-        count, size = math.prod(new), self.size
-        if count != size:
-            self._refuse_resize(refcheck)
-            flat = function(np.ravel, (self,), {})
-            more = np.zeros(max(count - size, 0), self.dtype)
-            grown = function(np.concatenate, ([flat[:count], more],), {})
-            force(value_of(grown))
-            repoint(self, value_of(grown), None)
-        set_in_place(self, OPS["reshape"], new)
-
-    def _refuse_resize(self, refcheck: bool) -> None:
-        if self._base is not None:
-            raise ValueError("cannot resize this array: it does not own its data")
-        value = value_of(self)
-        lent = isinstance(value, Borrowed)
-        if refcheck and (lent or any(user.root is value for user in live_users(value))):
-            raise ValueError(
-                "cannot resize an array that references or is referenced\nby another object in "
-                "this way.\nUse the np.resize function to get a new resized copy or\n "
-                "set refcheck=False to disable this check"
-            )
-        if lent:
-            raise UnsupportedError(
-                "an argument cannot be resized in place; use np.resize(x, shape)"
-            )
+        if target is not None:
+            in_place.resize(self, target, refcheck)
 
     def __divmod__(self, other: Any) -> Any:
         return function(np.divmod, (self, other), {})
@@ -560,48 +517,9 @@ class Array(Operators, Buffered):
         return function(np.divmod, (other, self), {})
 
 
-# --------------------------------------------------------------------------- in-place operators
-
-IN_PLACE = {
-    "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide",
-    "floordiv": "floor_divide", "mod": "remainder", "pow": "pow", "matmul": "matmul",
-    "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
-    "lshift": "left_shift", "rshift": "right_shift",
-}  # fmt: skip
-"""Python's in-place operators and the rows that they mean."""
-
-
-def _in_place(name: str, row: Op) -> Any:
-    run = getattr(operator, f"__{name}__")
-    run_in_place = getattr(operator, f"__i{name}__")
-    writing = OPS.get(f"i{row.name}", row)  # a row of its own where `out=` means something else
-    spec = writing.spec if writing.into else Spec(row.name, (("out", Ref(2)),), 2, row.version)
-
-    def in_place(self: Any, other: Any) -> Any:
-        value = value_of(self)
-        if isinstance(value.data, np.generic):
-            return binary(row, self, other, False, run)  # scalars are immutable: a new one
-        try:
-            right = value_of(other) if type(other) is Array else LIFT.operand(other)
-        except NotCanonical as why:
-            kind = type(other)
-            if (
-                not hasattr(kind, "__array_ufunc__")
-                and getattr(other, "__array_priority__", -1) > 0
-            ):
-                return NotImplemented  # as NumPy does for sparse arrays: a new array, by their `+`
-            return write_untraced(run_in_place, self, (self, other), {}, str(why))
-        inputs = (value, right) if writing.into else (value, right, value)
-        write(self, writing, spec, inputs)
-        return self
-
-    in_place.__name__ = f"__i{name}__"
-    return in_place
-
-
 def _install() -> None:
-    for name, row_name in IN_PLACE.items():
-        setattr(Array, f"__i{name}__", _in_place(name, OPS[row_name]))
+    for name, row_name in in_place.OPERATORS.items():
+        setattr(Array, f"__i{name}__", in_place.operator_of(name, OPS[row_name]))
     for name, method in vars(np.ndarray).items():
         known = callable(method) and (method in CALLS or method in SPELLINGS)
         if known and name not in vars(Array) and name not in vars(Operators):

@@ -36,7 +36,12 @@ _FILES = set(BARRIERS["writes or reads a file"].split())
 
 
 def names(functions):
-    found = {f.__name__: f for f in functions if f.__name__ not in _FILES}
+    """Functions by their names below `numpy`, in one order: `outer` and `linalg.outer` are two."""
+    found = {}
+    for f in functions:
+        module = (getattr(f, "__module__", None) or "numpy").removeprefix("numpy").lstrip(".")
+        if f.__name__ not in _FILES:
+            found[f"{module}.{f.__name__}".lstrip(".")] = f
     return dict(sorted(found.items()))
 
 

@@ -1,0 +1,103 @@
+"""What changes an array itself: Python's in-place operators, its size, its flags."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+
+from lima.calls import LIFT, binary, function, write_untraced
+from lima.errors import NotCanonical, UnsupportedError
+from lima.forcing import force
+from lima.frame import refuse
+from lima.handle import Handle, is_outside, locked, value_of
+from lima.node import Ref, Spec
+from lima.op import OPS, Op
+from lima.values import Borrowed, live_users
+from lima.writes import repoint, set_in_place, write
+
+OPERATORS = {
+    "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide",
+    "floordiv": "floor_divide", "mod": "remainder", "pow": "pow", "matmul": "matmul",
+    "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
+    "lshift": "left_shift", "rshift": "right_shift",
+}  # fmt: skip
+"""Python's in-place operators and the rows that they mean."""
+
+
+def operator_of(name: str, row: Op) -> Any:
+    """The method of `Array` for one of them."""
+    run = getattr(operator, f"__{name}__")
+    run_in_place = getattr(operator, f"__i{name}__")
+    writing = OPS.get(f"i{row.name}", row)  # a row of its own where `out=` means something else
+    spec = writing.spec if writing.into else Spec(row.name, (("out", Ref(2)),), 2, row.version)
+
+    def in_place(self: Any, other: Any) -> Any:
+        value = value_of(self)
+        if isinstance(value.data, np.generic):
+            return binary(row, self, other, False, run)  # scalars are immutable: a new one
+        try:
+            right = value_of(other) if isinstance(other, Handle) else LIFT.operand(other)
+        except NotCanonical as why:
+            kind = type(other)
+            if (
+                not hasattr(kind, "__array_ufunc__")
+                and getattr(other, "__array_priority__", -1) > 0
+            ):
+                return NotImplemented  # as NumPy does for sparse arrays: a new array, by their `+`
+            return write_untraced(run_in_place, self, (self, other), {}, str(why))
+        inputs = (value, right) if writing.into else (value, right, value)
+        write(self, writing, spec, inputs)
+        return self
+
+    in_place.__name__ = f"__i{name}__"
+    return in_place
+
+
+def set_writeable(a: Handle, wanted: bool) -> None:
+    """Make an array read-only, or writable again."""
+    if is_outside(a) and not a._path:
+        data = a._value.data  # it stands for this very array of plain code
+        refuse("it changes the flags of an array")
+        data.setflags(write=wanted)
+        a._locked = not data.flags.writeable
+        return
+    if wanted is not locked(a):
+        return
+    if wanted and a._base is not None and locked(a._base):
+        raise ValueError("cannot set WRITEABLE flag to True of this array")
+    refuse("it changes the flags of an array")
+    a._locked = not wanted
+
+
+def resize(a: Any, shape: Any, refcheck: bool) -> None:
+    """Change shape and size of an array; zeros follow where it grows."""
+    new = tuple(shape) if isinstance(shape, (tuple, list)) else (operator.index(shape),)
+    if min(new, default=0) < 0:
+        raise ValueError("all elements of 'new_shape' must be non-negative")
+    count, size = math.prod(new), a.size
+    if count != size:
+        _refuse_resize(a, refcheck)
+        flat = function(np.ravel, (a,), {})
+        more = np.zeros(max(count - size, 0), a.dtype)
+        grown = function(np.concatenate, ([flat[:count], more],), {})
+        force(value_of(grown))
+        repoint(a, value_of(grown), None)
+    set_in_place(a, OPS["reshape"], new)
+
+
+def _refuse_resize(a: Handle, refcheck: bool) -> None:
+    if a._base is not None:
+        raise ValueError("cannot resize this array: it does not own its data")
+    value = value_of(a)
+    lent = isinstance(value, Borrowed)
+    if refcheck and (lent or any(user.root is value for user in live_users(value))):
+        raise ValueError(
+            "cannot resize an array that references or is referenced\nby another object in "
+            "this way.\nUse the np.resize function to get a new resized copy or\n "
+            "set refcheck=False to disable this check"
+        )
+    if lent:
+        raise UnsupportedError("an argument cannot be resized in place; use np.resize(x, shape)")
