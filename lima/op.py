@@ -449,10 +449,12 @@ def _with_copy(spec: Spec, data: Sequence[Any], place: int) -> list[Any]:
 
 def moved(d: Any, memory: Any, copy: Any) -> Any:
     """The view of `copy`, a clone of `memory`, that lies in it as `d` lies in `memory`."""
-    if type(d) is not np.ndarray or owner(d) is not owner(memory) or not d.size:
+    if type(d) is not np.ndarray or owner(d) is not owner(memory):
         return d
     if d is memory:
         return copy
+    if not d.size:  # it lies nowhere, but may be read-only as the memory is
+        return np.empty(d.shape, d.dtype)
     if memory.dtype.hasobject:
         return d
     offset = _address(d) - _address(memory)

@@ -469,3 +469,19 @@ def test_flags_of_an_array_that_plain_code_owns_are_its_own():
     assert not a.flags.writeable
     with pytest.raises(ValueError, match="read-only"):
         a[0] = 1
+
+
+def test_arrays_without_elements_can_be_written_after_a_hit():
+    def run(seed):
+        rng = np.random.default_rng(seed)
+        a = rng.standard_normal((0, 3))
+        np.round(a, 1, out=a)
+        b = rng.uniform(-1, 1, (2, 0, 3))
+        c = np.cumsum(b, axis=0, out=b)
+        d = b.clip(0, 1, b[:, :])
+        return a, b, c, d
+
+    with stress(), lima.session(exactness="bitwise"):
+        for _ in range(3):
+            for found, wanted in zip(lima.traced(run)(3), run(3)):
+                assert found.shape == wanted.shape and found.flags.writeable
