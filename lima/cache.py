@@ -36,7 +36,7 @@ from lima.entries import (
 )
 from lima.errors import ConfigError
 from lima.flight import Flight, _Call
-from lima.policies import POLICIES, look, require
+from lima.policies import POLICIES, require
 
 _UNSEEN = (0, 0, 0.0, 0.0)
 
@@ -75,6 +75,7 @@ class Cache:
         self.worth = MIN_SECONDS  # what took less is refused, so it need not be offered
         self.stats = CacheStats()
         self._entries = POLICIES[policy]()
+        self._table = self._entries.table
         self._buffers: dict[int, tuple[int, int]] = {}  # id(owner) -> (entries, bytes)
         self._ghosts: OrderedDict[bytes, tuple[int, int, float, float]] = OrderedDict()
         self._calls: dict[bytes, _Call] = {}  # what is being computed
@@ -87,12 +88,10 @@ class Cache:
         """The entry of `key`, counted as a hit and a use; None is counted as a miss of `level`."""
         # No lock, which would add half to the cost: an entry is right whenever it is found, and a
         # count that free-threaded Python may lose is only a count.
-        entries = self._entries
-        if key in entries:
-            entry: Entry | None = look(entries, key)
-            if entry is not None:
-                self._hit(entry)
-                return entry
+        entry = self._table.get(key)
+        if entry is not None:
+            self._hit(entry)
+            return entry
         self.stats.misses[level] += 1
         return None
 
@@ -106,7 +105,7 @@ class Cache:
 
     def peek(self, key: bytes) -> Entry | None:
         """The entry of `key` or None; nothing is counted and the policy does not learn of it."""
-        return self._entries.peek(key)
+        return self._table.get(key)
 
     def ghost(self, key: bytes) -> Ghost | None:
         """What is remembered of a key that was refused or evicted."""
@@ -116,7 +115,7 @@ class Cache:
     def sighted(self, key: bytes, seconds: float, nbytes: int) -> bool:
         """Whether `put` may be worth a try; if not, `key` is remembered, which costs less."""
         ghosts = self._ghosts
-        if key in self._entries:
+        if key in self._table:
             return True
         sights, evicted, density, spent = ghosts.get(key, _UNSEEN)
         if spent and spent + seconds >= RENT * nbytes:
@@ -191,9 +190,9 @@ class Cache:
     def _admit(
         self, key: bytes, entry: Entry | None, memory: Memory | None, first_sight: float
     ) -> tuple[Entry | None, Sequence[Entry]]:
-        entries = self._entries
-        if key in entries:
-            return entries.peek(key), ()
+        there = self._table.get(key)
+        if there is not None:
+            return there, ()
         if entry is None or memory is None:
             self.stats.refused += 1
             return None, ()
@@ -212,7 +211,7 @@ class Cache:
                 self._account(entry, 1)
                 if self.stats.bytes <= self.budget or self._make_room(victims, entry):
                     freeze(memory[1])  # before anyone else can see it
-                    entries[key] = entry
+                    self._entries[key] = entry
                     if ghost is not None:
                         del self._ghosts[key]
                     self.stats.admitted += 1
@@ -272,7 +271,7 @@ class Cache:
 
     def _forget(self, key: bytes) -> Entry | None:
         self._ghosts.pop(key, None)
-        entry = self._entries.peek(key)
+        entry = self._table.get(key)
         if entry is not None:
             del self._entries[key]
             self._account(entry, -1)
@@ -304,6 +303,7 @@ class Cache:
     def _rebuild(self) -> None:
         held = self._held()
         self._entries = POLICIES[self.policy]()
+        self._table = self._entries.table
         self._buffers.clear()
         self.stats.bytes = 0
         for entry in held:
@@ -313,7 +313,7 @@ class Cache:
         self._make_room([])
 
     def _held(self) -> list[Entry]:
-        return [look(self._entries, key) for key in self._entries]
+        return list(self._table.values())
 
     def check(self) -> None:
         """Reconcile the books with what is held; `InternalError`, an AssertionError, on a fault."""

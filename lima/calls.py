@@ -22,13 +22,13 @@ from lima.handle import (
 )
 from lima.nesting import each
 from lima.node import OUTPUT, Node, Spec, leaf, new_node, settled
-from lima.op import CALLS, OPS, BindError, Kind, Lift, Op, bind, clone, evaluate, is_simple
+from lima.op import CALLS, OPS, VIEW, BindError, Lift, Op, bind, clone, evaluate, is_simple
 from lima.ops.coverage import why_not
 from lima.ops.spelling import METADATA, SPELLINGS
 from lima.runtime import apply
 from lima.runtime import binary as _binary
 from lima.sessions import current
-from lima.stats import Outcome, outcome_row
+from lima.stats import REFUSED, outcome_row
 from lima.values import (
     Foreign,
     Pending,
@@ -136,7 +136,7 @@ def call(
         known = _bound.get(form)
         if known is not None:
             inputs = [value_of(args[0])]
-            if row.kind is Kind.VIEW:
+            if row.kind is VIEW:
                 return _view_of(row, known, inputs, args[0])
             return result(apply(row, known, inputs), row)
     out = kwargs.get("out")
@@ -162,7 +162,7 @@ def call(
         if len(_bound) > MAX_FORMS:
             _bound.clear()
         _bound[form] = spec
-    if row.kind is not Kind.VIEW:
+    if row.kind is not VIEW:
         return result(apply(row, spec, inputs), row)
     return _view_of(row, spec, inputs, args[0] if args else kwargs.get(row.operands[0]))
 
@@ -455,7 +455,7 @@ def adopt(found: Any, why: str) -> Any:
         if given is not None or known is not None:
             return handle(known) if given is None else given
         value = leaf_value(found if found.base is None else clone(found))
-        value.node.outcome = outcome_row(Outcome.REFUSED, why=why)
+        value.node.outcome = outcome_row(REFUSED, why=why)
         leaves.hold(value.node.digest, value.data)
         made = handle(value)
         made._locked = not found.flags.writeable

@@ -47,8 +47,6 @@ class Entry:
         "spent",  # seconds that computing it has taken, all times together
         "tick",  # its place among equals in the policy's queue
     )
-    age: float
-    tick: int
 
     def __init__(
         self, key: bytes, value: Any, memory: Memory, seconds: float, height: int, level: str
@@ -64,6 +62,8 @@ class Entry:
         self.sights = 1
         self.spent = seconds
         self.evicted = 0
+        self.age = 0.0
+        self.tick = 0
         self.density = seconds / (self.nbytes + ENTRY_BYTES)
 
     def __repr__(self) -> str:
@@ -182,7 +182,7 @@ def memory_of(value: Any, owned: bool = False) -> Memory | None:
             stack.extend(item.buffers())
         elif not isinstance(item, _PLAIN) or isinstance(item, np.void):
             return None
-    nbytes = loose + sum(owner.nbytes for owner in owners.values())
+    nbytes = loose + sum([owner.nbytes for owner in owners.values()])
     return tuple(owners.values()), arrays, loose, nbytes
 
 

@@ -6,7 +6,6 @@ from threading import Event, get_ident
 from typing import TYPE_CHECKING, Any
 
 from lima.entries import FIRST_SIGHT, Entry, freeze, memory_of
-from lima.policies import look
 
 if TYPE_CHECKING:
     from lima.cache import Cache
@@ -17,13 +16,14 @@ WAIT_SLICE = 0.1  # seconds a waiter sleeps at a time, so that Ctrl-C reaches it
 class _Call:
     """A computation under way; the owner is a thread."""
 
-    waiters = 0
-    done: Event | None = None  # made by the first waiter
-    entry: Entry | None = None  # what was delivered
-    kept = False  # whether the cache keeps it
+    __slots__ = ("done", "entry", "kept", "owner", "waiters")
 
     def __init__(self, owner: int) -> None:
         self.owner = owner
+        self.waiters = 0
+        self.done: Event | None = None  # made by the first waiter
+        self.entry: Entry | None = None  # what was delivered
+        self.kept = False  # whether the cache keeps it
 
 
 class Flight:
@@ -49,13 +49,12 @@ class Flight:
     (42, 42)
     """
 
-    entry: Entry | None = None
-    delivered = False
-    value: Any = None
-    _owned: _Call | None = None  # the computation that this thread owes to others
-    _waited: _Call | None = None  # the one that it waits for
-
     def __init__(self, cache: Cache, key: bytes, level: str, probed: bool) -> None:
+        self.entry: Entry | None = None
+        self.delivered = False
+        self.value: Any = None
+        self._owned: _Call | None = None  # the computation that this thread owes to others
+        self._waited: _Call | None = None  # the one that it waits for
         self._cache = cache
         self._key = key
         self._level = level
@@ -86,8 +85,9 @@ class Flight:
         """Be served, join the thread that computes, or become the one."""
         cache, key, me = self._cache, self._key, get_ident()
         with cache._lock:
-            if key in cache._entries:
-                self._served(look(cache._entries, key))
+            entry = cache._table.get(key)
+            if entry is not None:
+                self._served(entry)
                 return
             call = cache._calls.get(key)
             if call is None:
@@ -144,7 +144,21 @@ class Flight:
         Parameters as for `Cache.put`. What waiters get is read-only, kept or not; a value that must
         not be shared (an unknown kind, foreign memory) is not handed over, and they compute.
         """
-        cache, call, level = self._cache, self._owned, level or self._level
+        level = level or self._level
+        return self.hand_over(value, seconds, height, level, owned, first_sight, lineage)
+
+    def hand_over(
+        self,
+        value: Any,
+        seconds: float,
+        height: int,
+        level: str,
+        owned: bool,
+        first_sight: float,
+        lineage: Any,
+    ) -> bool:
+        """`deliver`, for hot paths."""
+        cache, call = self._cache, self._owned
         kept = entry = cache._offer(
             self._key, value, seconds, height, level, owned, first_sight, self, lineage
         )

@@ -1,25 +1,27 @@
 cimport cython
+from lima.entries cimport Entry
 from lima.fusion cimport Group
 from lima.node cimport Node
 from lima.op cimport Op
+from lima.sessions cimport Pool, Session, current
 from lima.values cimport Pending, Value, error_modes
 
-@cython.locals(item=Pending, row=Op, plan=list, seen=set, stack=list, reuses=bint)
+@cython.locals(item=Pending, here=Session, row=Op, plan=list, seen=set, stack=list, reuses=bint)
 cpdef object force(Value value)
 
 @cython.locals(value=Value, found=list)
 cpdef list forced(object inputs)
 
-@cython.locals(node=Node)
-cpdef bint _found(object here, Pending item)
+@cython.locals(node=Node, entry=Entry)
+cpdef bint _found(Session here, Pending item)
 
 cdef class _Pass:
     cdef public Pending goal
-    cdef public object here
+    cdef public Session here
     cdef public dict local
     cdef public set members
     cdef public list plan
-    cdef public object pool
+    cdef public Pool pool
     cdef public dict readers
 
     @cython.locals(item=Pending, group=Group, fuses=bint)
@@ -29,7 +31,7 @@ cdef class _Pass:
 
     cpdef object put(self, Pending item, object result)
 
-    @cython.locals(item=Pending, members=list, made=list, partial=bint, keeps=bint)
+    @cython.locals(item=Pending, here=Session, members=list, made=list, partial=bint, keeps=bint)
     cpdef object together(self, Group group)
 
     @cython.locals(readers=dict)
@@ -40,7 +42,7 @@ cdef class _Pass:
     @cython.locals(user=Value)
     cpdef bint temporary(self, Pending item)
 
-    @cython.locals(node=Node, row=Op)
+    @cython.locals(here=Session, node=Node, row=Op)
     cpdef object compute(self, Pending item, object args)
 
     cpdef object read(self, Value a)

@@ -12,10 +12,10 @@ from lima.entries import MIN_SECONDS, Entry
 from lima.errors import InternalError
 from lima.fusion import Group
 from lima.node import Node, as_asked
-from lima.op import FUSED, Kind, evaluate, own
+from lima.op import FUSED, VIEW, evaluate, own
 from lima.places import Said, modes, warn_at
 from lima.sessions import Session, current
-from lima.stats import Outcome, outcome_row
+from lima.stats import COMPUTED, HIT, outcome_row
 from lima.values import Pending, Value
 
 SHARED = 1 << 18
@@ -50,7 +50,7 @@ def force(value: Value) -> Any:
         seen.add(item)
         if reuses and item is not probed:
             row = item.row
-            if row.kind is not Kind.VIEW and item.size > row.small and _found(here, item):
+            if row.kind is not VIEW and item.size > row.small and _found(here, item):
                 continue
         stack.append((item, args))
         for a in reversed(args):  # the first operand first, as the program would have
@@ -79,7 +79,7 @@ def _found(here: Session, item: Pending) -> bool:
     if entry is None:
         return False
     here.repaid(item.row, entry.value)
-    item.node.outcome = outcome_row(Outcome.HIT, entry.seconds)
+    item.node.outcome = outcome_row(HIT, entry.seconds)
     adopt_lineage(item.node, entry)
     item.shared = True
     item.arrive(entry.value)
@@ -215,7 +215,7 @@ class _Pass:
         here.counts.seconds_computed += seconds
         partial = bool(here.counts.partial)
         outcome = outcome_row(
-            Outcome.COMPUTED,
+            COMPUTED,
             seconds / count,
             f"in one pass with {count - 1} others" if count > 1 else "",
         )
@@ -279,10 +279,10 @@ class _Pass:
             )
         if here.counts.partial:
             mark_inexact(node)
-        if row.kind is Kind.VIEW:
+        if row.kind is VIEW:
             return result
         result = result if row.elides else own(result, data)
-        node.outcome = outcome_row(Outcome.COMPUTED, seconds)
+        node.outcome = outcome_row(COMPUTED, seconds)
         here.counts.computed += 1
         here.counts.seconds_computed += seconds
         if here.reuses and seconds > MIN_SECONDS and here.keep(row, node, result, seconds):

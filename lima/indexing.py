@@ -20,7 +20,7 @@ from lima.calls import (
 from lima.errors import NotCanonical
 from lima.handle import Handle, data_of, root_of, value_of, view_handle
 from lima.node import Ref, Spec, new_node
-from lima.op import OPS, Kind, Op, owner
+from lima.op import OPS, VIEW, Op, owner
 from lima.runtime import apply
 from lima.values import Value, new_value, overlapping
 from lima.writes import refuse_readonly, write
@@ -111,7 +111,7 @@ def getitem(a: Handle, index: Any) -> Any:
     if kind != "gather" and value.data is not None:
         return _get_present(a, value, spec, param)
     found = apply(row, spec, inputs)
-    if row.kind is Kind.VIEW and found.root is not None:
+    if row.kind is VIEW and found.root is not None:
         return view_handle(found, a, spec)
     return result(found, row)
 

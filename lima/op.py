@@ -55,6 +55,9 @@ class Kind(enum.Enum):
     EFFECT = "effect"  # runs at the call and is never kept (small draws, pass-through)
 
 
+VIEW, LIGHT, HEAVY, EFFECT = Kind  # for hot paths: up to Python 3.11 `Kind.VIEW` is a slow call
+
+
 class BindError(TypeError):
     """The call does not fit the row; NumPy itself is asked, and answers or raises."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable
 from typing import Any
 
 import cachetools
@@ -20,10 +19,6 @@ def require(holds: bool, message: str) -> None:
         raise InternalError(f"the cache is inconsistent: {message}")
 
 
-# Reads an item of a policy; None when it has gone since a reader without a lock saw it.
-look: Callable[[cachetools.Cache[bytes, Entry], bytes], Any] = cachetools.Cache.__getitem__
-
-
 class Scored(cachetools.Cache[bytes, Entry]):
     """The lowest score goes first, the oldest of equals; uses may raise a score, nothing lowers it.
 
@@ -32,12 +27,15 @@ class Scored(cachetools.Cache[bytes, Entry]):
     holds one record for each entry with the score it had when it was pushed: a lower bound.
     `least` corrects the top record until it is exact, so a use costs no heap operation and an
     eviction O(log n) amortised.
+
+    `table` has the entries by key once more: the base class takes two calls of Python for a look.
     """
 
     step = 0.0  # how far a use moves the clock
 
     def __init__(self) -> None:
         super().__init__(math.inf)
+        self.table: dict[bytes, Entry] = {}
         self.clock = 0.0  # a use writes it into the entry's `age`
         self._heap: list[tuple[Score, int, bytes]] | None = None  # none before an eviction
         self._ticks = 0
@@ -49,34 +47,30 @@ class Scored(cachetools.Cache[bytes, Entry]):
         """Whether the next victim makes room for `newcomer`; else the newcomer is refused."""
         return len(self) > 0
 
-    def peek(self, key: bytes) -> Entry | None:
-        return look(self, key) if key in self else None
-
-    def __missing__(self, key: bytes) -> Any:
-        return None
-
     def __setitem__(self, key: bytes, entry: Entry) -> None:
         self.clock = entry.age = self.clock + self.step
         self._ticks = entry.tick = self._ticks + 1
         cachetools.Cache.__setitem__(self, key, entry)
+        self.table[key] = entry
         if self._heap is not None:
             heapq.heappush(self._heap, (self.score(entry), entry.tick, key))
 
     def __delitem__(self, key: bytes) -> None:
         cachetools.Cache.__delitem__(self, key)
+        del self.table[key]
         if self._heap is not None and len(self._heap) > 64 + 2 * len(self):
             self._heap = None  # mostly records of what was deleted: made anew when needed
 
     def _recorded(self, record: tuple[Score, int, bytes]) -> Entry | None:
         """The entry that a record stands for, or None when it has gone."""
-        entry = self.peek(record[2])
+        entry = self.table.get(record[2])
         return entry if entry is not None and entry.tick == record[1] else None
 
     def least(self) -> Entry | None:
         """The next victim, at the top of the heap under its exact score."""
         heap = self._heap
         if heap is None:
-            every = [look(self, key) for key in self]
+            every = self.table.values()
             heap = self._heap = [(self.score(entry), entry.tick, entry.key) for entry in every]
             heapq.heapify(heap)
         while heap:
@@ -96,10 +90,12 @@ class Scored(cachetools.Cache[bytes, Entry]):
             raise KeyError(f"{type(self).__name__} is empty")
         heapq.heappop(self._heap)
         cachetools.Cache.__delitem__(self, entry.key)
+        del self.table[entry.key]
         return entry.key, entry
 
     def check(self) -> None:
         require(self.currsize == len(self), f"{len(self)} entries, {self.currsize} counted")
+        require(self.table == dict(self.items()), "its table is not what it holds")
         if self._heap is None:
             return
         found = [(record[0], self._recorded(record)) for record in self._heap]

@@ -1,13 +1,15 @@
 cimport cython
+from lima.entries cimport Entry
 from lima.forcing cimport forced
 from lima.node cimport Node, Spec, new_node
 from lima.op cimport Op
+from lima.sessions cimport Session, current
 from lima.values cimport Foreign, Pending, Value, error_modes, new_pending, new_value, nodes_of, size_of, spec_for, watch
 
-@cython.locals(node=Node)
+@cython.locals(node=Node, here=Session)
 cpdef Value apply(Op row, Spec spec, object inputs)
 
-@cython.locals(node=Node, value=Value, large=bint, total=Py_ssize_t, size=Py_ssize_t)
+@cython.locals(node=Node, value=Value, here=Session, large=bint, total=Py_ssize_t, size=Py_ssize_t)
 cpdef Value light(Op row, Spec spec, object inputs)
 
 @cython.locals(value=Value, elements=Py_ssize_t)
@@ -24,13 +26,13 @@ cpdef Value run_view(Op row, Spec spec, Node node, object inputs)
 
 cpdef Value run(Op row, Spec spec, Node node, object inputs, object buffer=*)
 
-@cython.locals(nbytes=Py_ssize_t)
-cpdef Value probe(object here, Op row, Spec spec, Node node, object inputs)
+@cython.locals(nbytes=Py_ssize_t, entry=Entry, digest=bytes, kept=bint, seconds=double)
+cpdef Value probe(Session here, Op row, Spec spec, Node node, object inputs)
 
 cpdef bint raising()
 
-cpdef Value _hit(Node node, object entry)
+cpdef Value _hit(Node node, Entry entry)
 
-cpdef tuple _timed(object here, Op row, Spec spec, Node node, object data)
+cpdef tuple _timed(Session here, Op row, Spec spec, Node node, object data)
 
 cpdef Value _kept(Node node, object data)

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import active_count
 from time import perf_counter
 from typing import Any
 
@@ -16,11 +17,11 @@ import numpy as np
 from lima.entries import MIN_SECONDS, Entry
 from lima.forcing import adopt_lineage, forced, mark_inexact
 from lima.node import Node, Spec, new_node
-from lima.op import FUSED, Kind, Op, clone, evaluate, own, owner
+from lima.op import FUSED, HEAVY, LIGHT, VIEW, Op, clone, evaluate, own, owner
 from lima.places import here
 from lima.rewrite import Planner
-from lima.sessions import Session, current
-from lima.stats import Outcome, outcome_row
+from lima.sessions import PLANNER, Session, current
+from lima.stats import COMPUTED, HIT, outcome_row
 from lima.values import (
     Foreign,
     Pending,
@@ -56,14 +57,14 @@ MAX_HELD = 1 << 28
 def apply(row: Op, spec: Spec, inputs: Sequence[Any]) -> Value:
     """Trace one operation on values and literals, and compute it now or let it wait."""
     kind = row.kind
-    if kind is Kind.LIGHT:
+    if kind is LIGHT:
         return light(row, spec, inputs)
     node = new_node(spec, nodes_of(inputs))
-    if kind is Kind.VIEW:
+    if kind is VIEW:
         waits = True in [isinstance(i, Value) and i.data is None for i in inputs]
         return wait_view(row, spec, node, inputs) if waits else run_view(row, spec, node, inputs)
     here = current()
-    if kind is Kind.HEAVY and here.reuses and effort(row, inputs) > MIN_EFFORT:
+    if kind is HEAVY and here.reuses and effort(row, inputs) > MIN_EFFORT:
         return probe(here, row, spec, node, inputs)
     return run(row, spec, node, inputs)
 
@@ -156,7 +157,7 @@ def waiting(row: Op, spec: Spec, inputs: Sequence[Any]) -> Pending | None:
     if held >= MAX_HELD:
         return None
     made = new_pending(new_node(spec, tuple(nodes)), row, inputs, meta, modes)
-    if row.kind is not Kind.VIEW:
+    if row.kind is not VIEW:
         made.place = here()
     return made
 
@@ -254,7 +255,7 @@ def probe(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any])
     for d in data:
         if type(d) is np.ndarray:
             nbytes += d.nbytes
-    if nbytes < FLIGHT_BYTES:
+    if nbytes < FLIGHT_BYTES or active_count() == 1:
         result, seconds = _timed(here, row, spec, node, data)
         if seconds > MIN_SECONDS and here.keep(row, node, result, seconds):
             return _kept(node, result)
@@ -263,7 +264,7 @@ def probe(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any])
         if flight.entry is not None:
             return _hit(node, flight.entry)
         if flight.delivered:
-            node.outcome = outcome_row(Outcome.HIT, 0.0)
+            node.outcome = outcome_row(HIT, 0.0)
             return _kept(node, flight.value)
         result, seconds = _timed(here, row, spec, node, data)
         kept = here.keep(row, node, result, seconds, flight)
@@ -323,7 +324,7 @@ def derive(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any]
 
 
 def _hit(node: Node, entry: Entry) -> Value:
-    node.outcome = outcome_row(Outcome.HIT, entry.seconds)
+    node.outcome = outcome_row(HIT, entry.seconds)
     adopt_lineage(node, entry)
     return _kept(node, entry.value)
 
@@ -340,7 +341,7 @@ def _timed(
     start = perf_counter()
     result = own(evaluate(row, spec, data), data)
     seconds = perf_counter() - start
-    node.outcome = outcome_row(Outcome.COMPUTED, seconds)
+    node.outcome = outcome_row(COMPUTED, seconds)
     here.counts.computed += 1
     here.counts.seconds_computed += seconds
     return result, seconds
@@ -350,4 +351,4 @@ def _new_planner(here: Session) -> Planner:
     return Planner(here, apply)
 
 
-Session.new_planner = staticmethod(_new_planner)
+PLANNER.append(_new_planner)

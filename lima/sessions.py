@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from lima.environment import thread_budget
 from lima.node import Node
 from lima.op import Meta, Op
 from lima.pattern import CLASSES, ROUNDING
-from lima.stats import Outcome, Stats, outcome_row
+from lima.stats import HIT, Stats, outcome_row
 from lima.store import Store, opened
 
 CREDIT = 8_000_000
@@ -91,14 +90,11 @@ class Session:
         self._threads = 0
         self.store: Store | None = opened(config.store, config.store_bytes, config.environment)
 
-    new_planner: Callable[[Session], Any]
-    """Makes a planner; set by `lima.runtime`, since a planner runs operations."""
-
     @property
     def planner(self) -> Any:
         """What tries rules in this session (`lima.rewrite.Planner`)."""
         if self._planner is None:
-            self._planner = Session.new_planner(self)
+            self._planner = PLANNER[0](self)
         return self._planner
 
     @property
@@ -135,7 +131,7 @@ class Session:
             return None
         found = self.store.find(digest)
         if found is not None:
-            node.outcome = outcome_row(Outcome.HIT, found.seconds)
+            node.outcome = outcome_row(HIT, found.seconds)
         return found
 
     def fetched(self, row: Op, found: Stored) -> Entry | None:
@@ -184,17 +180,15 @@ class Session:
                 return False
             if cheap and not self.cache.sighted(node.digest, seconds, nbytes):
                 return False
-        offer = flight.deliver if flight is not None else partial(self.cache.put, node.digest)
-        return bool(
-            offer(
-                result,
-                seconds=seconds,
-                height=node.height,
-                owned=True,
-                first_sight=first_sight,
-                lineage=node if node.inexact else None,
-            )
+        lineage = node if node.inexact else None
+        height = node.height
+        if flight is not None:
+            return flight.hand_over(result, seconds, height, LEVEL, True, first_sight, lineage)
+        digest = node.digest
+        entry = self.cache._offer(
+            digest, result, seconds, height, LEVEL, True, first_sight, None, lineage
         )
+        return entry is not None
 
     def repaid(self, row: Op, value: Any) -> None:
         """A result of `row` was asked for again."""
@@ -223,6 +217,9 @@ class Session:
     def __repr__(self) -> str:
         return f"<lima.Session {self.config.summary()}; {self.stats.summary()}>"
 
+
+PLANNER: list[Callable[[Session], Any]] = []
+"""What makes the planner of a session (`lima.runtime`, since a planner runs operations)."""
 
 _session: ContextVar[Session | None] = ContextVar("lima_session", default=None)
 _open: list[Session] = []

@@ -18,6 +18,9 @@ class Outcome(enum.Enum):
     ENTERED = "entered"
 
 
+COMPUTED, HIT, PARTIAL, REFUSED, ENTERED = Outcome  # for hot paths, as the kinds in `lima.op`
+
+
 class OutcomeRow(NamedTuple):
     """What `lima.explain` shows for a node: outcome, seconds spent (or saved), and why."""
 
