@@ -2,6 +2,7 @@ cimport numpy as cnp
 from numpy cimport npy_intp
 
 ctypedef void (*loop_t)(char **, const npy_intp *, const npy_intp *, void *) noexcept nogil
+ctypedef void (*part_t)(Work *, char *, npy_intp, npy_intp) noexcept nogil
 
 cdef enum:
     BLOCK = 1024  # elements; a multiple of what any vector loop takes in one turn
@@ -31,12 +32,23 @@ cdef struct Step:
 
 
 cdef struct Work:
-    Slot *slots
-    Step *steps
-    int nslots, nsteps
-    npy_intp size
+    part_t part  # does it from one element or column to another, with scratch memory
+    npy_intp size  # of these
+    npy_intp piece  # that a thread takes at a time
     size_t bytes  # of scratch memory for one thread
     long raised  # floating point errors that came up
+    Slot *slots  # what `run_blocks` works on
+    Step *steps
+    int nslots, nsteps
+    loop_t loop  # what is done with the columns of a matrix
+    void *data
+    char *matrix
+    char *mean
+    char *total
+    npy_intp rows
+    int itemsize
+    bint fresh  # whether folding begins with zeros
+    long odd  # whether something came up that NumPy shall see
 
 
 cdef class Loop:
@@ -52,6 +64,12 @@ cdef class Loop:
 
 
 cdef bint is_native(cnp.dtype dtype)
+
+cdef int do(Work *work, npy_intp elements, int threads) except -1
+
+cdef npy_intp even_piece(npy_intp size, int parts, npy_intp turn) noexcept nogil
+
+cdef int fold(Loop loop, cnp.ndarray matrix, cnp.ndarray total, int threads) except -1
 
 
 cdef class Program:

@@ -17,7 +17,7 @@ cimport numpy as cnp
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 from numpy cimport npy_intp
 
 cnp.import_array()
@@ -423,27 +423,13 @@ cdef class Program:
         cdef Work work
         cdef int buffers = self._allot()
         self._spread()
+        work.part = run_blocks
         work.slots, work.nslots = self.slots, self.nslots
         work.steps, work.nsteps = self.steps, self.nsteps
         work.size = self.size
+        work.piece = 0
         work.bytes = (buffers * BLOCK + 8) * 8
-        work.raised = 0
-        cdef char *scratch = <char *>malloc(work.bytes)
-        cdef int helpers = min(threads - 1, self.size * self.nsteps // SHARE)
-        if scratch == NULL:
-            raise MemoryError()
-        if helpers > 0:
-            helpers = hire(helpers)
-        with nogil:
-            if helpers > 0:
-                run_shared(&work, scratch, helpers)
-            else:
-                run_blocks(&work, scratch, 0, work.size)
-        free(scratch)
-        return (
-            (1 if work.raised & FE_DIVBYZERO else 0) + (2 if work.raised & FE_OVERFLOW else 0)
-            + (4 if work.raised & FE_UNDERFLOW else 0) + (8 if work.raised & FE_INVALID else 0)
-        )
+        return do(&work, self.size * self.nsteps, threads)
 
     cdef int _allot(self) except -1:
         """Which scratch buffer holds what: a buffer is free after the last step that reads it."""
@@ -475,14 +461,22 @@ cdef class Program:
 
     cdef object _spread(self):
         """Repeat short vectors, so that a block of them can be read from any place on."""
+        cdef Slot *it
+        cdef npy_intp have, wanted
+        cdef char *longer
         cdef int slot
-        cdef cnp.ndarray longer
         for slot in range(self.nslots):
-            if self.slots[slot].period and self.slots[slot].last >= 0:
-                array = self.keep[self.slots[slot].kept]
-                longer = np.resize(array, self.slots[slot].period + BLOCK)
-                self.keep.append(longer)
-                self.slots[slot].base = <char *>cnp.PyArray_DATA(longer)
+            it = &self.slots[slot]
+            if it.period and it.last >= 0:
+                have, wanted = it.period * it.itemsize, (it.period + BLOCK) * it.itemsize
+                memory = np.empty(wanted, np.uint8)
+                longer = <char *>cnp.PyArray_DATA(memory)
+                memcpy(longer, it.base, have)
+                while have < wanted:  # what is there, once more
+                    memcpy(longer + have, longer, min(have, wanted - have))
+                    have *= 2
+                self.keep.append(memory)
+                it.base = longer
 
 
 cdef void run_blocks(Work *work, char *scratch, npy_intp start, npy_intp stop) noexcept nogil:
@@ -525,6 +519,57 @@ cdef void run_blocks(Work *work, char *scratch, npy_intp start, npy_intp stop) n
         lima_or(&work.raised, raised)
 
 
+cdef int fold(Loop loop, cnp.ndarray matrix, cnp.ndarray total, int threads) except -1:
+    """Fold the rows of a C-ordered array, one after the other, into `total`, as NumPy's `reduce`
+    does along the first axis: each row in turn, by the loop. It begins with zeros for `np.add`,
+    with the first row for others. On as many threads at most; each takes columns. The errors that
+    came up, as `run`.
+    """
+    cdef Work work
+    cdef npy_intp columns = cnp.PyArray_SIZE(total)
+    work.part = fold_columns
+    work.loop, work.data = loop.loop, loop.data
+    work.matrix = <char *>cnp.PyArray_DATA(matrix)
+    work.total = <char *>cnp.PyArray_DATA(total)
+    work.itemsize = cnp.PyArray_ITEMSIZE(matrix)
+    work.rows = matrix.shape[0]
+    work.fresh = loop.function is np.add
+    work.size = columns
+    work.piece = even_piece(columns, threads, 8 if loop.uneven else 64)
+    work.bytes = 1
+    return do(&work, cnp.PyArray_SIZE(matrix), min(threads, columns // work.piece + 1))
+
+
+cdef npy_intp even_piece(npy_intp size, int parts, npy_intp turn) noexcept nogil:
+    """What each of some threads takes, a multiple of what a vector loop takes in one turn."""
+    cdef npy_intp share = (size + max(parts, 1) - 1) // max(parts, 1)
+    return (share + turn - 1) // turn * turn
+
+
+cdef void fold_columns(Work *work, char *scratch, npy_intp start, npy_intp stop) noexcept nogil:
+    """`fold`, for the columns from `start` to `stop`."""
+    cdef npy_intp count = stop - start, row, line = work.size * work.itemsize
+    cdef npy_intp strides[3]
+    cdef char *places[3]
+    cdef char *total = work.total + start * work.itemsize
+    cdef char *here = work.matrix + start * work.itemsize
+    cdef int raised
+    strides[0] = strides[1] = strides[2] = work.itemsize
+    if work.fresh:
+        memset(total, 0, count * work.itemsize)
+    else:
+        memcpy(total, here, count * work.itemsize)
+    feclearexcept(FE_ALL_EXCEPT)
+    for row in range(0 if work.fresh else 1, work.rows):
+        places[0] = places[2] = total
+        places[1] = here + row * line
+        work.loop(places, &count, strides, work.data)
+    raised = fetestexcept(FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INVALID)
+    feclearexcept(FE_ALL_EXCEPT)
+    if raised:
+        lima_or(&work.raised, raised)
+
+
 # --------------------------------------------------------------------------- several threads
 #
 # Blocks do not depend on each other, so any thread may run any of them. Helpers are threads of the
@@ -544,7 +589,6 @@ cdef int crew_size = 0
 cdef long taken = 0  # 1 while some thread has the crew at work; others go on alone
 cdef long gate = 0  # OPEN, plus the number of helpers at the present work
 cdef Work *present = NULL
-cdef npy_intp piece = 0  # elements of a piece, a multiple of a block
 cdef long next_piece = 0
 cdef double LATE = 2e-4  # seconds of waiting that tell that a helper lost its processor to others
 cdef int penalty = 1
@@ -605,27 +649,49 @@ cdef void help_out(void *given) noexcept nogil:
 
 cdef void take_pieces(Work *work, char *scratch) noexcept nogil:
     """Run pieces of the present work until none is left."""
-    cdef npy_intp start = lima_add(&next_piece, 1) * piece
+    cdef npy_intp start = lima_add(&next_piece, 1) * work.piece
     while start < work.size:
-        run_blocks(work, scratch, start, min(start + piece, work.size))
-        start = lima_add(&next_piece, 1) * piece
+        work.part(work, scratch, start, min(start + work.piece, work.size))
+        start = lima_add(&next_piece, 1) * work.piece
+
+
+cdef int do(Work *work, npy_intp elements, int threads) except -1:
+    """All of the work, which goes through so many elements; the errors that came up, as `run`."""
+    cdef int helpers = min(threads - 1, elements // SHARE)
+    cdef char *scratch = <char *>malloc(work.bytes)
+    if scratch == NULL:
+        raise MemoryError()
+    work.raised = 0
+    if helpers > 0:
+        helpers = hire(helpers)
+    with nogil:
+        if helpers > 0:
+            run_shared(work, scratch, helpers)
+        else:
+            work.part(work, scratch, 0, work.size)
+    free(scratch)
+    return (
+        (1 if work.raised & FE_DIVBYZERO else 0) + (2 if work.raised & FE_OVERFLOW else 0)
+        + (4 if work.raised & FE_UNDERFLOW else 0) + (8 if work.raised & FE_INVALID else 0)
+    )
 
 
 cdef void run_shared(Work *work, char *scratch, int helpers) noexcept nogil:
     """All of the work, with the help of those who come."""
-    global present, piece, alone, penalty
+    global present, alone, penalty
     cdef int k
     cdef double start
     cdef npy_intp blocks = (work.size + BLOCK - 1) // BLOCK
     if alone > 0:
         alone -= 1
-        run_blocks(work, scratch, 0, work.size)
+        work.part(work, scratch, 0, work.size)
         return
     if lima_swap(&taken, 1):  # they help another thread of the program
-        run_blocks(work, scratch, 0, work.size)
+        work.part(work, scratch, 0, work.size)
         return
     present = work
-    piece = max(1, min(32, blocks // (4 * (helpers + 1)))) * BLOCK
+    if work.piece == 0:
+        work.piece = max(1, min(32, blocks // (4 * (helpers + 1)))) * BLOCK
     lima_set(&next_piece, 0)
     lima_set(&gate, OPEN)
     for k in range(helpers):

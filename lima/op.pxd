@@ -1,7 +1,7 @@
 from lima.node cimport Spec
 
 cdef class Op:
-    cdef public bint aliasing, elides, lenient, needs, readonly, variadic
+    cdef public bint aliasing, elides, lenient, needs, readonly, threaded, variadic
     cdef public Py_ssize_t at_once, small
     cdef public double growth, weight
     cdef public Spec spec, scalars

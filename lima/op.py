@@ -81,6 +81,7 @@ class Op:
     lenient     Python's operator answers for dtypes that the function refuses
     aliasing    the kernel may look at whether two operands are one buffer
     into        the argument that the call writes (`np.copyto`: "dst"); it re-points a handle
+    threaded    the kernel takes `threads`, the most it may use
     threads_state  method of a generator: operand 0 is its state, item 1 of the result the new one
     source      writes the call as Python, given the texts of inputs and parameters
     infix       Python operator with this meaning, for readable source
@@ -99,8 +100,8 @@ class Op:
     __slots__ = (
         "aliasing", "at_once", "calls", "elides", "form", "growth", "infer", "infix", "inner",
         "into", "kernel", "kind", "lenient", "name", "names", "needs", "operands", "params",
-        "readonly", "rules", "scalars", "small", "source", "spec", "threads_state", "variadic",
-        "version", "weight", "wrap",
+        "readonly", "rules", "scalars", "small", "source", "spec", "threaded", "threads_state",
+        "variadic", "version", "weight", "wrap",
     )  # fmt: skip
 
     def __init__(
@@ -121,6 +122,7 @@ class Op:
         aliasing: bool = False,
         lenient: bool = False,
         into: str | None = None,
+        threaded: bool = False,
         threads_state: str | None = None,
         source: Callable[[list[str], dict[str, str]], str] | None = None,
         infix: str | None = None,
@@ -144,6 +146,7 @@ class Op:
         self.aliasing = aliasing
         self.lenient = lenient
         self.into = into
+        self.threaded = threaded
         self.threads_state = threads_state
         self.source = source
         self.infix = infix
@@ -367,7 +370,7 @@ def reference(value: Any, inputs: list[Any], lift: Lift) -> Any:
 # --------------------------------------------------------------------------- evaluation
 
 
-def evaluate(row: Op, spec: Spec, data: Sequence[Any], buffer: Any = None) -> Any:
+def evaluate(row: Op, spec: Spec, data: Sequence[Any], buffer: Any = None, threads: int = 1) -> Any:
     """Run the kernel of `row` on plain data. The only place where a kernel is called.
 
     A call that writes (`into` rows, `out=`) writes into `buffer`, which must hold the written
@@ -384,7 +387,9 @@ def evaluate(row: Op, spec: Spec, data: Sequence[Any], buffer: Any = None) -> An
         return target if result is None or row.wrap is None else (target, result)
     if not spec.params:
         return row.kernel(data) if row.variadic else row.kernel(*data)
-    return _run(row, spec, data, {}) if spec.out is None else _run_out(row, spec, data, buffer)
+    if spec.out is not None:
+        return _run_out(row, spec, data, buffer)
+    return _run(row, spec, data, {"threads": threads} if row.threaded and threads > 1 else {})
 
 
 def _run(row: Op, spec: Spec, data: Sequence[Any], extra: dict[str, Any]) -> Any:

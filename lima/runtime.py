@@ -339,7 +339,7 @@ def _timed(
     here: Session, row: Op, spec: Spec, node: Node, data: Sequence[Any]
 ) -> tuple[Any, float]:
     start = perf_counter()
-    result = own(evaluate(row, spec, data), data)
+    result = own(evaluate(row, spec, data, None, here.threads), data)
     seconds = perf_counter() - start
     node.outcome = outcome_row(COMPUTED, seconds)
     here.counts.computed += 1

@@ -183,7 +183,9 @@ class Session:
         lineage = node if node.inexact else None
         height = node.height
         if flight is not None:
-            return flight.hand_over(result, seconds, height, LEVEL, True, first_sight, lineage)
+            return bool(
+                flight.hand_over(result, seconds, height, LEVEL, True, first_sight, lineage)
+            )
         digest = node.digest
         entry = self.cache._offer(
             digest, result, seconds, height, LEVEL, True, first_sight, None, lineage

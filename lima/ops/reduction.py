@@ -44,31 +44,30 @@ QUANTILE = (
 
 
 def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """NumPy's function, or one of lima's own along short rows or down columns."""
+    """NumPy's function, or one of lima's own along short rows or down columns where that serves."""
     name = function.__name__
-    if name in ALONG_ROWS:
-        return _along(function, ALONG_ROWS[name], -1, {"keepdims"})
-    if name in ALONG_COLUMNS:
-        return _along(function, ALONG_COLUMNS[name], 0, {"keepdims", "ddof"})
-    return function
-
-
-def _along(
-    function: Callable[..., Any], own: Callable[..., Any], place: int, known: set[str]
-) -> Callable[..., Any]:
-    """`function`, left to `own` along the axis at `place` with no parameters but the `known`."""
+    along, down = ALONG_ROWS.get(name), ALONG_COLUMNS.get(name)
+    if along is None and down is None:
+        return function
 
     @functools.wraps(function)
-    def kernel(a: Any, axis: Any = None, **options: Any) -> Any:
-        if type(a) is np.ndarray and options.keys() <= known:
-            other = place + a.ndim if place < 0 else place - a.ndim
-            found = own(a, **{"keepdims": False, **options}) if axis in (place, other) else None
+    def kernel(a: Any, axis: Any = None, threads: int = 1, **options: Any) -> Any:
+        if type(a) is np.ndarray and axis is not None and options.keys() <= _OWN:
+            found = None
+            asked = {"keepdims": False, **options}
+            if down is not None and axis in (0, -a.ndim):
+                found = down(a, threads=threads, **asked)
+            if found is None and along is not None and axis in (-1, a.ndim - 1):
+                found = along(a, **asked)
             if found is not None:
                 return found
         return function(a, axis=axis, **options)
 
     return kernel
 
+
+_OWN = {"keepdims", "ddof"}
+"""Parameters beside the axis that lima's own kernels take."""
 
 _REDUCTIONS: dict[str, tuple[Any, ...]] = {
     ALL_ANY: (np.all, np.any),
@@ -89,10 +88,18 @@ for _signature, _functions in _REDUCTIONS.items():
             signature=_signature,
             weight=_weight,
             calls=(_function,),
+            threaded=_function.__name__ in ALONG_COLUMNS,
         )
 
-op("max", _kernel(np.max), signature=EXTREME, weight=2.0, calls=(np.max, np.amax))
-op("min", _kernel(np.min), signature=EXTREME, weight=2.0, calls=(np.min, np.amin))
+for _function, _other in ((np.max, np.amax), (np.min, np.amin)):
+    op(
+        _function.__name__,
+        _kernel(_function),
+        signature=EXTREME,
+        weight=2.0,
+        calls=(_function, _other),
+        threaded=_function.__name__ in ALONG_COLUMNS,
+    )
 op("count_nonzero", np.count_nonzero, weight=4.0)
 op("trace", np.trace)
 op("average", np.average, wrap=tuple, weight=8.0)  # a tuple with returned=True
