@@ -15,8 +15,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 COMPILED = (
-    "node op entries policies flight cache leaves values sessions fusion forcing pieces rewrite"
-    " runtime handle writes calls indexing operators flat in_place array stand_in"
+    "stats places node op entries policies flight cache leaves values sessions fusion forcing"
+    " pieces rewrite runtime handle writes calls indexing operators flat in_place array stand_in"
     " ops.infer ops.elementwise ops.forms ops.products ops.structure ops.reduction"
 ).split()
 

@@ -4,6 +4,7 @@ from lima.fusion cimport Group
 from lima.node cimport Node
 from lima.op cimport Op
 from lima.sessions cimport Pool, Session, current
+from lima.stats cimport outcome_row
 from lima.values cimport Pending, Value, error_modes
 
 @cython.locals(item=Pending, here=Session, row=Op, plan=list, seen=set, stack=list, reuses=bint)

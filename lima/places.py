@@ -21,7 +21,7 @@ Place = tuple[CodeType, int, dict[str, Any]]
 
 def here() -> Place | None:
     """Where the innermost code that is not lima's runs."""
-    frame: FrameType | None = sys._getframe(1)
+    frame: FrameType | None = sys._getframe()
     while frame is not None:
         scope = frame.f_globals
         name = scope.get("__name__")
@@ -38,7 +38,7 @@ def _line(code: CodeType, instruction: int) -> int:
     return code.co_firstlineno
 
 
-_say = (lambda say, *said: say(*said)).__code__
+_say: CodeType = compile("lambda say, *said: say(*said)", OWN, "eval").co_consts[0]
 
 
 def warn_at(place: Place | None, text: str) -> None:

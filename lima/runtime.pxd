@@ -3,7 +3,9 @@ from lima.entries cimport Entry
 from lima.forcing cimport forced
 from lima.node cimport Node, Spec, new_node
 from lima.op cimport Op
+from lima.places cimport here
 from lima.sessions cimport Session, current
+from lima.stats cimport outcome_row
 from lima.values cimport Foreign, Pending, Value, error_modes, new_pending, new_value, nodes_of, size_of, spec_for, watch
 
 @cython.locals(node=Node, here=Session)

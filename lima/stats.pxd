@@ -1,0 +1,1 @@
+cpdef object outcome_row(object outcome, double seconds=*, str why=*)
