@@ -1,14 +1,20 @@
 cimport cython
 from lima.entries cimport Entry
 from lima.fusion cimport Group
-from lima.node cimport Node
+from lima.node cimport Node, Spec
 from lima.op cimport Op
 from lima.sessions cimport Pool, Session, current
 from lima.stats cimport outcome_row
-from lima.values cimport Pending, Value, error_modes
+from lima.values cimport Pending, Value, error_modes, live_users
 
-@cython.locals(item=Pending, here=Session, row=Op, plan=list, seen=set, stack=list, reuses=bint)
+@cython.locals(here=Session, probed=Pending)
 cpdef object force(Value value)
+
+@cython.locals(item=Pending, row=Op, plan=list, seen=set, stack=list, reuses=bint)
+cpdef list _planned(Session here, Pending value, Pending probed)
+
+@cython.locals(value=Pending, made=_Pass)
+cpdef object folded(Session here, Op row, Spec spec, object inputs)
 
 @cython.locals(value=Value, found=list)
 cpdef list forced(object inputs)
@@ -17,6 +23,8 @@ cpdef list forced(object inputs)
 cpdef bint _found(Session here, Pending item)
 
 cdef class _Pass:
+    cdef public object fold
+    cdef public object folded
     cdef public Pending goal
     cdef public Session here
     cdef public dict local
@@ -32,7 +40,7 @@ cdef class _Pass:
 
     cpdef object put(self, Pending item, object result)
 
-    @cython.locals(item=Pending, here=Session, members=list, made=list, partial=bint, keeps=bint)
+    @cython.locals(item=Pending, goal=Pending, here=Session, lonely=bint, members=list, made=list, partial=bint, keeps=bint)
     cpdef object together(self, Group group)
 
     @cython.locals(readers=dict)

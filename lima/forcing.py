@@ -11,12 +11,12 @@ import numpy as np
 from lima.entries import MIN_SECONDS, Entry
 from lima.errors import InternalError
 from lima.fusion import Group
-from lima.node import Node, as_asked
-from lima.op import FUSED, VIEW, evaluate, own
+from lima.node import Node, Spec, as_asked
+from lima.op import FUSED, VIEW, Fold, Op, evaluate, own
 from lima.places import Said, modes, warn_at
 from lima.sessions import Session, current
 from lima.stats import COMPUTED, HIT, outcome_row
-from lima.values import Pending, Value
+from lima.values import Pending, Value, error_modes, live_users
 
 SHARED = 1 << 18
 """Elements from which an operation by itself is worth several threads."""
@@ -34,6 +34,13 @@ def force(value: Value) -> Any:
         if _found(here, value) or _derived(here, value):
             return value.data
         probed = value
+    return _Pass(here, value, _planned(here, value, probed), None).run()
+
+
+def _planned(
+    here: Session, value: Pending, probed: Pending | None
+) -> list[tuple[Pending, Sequence[Any]]]:
+    """What has to be computed for `value`, operands before their users."""
     plan: list[tuple[Pending, Sequence[Any]]] = []
     seen: set[Pending] = set()
     stack: list[Any] = [value]
@@ -56,7 +63,37 @@ def force(value: Value) -> Any:
         for a in reversed(args):  # the first operand first, as the program would have
             if isinstance(a, Pending):
                 stack.append(a)
-    return _Pass(here, value, plan).run()
+    return plan
+
+
+FEW = 3
+"""Operations on elements that one thread does as fast as several, since memory is what they wait
+for."""
+
+
+def folded(here: Session, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
+    """What a reduction makes of a value that waits, which is computed block by block and never
+    written; None where it must be.
+
+    That is for what nobody but the reduction is known to read. If somebody does later, it is
+    computed once more, and then written: so it costs at most one pass too many.
+    """
+    if len(inputs) != 1 or not isinstance(inputs[0], Pending):
+        return None
+    value = inputs[0]
+    if value.data is not None or value.row.inner is None:
+        return None
+    if value.folded or value.shared or value.size <= FUSED or live_users(value):
+        return None
+    if here.threads > 1 and value.depth > FEW:
+        return None
+    fold = row.folds(spec, value._meta) if row.folds is not None else None
+    if fold is None or (value.row.rules and here.reuses and here.allowed):
+        return None
+    made = _Pass(here, value, _planned(here, value, None), fold)
+    value.folded = True
+    made.run()
+    return made.folded
 
 
 def forced(inputs: Sequence[Any]) -> list[Any]:
@@ -124,14 +161,21 @@ class _Pass:
 
     What nothing but this pass will read (no handle, no other user) is a temporary: it stays in
     `local`, unknown to other threads, and its buffer takes the result of its last reader where
-    NumPy would have reused it too.
+    NumPy would have reused it too. With a `fold`, the goal is not written either if it can be
+    folded: that gives `folded`.
     """
 
-    __slots__ = ("goal", "here", "local", "members", "plan", "pool", "readers")
+    __slots__ = ("fold", "folded", "goal", "here", "local", "members", "plan", "pool", "readers")
 
     def __init__(
-        self, here: Session, goal: Pending, plan: list[tuple[Pending, Sequence[Any]]]
+        self,
+        here: Session,
+        goal: Pending,
+        plan: list[tuple[Pending, Sequence[Any]]],
+        fold: Fold | None,
     ) -> None:
+        self.fold = fold
+        self.folded: Any = None
         self.here = here
         self.goal = goal
         self.plan = plan
@@ -187,7 +231,10 @@ class _Pass:
     def together(self, group: Group) -> None:
         """The operations of a group, in one pass; alone if NumPy has something to say of it."""
         members = group.members
-        if len(members) == 1 and (members[0][0].size < SHARED or self.here.threads == 1):
+        fold = self.fold if members[-1][0] is self.goal else None
+        goal = self.goal if fold is not None else None
+        lonely = len(members) == 1 and goal is None
+        if lonely and (members[0][0].size < SHARED or self.here.threads == 1):
             self.alone(*members[0])
             return
         start = perf_counter()
@@ -195,6 +242,8 @@ class _Pass:
             self.count(args, -1)
         made: list[tuple[Pending, Any]] = []
         for item, _ in members:
+            if item is goal:
+                continue
             if self.readers.get(item, 0) > 0 or not self.temporary(item):
                 shape, dtype = item._meta
                 array = self.pool.take(shape, dtype)
@@ -202,7 +251,12 @@ class _Pass:
                     array = np.empty(shape, dtype)
                 group.write(item, array)
                 made.append((item, array))
-        if not group.run(self.here.threads):
+        if goal is not None and fold is not None:
+            self.folded = group.fold(goal, fold, error_modes())
+            done = self.folded is not None
+        else:
+            done = group.run(self.here.threads)
+        if not done:
             for _, args in members:
                 self.count(args, 1)
             for item, args in members:
@@ -224,7 +278,7 @@ class _Pass:
             if partial:
                 mark_inexact(item.node)
             self.free(args)
-        share = seconds / len(made)
+        share = seconds / max(len(made), 1)
         for item, array in made:
             keeps = here.reuses and share > MIN_SECONDS
             if keeps and here.keep(item.row, item.node, array, share):

@@ -25,3 +25,8 @@ cdef class Group:
     cpdef object write(self, Pending item, object array)
 
     cpdef bint run(self, int threads)
+
+    @cython.locals(loop=Loop)
+    cpdef object fold(self, Pending item, object fold, tuple modes)
+
+    cpdef bint _is_loud(self, int raised, tuple modes)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lima.op import FUSES
+from lima.op import ALONG, DOWN, FUSES, WHOLE, Fold
 from lima.values import Pending, Value
 
 if FUSES:
@@ -29,6 +29,9 @@ _WEAK: dict[type, int] = {int: 29, float: 30, complex: 31}
 
 _loops: dict[Any, dict[int, Any]] = {}
 """The inner loop of a function, or None, by the codes of its operands."""
+
+_folding: dict[Any, Any] = {}
+"""The inner loop by which a function folds, or None, by function and dtype."""
 
 
 class Group:
@@ -148,9 +151,34 @@ class Group:
 
     def run(self, threads: int) -> bool:
         """Compute; False if an error came up that NumPy would tell of."""
-        raised = self.program.run(threads)
-        loud = [raised >> k & 1 and mode != "ignore" for k, mode in enumerate(self.modes)]
-        return True not in loud
+        return not self._is_loud(self.program.run(threads), self.modes)
+
+    def fold(self, item: Pending, fold: Fold, modes: tuple[str, ...]) -> Any:
+        """Compute, and give what a reduction makes of the last member, which is never written.
+
+        None if an error came up that NumPy would tell of, or where its bits are not certain: which
+        of two zeros or of several NaNs it finds depends on where in its vectors they meet. `modes`
+        are those of the reduction.
+        """
+        dtype = item._meta[1]
+        if (fold.function, dtype) not in _folding:
+            _folding[fold.function, dtype] = _learn_fold(fold.function, dtype)
+        loop = _folding[fold.function, dtype]
+        if loop is None:
+            return None
+        total = np.empty(() if fold.shape is None else fold.shape, dtype)
+        raised = self.program.fold(self.slots[item], loop, total, fold.way)
+        if self._is_loud(raised, self.modes) or self._is_loud(raised, modes):
+            return None
+        if fold.way == WHOLE:
+            number = total.item()
+            if number != number or (number == 0.0 and not loop.adds):
+                return None
+        found = total if fold.shape is not None else total[()]
+        return found if fold.finish is None else fold.finish(found)
+
+    def _is_loud(self, raised: int, modes: tuple[str, ...]) -> bool:
+        return True in [raised >> k & 1 and mode != "ignore" for k, mode in enumerate(modes)]
 
 
 def _learn(function: Any, kinds: Sequence[Any]) -> Any:
@@ -162,6 +190,26 @@ def _learn(function: Any, kinds: Sequence[Any]) -> Any:
         with suppress(LookupError):
             return Loop(function, dtypes[:-1], dtypes[-1])
     return None
+
+
+def _learn_fold(function: Any, dtype: np.dtype[Any]) -> Any:
+    """The loop by which a function folds elements of a dtype; None where that is not what NumPy
+    does in `reduce`, whose order is not documented."""
+    loop = _learn(function, (dtype, dtype))
+    copies = _learn(np.positive, (dtype,))
+    if loop is None or copies is None:
+        return None
+    sample = np.random.default_rng(0).standard_normal(9_009).astype(dtype)
+    for way, shape in ((WHOLE, (9_009,)), (DOWN, (273, 33)), (ALONG, (9, 1_001))):
+        program = Program(shape, 1)
+        a = sample.reshape(shape)
+        slot = program.step(copies, [program.operand(a)])
+        wanted = np.asarray(function.reduce(a, axis=-1 if way == ALONG else 0))
+        total = np.empty(wanted.shape, dtype)
+        program.fold(slot, loop, total, way)
+        if total.tobytes() != wanted.tobytes():
+            return None
+    return loop
 
 
 def _is_weak(kind: Any) -> bool:

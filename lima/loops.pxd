@@ -9,6 +9,7 @@ cdef enum:
     MOST = 6  # operands and results of a step
     MOST_HELPERS = 15  # threads beside the one that asks
     FAR = 2097152  # elements of arrays that lie in no cache
+    PAIRED = 128  # elements that NumPy adds up one after the other, more by halves
     SHARE = 262144  # elements times steps for which one more thread is worth waking
 
 cdef struct Slot:
@@ -58,9 +59,24 @@ cdef class Loop:
     cdef readonly object function
     cdef readonly tuple dtypes
     cdef readonly object dtype
-    cdef readonly bint uneven
+    cdef readonly bint uneven, adds
 
     cdef object _find(self, object function, str text)
+
+
+cdef enum Way:  # how a reduction goes through the elements of an array in C order
+    WHOLE = 0  # all in turn; sums by pairs, as NumPy takes them
+    DOWN = 1  # row by row, element by element
+    ALONG = 2  # each row by itself
+
+
+cdef struct Stream:
+    Work *work
+    char *scratch
+    char *source  # where a block of what is folded stands
+    char *ring  # what was computed and not taken yet, from `at` to `have`
+    npy_intp next, at, have
+    int itemsize
 
 
 cdef bint is_native(cnp.dtype dtype)
@@ -93,5 +109,7 @@ cdef class Program:
     cdef int _converted(self, int slot, object dtype) except -2
     cpdef object output(self, int slot, cnp.ndarray array)
     cpdef int run(self, int threads=*) except -1
+    cpdef int fold(self, int slot, Loop loop, cnp.ndarray total, int way) except -1
+    cdef size_t _begin(self, Work *work) except 0
     cdef int _allot(self) except -1
     cdef object _spread(self)

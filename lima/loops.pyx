@@ -17,7 +17,7 @@ cimport numpy as cnp
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memmove, memset
 from numpy cimport npy_intp
 
 cnp.import_array()
@@ -190,6 +190,7 @@ cdef class Loop:
         self.dtypes = dtypes
         self.dtype = dtype
         self.uneven = function in UNEVEN
+        self.adds = function is np.add
         if not all([is_native(d) for d in (*dtypes, dtype)]):
             raise LookupError(f"{function} of {dtypes}")
         for k, d in enumerate(dtypes):
@@ -421,6 +422,39 @@ cdef class Program:
         4, 8 for division by zero, overflow, underflow and invalid values, in the order of
         `np.geterr()`."""
         cdef Work work
+        self._begin(&work)
+        return do(&work, self.size * self.nsteps, threads)
+
+    cpdef int fold(self, int slot, Loop loop, cnp.ndarray total, int way) except -1:
+        """As `run`, and what is in a slot is folded into `total` and never written: by the loop,
+        in the order in which NumPy's `reduce` takes the elements (see `Way`)."""
+        cdef Work work
+        cdef Stream stream
+        cdef npy_intp columns = self.size
+        if way == DOWN:
+            columns //= <npy_intp>self.shape[0]
+        elif way == ALONG:
+            columns = self.shape[len(self.shape) - 1]
+        self._begin(&work)
+        work.raised = 0
+        stream.work, stream.itemsize = &work, self.slots[slot].itemsize
+        stream.next = stream.at = stream.have = 0
+        stream.scratch = <char *>malloc(work.bytes)
+        stream.ring = <char *>malloc((min(columns, BLOCK) + columns * (way != WHOLE) + BLOCK) * 8)
+        try:
+            if stream.scratch == NULL or stream.ring == NULL:
+                raise MemoryError()
+            stream.source = aligned(stream.scratch) + self.slots[slot].buffer * BLOCK * 8
+            with nogil:
+                fold_stream(
+                    &stream, loop.loop, loop.data, <char *>cnp.PyArray_DATA(total), way, columns,
+                    loop.adds)
+        finally:
+            free(stream.scratch)
+            free(stream.ring)
+        return errors(work.raised)
+
+    cdef size_t _begin(self, Work *work) except 0:
         cdef int buffers = self._allot()
         self._spread()
         work.part = run_blocks
@@ -429,7 +463,7 @@ cdef class Program:
         work.size = self.size
         work.piece = 0
         work.bytes = (buffers * BLOCK + 8) * 8
-        return do(&work, self.size * self.nsteps, threads)
+        return work.bytes
 
     cdef int _allot(self) except -1:
         """Which scratch buffer holds what: a buffer is free after the last step that reads it."""
@@ -479,6 +513,18 @@ cdef class Program:
                 it.base = longer
 
 
+cdef char *aligned(char *scratch) noexcept nogil:
+    return scratch + 64 - (<size_t>scratch) % 64
+
+
+cdef int errors(long raised) noexcept nogil:
+    """Floating point errors in the order of `np.geterr()`."""
+    return (
+        (1 if raised & FE_DIVBYZERO else 0) + (2 if raised & FE_OVERFLOW else 0)
+        + (4 if raised & FE_UNDERFLOW else 0) + (8 if raised & FE_INVALID else 0)
+    )
+
+
 cdef void run_blocks(Work *work, char *scratch, npy_intp start, npy_intp stop) noexcept nogil:
     """All steps for the elements from `start` on, which is a multiple of a block, to `stop`."""
     cdef npy_intp count
@@ -488,7 +534,7 @@ cdef void run_blocks(Work *work, char *scratch, npy_intp start, npy_intp stop) n
     cdef Slot *slot
     cdef Step *step
     cdef bint far = work.size > FAR
-    scratch += 64 - (<size_t>scratch) % 64
+    scratch = aligned(scratch)
     feclearexcept(FE_ALL_EXCEPT)
     while start < stop:
         count = min(stop - start, BLOCK)
@@ -519,6 +565,105 @@ cdef void run_blocks(Work *work, char *scratch, npy_intp start, npy_intp stop) n
         lima_or(&work.raised, raised)
 
 
+cdef char *take(Stream *s, npy_intp count) noexcept nogil:
+    """The next elements, which are computed now."""
+    cdef npy_intp more
+    while s.have - s.at < count:
+        if s.at:
+            s.have -= s.at
+            memmove(s.ring, s.ring + s.at * s.itemsize, s.have * s.itemsize)
+            s.at = 0
+        s.work.raised |= fetestexcept(FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INVALID)
+        more = min(BLOCK, s.work.size - s.next)
+        run_blocks(s.work, s.scratch, s.next, s.next + more)
+        memcpy(s.ring + s.have * s.itemsize, s.source, more * s.itemsize)
+        s.have += more
+        s.next += more
+    s.at += count
+    return s.ring + (s.at - count) * s.itemsize
+
+
+cdef void reduce_once(loop_t loop, void *data, char *total, char *x, npy_intp count, int itemsize) noexcept nogil:
+    cdef npy_intp strides[3]
+    cdef char *places[3]
+    places[0] = places[2] = total
+    places[1] = x
+    strides[0] = strides[2] = 0
+    strides[1] = itemsize
+    loop(places, &count, strides, data)
+
+
+cdef double pairs(Stream *s, loop_t loop, void *data, npy_intp count) noexcept nogil:
+    """The sum of the next elements, halved until they are few, as NumPy adds them up."""
+    cdef double total = -0.0
+    cdef float single = -0.0
+    cdef npy_intp half
+    if count > PAIRED:
+        half = count // 2
+        half -= half % 8
+        total = pairs(s, loop, data, half)
+        if s.itemsize == sizeof(float):
+            return <float>(<float>total + <float>pairs(s, loop, data, count - half))
+        return total + pairs(s, loop, data, count - half)
+    if s.itemsize == sizeof(float):
+        reduce_once(loop, data, <char *>&single, take(s, count), count, s.itemsize)
+        return single
+    reduce_once(loop, data, <char *>&total, take(s, count), count, s.itemsize)
+    return total
+
+
+cdef void fold_stream(
+    Stream *s, loop_t loop, void *data, char *total, int way, npy_intp columns, bint adds
+) noexcept nogil:
+    """`Program.fold`; a sum begins with zero, others with the first element or row."""
+    cdef npy_intp left = s.work.size, count, itemsize = s.itemsize
+    cdef npy_intp strides[3]
+    cdef char *places[3]
+    cdef char *x
+    cdef double whole
+    cdef bint first = not adds
+    feclearexcept(FE_ALL_EXCEPT)
+    if way == WHOLE and adds:
+        whole = pairs(s, loop, data, left)
+        if itemsize == sizeof(double):
+            (<double *>total)[0] = 0.0 + whole
+        else:
+            (<float *>total)[0] = <float>0.0 + <float>whole
+    elif way == DOWN:
+        strides[0] = strides[1] = strides[2] = itemsize
+        if adds:
+            memset(total, 0, columns * itemsize)
+        while left:
+            x = take(s, columns)
+            if first:
+                memcpy(total, x, columns * itemsize)
+                first = False
+            else:
+                places[0] = places[2] = total
+                places[1] = x
+                count = columns
+                loop(places, &count, strides, data)
+            left -= columns
+    else:
+        while left:
+            count = min(columns, BLOCK, left) if way == WHOLE else columns
+            x = take(s, count)
+            left -= count
+            if adds:
+                memset(total, 0, itemsize)
+            elif first or way == ALONG:
+                memcpy(total, x, itemsize)
+                x += itemsize
+                count -= 1
+                first = False
+            if count:
+                reduce_once(loop, data, total, x, count, itemsize)
+            if way == ALONG:
+                total += itemsize
+    s.work.raised |= fetestexcept(FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INVALID)
+    feclearexcept(FE_ALL_EXCEPT)
+
+
 cdef int fold(Loop loop, cnp.ndarray matrix, cnp.ndarray total, int threads) except -1:
     """Fold the rows of a C-ordered array, one after the other, into `total`, as NumPy's `reduce`
     does along the first axis: each row in turn, by the loop. It begins with zeros for `np.add`,
@@ -533,7 +678,7 @@ cdef int fold(Loop loop, cnp.ndarray matrix, cnp.ndarray total, int threads) exc
     work.total = <char *>cnp.PyArray_DATA(total)
     work.itemsize = cnp.PyArray_ITEMSIZE(matrix)
     work.rows = matrix.shape[0]
-    work.fresh = loop.function is np.add
+    work.fresh = loop.adds
     work.size = columns
     work.piece = even_piece(columns, threads, 8 if loop.uneven else 64)
     work.bytes = 1
@@ -670,10 +815,7 @@ cdef int do(Work *work, npy_intp elements, int threads) except -1:
         else:
             work.part(work, scratch, 0, work.size)
     free(scratch)
-    return (
-        (1 if work.raised & FE_DIVBYZERO else 0) + (2 if work.raised & FE_OVERFLOW else 0)
-        + (4 if work.raised & FE_UNDERFLOW else 0) + (8 if work.raised & FE_INVALID else 0)
-    )
+    return errors(work.raised)
 
 
 cdef void run_shared(Work *work, char *scratch, int helpers) noexcept nogil:

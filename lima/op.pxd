@@ -5,5 +5,5 @@ cdef class Op:
     cdef public Py_ssize_t at_once, small
     cdef public double growth, weight
     cdef public Spec spec, scalars
-    cdef public object calls, form, infer, infix, inner, into, kernel, kind, name, names, operands
+    cdef public object calls, folds, form, infer, infix, inner, into, kernel, kind, name, names, operands
     cdef public object params, rules, source, threads_state, version, wrap

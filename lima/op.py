@@ -12,7 +12,7 @@ import inspect
 import operator
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -58,6 +58,23 @@ class Kind(enum.Enum):
 VIEW, LIGHT, HEAVY, EFFECT = Kind  # for hot paths: up to Python 3.11 `Kind.VIEW` is a slow call
 
 
+class Fold(NamedTuple):
+    """How a reduction takes the elements of a C-ordered array: `function` folds them.
+
+    way     WHOLE all elements, DOWN the first axis, ALONG the last one
+    shape   of the result; None for a scalar
+    finish  makes the result of what was folded
+    """
+
+    function: np.ufunc
+    way: int
+    shape: tuple[int, ...] | None
+    finish: Callable[[Any], Any] | None = None
+
+
+WHOLE, DOWN, ALONG = range(3)  # as `loops.Way`
+
+
 class BindError(TypeError):
     """The call does not fit the row; NumPy itself is asked, and answers or raises."""
 
@@ -77,6 +94,7 @@ class Op:
     infer       shape and dtype of a result that waits; None where it must run at once
     form        how the result lies on its operands, for rules (`lima.pattern`)
     rules       equations by which the result may be had from parts (`lima.pattern.Rule`)
+    folds       how a reduction may take the elements of a value that waits, without writing it
     wrap        named-tuple type of a tuple result; `tuple` for a plain one; None for one array
     lenient     Python's operator answers for dtypes that the function refuses
     aliasing    the kernel may look at whether two operands are one buffer
@@ -98,10 +116,10 @@ class Op:
     """
 
     __slots__ = (
-        "aliasing", "at_once", "calls", "elides", "form", "growth", "infer", "infix", "inner",
-        "into", "kernel", "kind", "lenient", "name", "names", "needs", "operands", "params",
-        "readonly", "rules", "scalars", "small", "source", "spec", "threaded", "threads_state",
-        "variadic", "version", "weight", "wrap",
+        "aliasing", "at_once", "calls", "elides", "folds", "form", "growth", "infer", "infix",
+        "inner", "into", "kernel", "kind", "lenient", "name", "names", "needs", "operands",
+        "params", "readonly", "rules", "scalars", "small", "source", "spec", "threaded",
+        "threads_state", "variadic", "version", "weight", "wrap",
     )  # fmt: skip
 
     def __init__(
@@ -118,6 +136,7 @@ class Op:
         infer: Callable[[Sequence[Any], Spec], Meta | None] | None = None,
         form: Callable[..., Form | None] | None = None,
         rules: tuple[Rule, ...] = (),
+        folds: Callable[[Spec, Meta], Fold | None] | None = None,
         wrap: Any = None,
         aliasing: bool = False,
         lenient: bool = False,
@@ -142,6 +161,7 @@ class Op:
         self.infer = infer
         self.form = form
         self.rules = rules
+        self.folds = folds if FUSES else None
         self.wrap = wrap
         self.aliasing = aliasing
         self.lenient = lenient

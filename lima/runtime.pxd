@@ -1,6 +1,6 @@
 cimport cython
 from lima.entries cimport Entry
-from lima.forcing cimport forced
+from lima.forcing cimport folded, forced
 from lima.node cimport Node, Spec, new_node
 from lima.op cimport Op
 from lima.places cimport here
@@ -28,7 +28,7 @@ cpdef Value run_view(Op row, Spec spec, Node node, object inputs)
 
 cpdef Value run(Op row, Spec spec, Node node, object inputs, object buffer=*)
 
-@cython.locals(nbytes=Py_ssize_t, entry=Entry, digest=bytes, kept=bint, seconds=double)
+@cython.locals(nbytes=Py_ssize_t, entry=Entry, digest=bytes, kept=bint, seconds=double, start=double)
 cpdef Value probe(Session here, Op row, Spec spec, Node node, object inputs)
 
 cpdef bint raising()
@@ -36,5 +36,7 @@ cpdef bint raising()
 cpdef Value _hit(Node node, Entry entry)
 
 cpdef tuple _timed(Session here, Op row, Spec spec, Node node, object data)
+
+cpdef Value _reduced(Session here, Op row, Node node, object result, double seconds)
 
 cpdef Value _kept(Node node, object data)

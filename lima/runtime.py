@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lima.entries import MIN_SECONDS, Entry
-from lima.forcing import adopt_lineage, forced, mark_inexact
+from lima.forcing import adopt_lineage, folded, forced, mark_inexact
 from lima.node import Node, Spec, new_node
 from lima.op import FUSED, HEAVY, LIGHT, VIEW, Op, clone, evaluate, own, owner
 from lima.places import here
@@ -222,6 +222,10 @@ def _is_view(data: Any) -> bool:
 
 def run(row: Op, spec: Spec, node: Node, inputs: Sequence[Any], buffer: Any = None) -> Value:
     """Compute at once, without the cache."""
+    if row.folds is not None:
+        found = folded(current(), row, spec, inputs)
+        if found is not None:
+            return new_value(node, found)
     data = forced(inputs)
     return new_value(node, own(evaluate(row, spec, data, buffer), data))
 
@@ -248,6 +252,11 @@ def probe(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any])
         made = derive(here, row, spec, node, inputs)
         if made is not None:
             return made
+    if row.folds is not None:
+        start = perf_counter()
+        result = folded(here, row, spec, inputs)
+        if result is not None:
+            return _reduced(here, row, node, result, perf_counter() - start)
     data = forced(inputs)
     if here.counts.partial:
         mark_inexact(node)
@@ -345,6 +354,17 @@ def _timed(
     here.counts.computed += 1
     here.counts.seconds_computed += seconds
     return result, seconds
+
+
+def _reduced(here: Session, row: Op, node: Node, result: Any, seconds: float) -> Value:
+    """What was folded as it was computed: to get it again takes all of that."""
+    if here.counts.partial:
+        mark_inexact(node)
+    node.outcome = outcome_row(COMPUTED, seconds, "as its operand was computed")
+    here.counts.computed += 1
+    if seconds > MIN_SECONDS and here.keep(row, node, result, seconds):
+        return _kept(node, result)
+    return new_value(node, result)
 
 
 def _new_planner(here: Session) -> Planner:

@@ -31,6 +31,7 @@ cdef class Pending(Value):
     cdef public object _meta
     cdef public object args
     cdef public Py_ssize_t depth
+    cdef public bint folded
     cdef public Py_ssize_t held
     cdef public object handle
     cdef public tuple modes

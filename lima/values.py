@@ -89,12 +89,14 @@ class Pending(Value):
     depth   operations that wait in the longest chain up to here
     held    bytes of computed operands that all of them keep alive
     handle  what the program has of it (weak reference); None if it never had anything
+    folded  whether a reduction has read it without having it written; the next one writes it
     notes   what the planner found out about its structure
     place   the user's line, for warnings (`places.Place`)
     """
 
     __slots__ = (
-        "_meta", "args", "depth", "handle", "held", "modes", "notes", "place", "row", "size",
+        "_meta", "args", "depth", "folded", "handle", "held", "modes", "notes", "place",
+        "row", "size",
     )  # fmt: skip
 
     def __init__(self, node: Node, row: Op, args: Sequence[Any], meta: Meta) -> None:
@@ -109,6 +111,7 @@ class Pending(Value):
         self.size: int = size_of(meta[0])
         self.handle: weakref.ref[Any] | None = None
         self.modes = modes
+        self.folded = False
         self.notes: dict[Any, Any] | None = None
         self.place: Place | None = None
         depth = 0

@@ -9,12 +9,14 @@ Weights are measured on 20,000 elements and rounded to a power of two.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from lima.op import FUSES, op
+from lima.node import Spec
+from lima.op import ALONG, DOWN, FUSES, WHOLE, Fold, Meta, op
 from lima.ops.spelling import family, path, permitting
 
 ALONG_ROWS: dict[str, Callable[..., Any]] = {}
@@ -69,6 +71,47 @@ def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 _OWN = {"keepdims", "ddof"}
 """Parameters beside the axis that lima's own kernels take."""
 
+WIDEST = 1 << 16
+"""Elements of a row up to which rows are folded as they are computed."""
+
+
+def _folds(name: str) -> Callable[[Spec, Meta], Fold | None] | None:
+    """How the reduction of this name folds a value that waits; None if it does not."""
+    function = _FOLDED.get(name)
+    if function is None:
+        return None
+
+    def folds(spec: Spec, meta: Meta) -> Fold | None:
+        shape, dtype = meta
+        given = dict(spec.params)
+        axis, keepdims = given.pop("axis", None), given.pop("keepdims", False)
+        if given or type(keepdims) is not bool or dtype.char not in "df":
+            return None
+        ndim, size = len(shape), math.prod(shape)
+        if axis is None or (ndim == 1 and axis in (0, -1)):
+            way, left, count = WHOLE, (1,) * ndim if keepdims else None, size
+        elif axis in (0, -ndim) and 1 < size // shape[0] <= WIDEST:
+            way, left, count = DOWN, ((1,) if keepdims else ()) + shape[1:], shape[0]
+        elif axis in (-1, ndim - 1) and 1 < shape[-1] <= WIDEST:
+            way, left, count = ALONG, shape[:-1] + ((1,) if keepdims else ()), shape[-1]
+        else:
+            return None
+        finish = functools.partial(_divided, count) if name == "mean" else None
+        return Fold(function, way, left, finish)
+
+    return folds
+
+
+_FOLDED = {"sum": np.add, "mean": np.add, "max": np.maximum, "min": np.minimum}
+
+
+def _divided(count: int, total: Any) -> Any:
+    """A sum as a mean, in the way of `np.mean`."""
+    if type(total) is np.ndarray:
+        return np.true_divide(total, np.intp(count), out=total, casting="unsafe")
+    return total.dtype.type(total / np.intp(count))
+
+
 _REDUCTIONS: dict[str, tuple[Any, ...]] = {
     ALL_ANY: (np.all, np.any),
     EXTREME: (np.nanmax, np.nanmin),
@@ -89,6 +132,7 @@ for _signature, _functions in _REDUCTIONS.items():
             weight=_weight,
             calls=(_function,),
             threaded=_function.__name__ in ALONG_COLUMNS,
+            folds=_folds(_function.__name__),
         )
 
 for _function, _other in ((np.max, np.amax), (np.min, np.amin)):
@@ -99,6 +143,7 @@ for _function, _other in ((np.max, np.amax), (np.min, np.amin)):
         weight=2.0,
         calls=(_function, _other),
         threaded=_function.__name__ in ALONG_COLUMNS,
+        folds=_folds(_function.__name__),
     )
 op("count_nonzero", np.count_nonzero, weight=4.0)
 op("trace", np.trace)
