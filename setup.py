@@ -15,7 +15,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 COMPILED = (
-    "stats places node op entries policies flight cache leaves values sessions fusion forcing"
+    "cost stats places node op entries policies flight cache leaves values sessions fusion forcing"
     " pieces rewrite runtime handle writes calls indexing operators flat in_place array stand_in"
     " ops.infer ops.elementwise ops.forms ops.products ops.structure ops.reduction"
 ).split()

@@ -226,9 +226,12 @@ def result(value: Value, row: Op) -> Any:
     return data
 
 
+_ARRAY, _NUMBERS = np.ndarray, (np.ndarray, np.generic)
+
+
 def _is_number(x: Any) -> bool:
     """Whether `x` is an array or a NumPy scalar, but not text: that has the methods of `str`."""
-    return isinstance(x, (np.ndarray, np.generic)) and not isinstance(x, np.character)
+    return type(x) is _ARRAY or (isinstance(x, _NUMBERS) and not isinstance(x, np.character))
 
 
 def output(call_value: Value, index: int) -> Any:

@@ -6,6 +6,7 @@ default. `LIMA_DISABLE=1` turns tracing off altogether.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import tomllib
@@ -104,7 +105,7 @@ def _from_pyproject(known: list[str]) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        tools = tomllib.loads(path.read_text("utf-8")).get("tool")
+        tools = _tools(path, path.stat().st_mtime_ns)
     except (OSError, ValueError):  # not ours to judge
         return {}
     table = tools.get("lima", {}) if isinstance(tools, dict) else {}
@@ -114,6 +115,12 @@ def _from_pyproject(known: list[str]) -> dict[str, Any]:
     if unknown:
         raise ConfigError(f"{path}: unknown option {unknown[0]!r} in [tool.lima]")
     return dict(table)
+
+
+@functools.lru_cache(maxsize=4)
+def _tools(path: Path, _changed: int) -> Any:
+    """What a pyproject.toml says of tools; sessions are opened more often than it changes."""
+    return tomllib.loads(path.read_text("utf-8")).get("tool")
 
 
 def _nearest_pyproject() -> Path | None:

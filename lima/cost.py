@@ -5,10 +5,9 @@ Only the ratio of two estimates decides anything, so a factor of two does no har
 
 from __future__ import annotations
 
-from functools import cache
-from math import prod
+from functools import partial
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -34,23 +33,31 @@ REUSED = 1 << 24
 """Bytes up to which an array mostly gets memory that was used before."""
 
 
-class Machine(NamedTuple):
+class Machine:
     """Speeds: `flops` of a matrix product, `stream` bytes read, `fresh` bytes written, a second."""
 
-    flops: float
-    stream: float
-    fresh: float
+    __slots__ = ("flops", "fresh", "stream")
+
+    def __init__(self, flops: float, stream: float, fresh: float) -> None:
+        self.flops = flops
+        self.stream = stream
+        self.fresh = fresh
 
 
-@cache
+_machine: Machine | None = None
+
+
 def machine() -> Machine:
     """The speeds of this machine with the threads that BLAS has now."""
-    a = np.full((192, 192), 0.5)
-    x = np.full(1 << 21, 0.5)  # 16 MB: more than caches hold
-    product = _seconds(lambda: a @ a)
-    read = _seconds(lambda: x @ x)
-    write = _seconds(lambda: x + x)
-    return Machine(2 * 192**3 / product, x.nbytes / read, x.nbytes / write)
+    global _machine
+    if _machine is None:
+        a = np.full((192, 192), 0.5)
+        x = np.full(1 << 21, 0.5)  # 16 MB: more than caches hold
+        product = _seconds(partial(np.matmul, a, a))
+        read = _seconds(partial(np.matmul, x, x))
+        write = _seconds(partial(np.add, x, x))
+        _machine = Machine(2 * 192**3 / product, x.nbytes / read, x.nbytes / write)
+    return _machine
 
 
 def _seconds(run: Any) -> float:
@@ -79,6 +86,8 @@ def product(m: int, k: int, n: int, itemsize: int, symmetric: bool = False) -> f
 
 def build(shape: tuple[int, ...], itemsize: int, runs: int = 0) -> float:
     """Seconds of writing a new array, such as a sum, or a concatenation of so many runs."""
-    nbytes = prod(shape) * itemsize
+    nbytes: float = itemsize
+    for n in shape:
+        nbytes *= n
     pages = nbytes * NEW_PAGES if nbytes > REUSED else 0.0
     return CALL + nbytes / machine().fresh + runs * RUN + pages

@@ -303,6 +303,7 @@ class TracedFunction:
         try:
             look.end(draft)
             draft.record.result = draft.term(result)
+            seconds = draft.record.seconds
             if seconds < SECOND_SIGHT * draft.copied_bytes():
                 raise Refused("what it returns is large and cheap to compute")
             record = draft.finish()

@@ -85,13 +85,30 @@ def _index_spec(row: Op, param: Any) -> Spec:
     elif kind is int:
         key = (row.name, param)
     else:
-        return Spec(row.name, (("index", param),), 1, row.version)
+        key = _index_key(row, param) if kind is tuple else None
+        if key is None:
+            return Spec(row.name, (("index", param),), 1, row.version)
     spec = _index_specs.get(key)
     if spec is None:
         if len(_index_specs) > 4096:
             _index_specs.clear()
         spec = _index_specs[key] = Spec(row.name, (("index", param),), 1, row.version)
     return spec
+
+
+def _index_key(row: Op, param: tuple[Any, ...]) -> Any:
+    """What tells tuples of numbers, slices and places of inputs apart; None if one has others."""
+    key: list[Any] = [row.name, tuple]
+    for item in param:
+        kind = type(item)
+        key.append(kind)
+        if kind is slice:
+            key += [item.start, item.stop, item.step]
+        elif kind is int or kind is Ref:
+            key.append(item)
+        elif item is not None and item is not Ellipsis:
+            return None
+    return tuple(key)
 
 
 def getitem(a: Handle, index: Any) -> Any:
@@ -116,14 +133,17 @@ def getitem(a: Handle, index: Any) -> Any:
     return result(found, row)
 
 
+_VOID, _ARRAY = np.void, np.ndarray  # attributes cost time in the hot path
+
+
 def _get_present(a: Handle, value: Value, spec: Spec, param: Any) -> Any:
     """A view or an element of data that is there: what `apply` would do, in one step."""
     data = value.data
     item = data[param]
-    if type(data) is np.void or (type(item) is np.void and item.dtype.names is not None):
-        inside = isinstance(item, (np.void, np.ndarray)) and owner(item) is owner(data)
+    if type(data) is _VOID or (type(item) is _VOID and item.dtype.names is not None):
+        inside = isinstance(item, (_VOID, _ARRAY)) and owner(item) is owner(data)
         return view_of_present(a, value, spec, item) if inside else _alone(value, spec, item)
-    if type(item) is not np.ndarray or type(data) is not np.ndarray:
+    if type(item) is not _ARRAY or type(data) is not _ARRAY:
         return _alone(value, spec, item)
     if data.dtype.hasobject and owner(item) is not owner(data):
         return item  # an array that is an element of an array of objects

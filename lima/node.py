@@ -95,7 +95,7 @@ def _encode_dict(x: dict[Any, Any]) -> bytes:
     return b"{" + _u32(len(parts)) + b"".join(parts)
 
 
-_PLAIN_DTYPES = {id(np.dtype(c)): np.dtype(c).str for c in "?bhilqBHILQefdFD"}
+PLAIN_DTYPES = {id(np.dtype(c)): np.dtype(c).str for c in "?bhilqBHILQefdFD"}
 """Spellings of NumPy's own dtype objects, which live for ever."""
 
 
@@ -105,7 +105,7 @@ def dtype_text(dtype: np.dtype[Any]) -> str:
     >>> dtype_text(np.dtype("float64")), dtype_text(np.dtype([("a", "<i2"), ("b", "f4", (2,))]))
     ('<f8', "[('a', '<i2'), ('b', '<f4', (2,))]")
     """
-    known = _PLAIN_DTYPES.get(id(dtype))
+    known = PLAIN_DTYPES.get(id(dtype))
     if known is not None:
         return known
     if dtype.hasobject:
@@ -344,15 +344,16 @@ def _finish(root: Node) -> bytes:
         waiting = inexact = False
         for item in node.inputs:
             if type(item) is Node:
-                digest = item._digest
+                below = item
+                digest = below._digest
                 if digest is None:
-                    push(item)
+                    push(below)
                     waiting = True
                 elif not waiting:
                     text += b"#" + digest
-                    if item._height > height:
-                        height = item._height
-                    if item.inexact:
+                    if below._height > height:
+                        height = below._height
+                    if below.inexact:
                         inexact = True
             elif not waiting:
                 text += encode(item)

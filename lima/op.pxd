@@ -1,3 +1,4 @@
+cimport cython
 from lima.node cimport Spec
 
 cdef class Op:
@@ -7,3 +8,11 @@ cdef class Op:
     cdef public Spec spec, scalars
     cdef public object calls, folds, form, infer, infix, inner, into, kernel, kind, name, names, operands
     cdef public object params, rules, source, threads_state, version, wrap
+
+cpdef bint is_simple(object value)
+
+cpdef object owner(object a)
+
+cpdef object _apart(Spec spec, object data)
+
+cpdef object own(object result, object data)

@@ -18,7 +18,7 @@ import numpy as np
 
 from lima.errors import InternalError, NotCanonical
 from lima.nesting import each
-from lima.node import Ref, Spec
+from lima.node import PLAIN_DTYPES, Ref, Spec
 from lima.pattern import Form, Rule
 
 MISSING: Any = inspect.Parameter.empty
@@ -284,7 +284,9 @@ _SIMPLE = frozenset({int, bool, str, type(None), type(Ellipsis)})
 def is_simple(value: Any) -> bool:
     """Whether equal values of this type are the same parameter (`1 == True`, but not here)."""
     kind = type(value)
-    return kind in _SIMPLE or (kind is tuple and all(type(v) is int for v in value))
+    if kind is tuple:
+        return False not in [type(item) is int for item in value]
+    return kind in _SIMPLE or id(value) in PLAIN_DTYPES
 
 
 def _spec(row: Op, params: tuple[tuple[str, Any], ...], npos: int) -> Spec:
@@ -390,6 +392,9 @@ def reference(value: Any, inputs: list[Any], lift: Lift) -> Any:
 # --------------------------------------------------------------------------- evaluation
 
 
+_ARRAY = np.ndarray  # an attribute costs time in the hot path
+
+
 def evaluate(row: Op, spec: Spec, data: Sequence[Any], buffer: Any = None, threads: int = 1) -> Any:
     """Run the kernel of `row` on plain data. The only place where a kernel is called.
 
@@ -468,7 +473,7 @@ def _with_copy(spec: Spec, data: Sequence[Any], place: int) -> list[Any]:
     """
     found = list(data)
     whole = owner(data[place])
-    if spec.params and spec.get("alias") and type(whole) is np.ndarray:
+    if spec.params and spec.get("alias") and type(whole) is _ARRAY:
         copy = clone(whole)
         return [moved(d, whole, copy) for d in found]
     found[place] = clone(data[place])
@@ -514,7 +519,7 @@ def _apart(spec: Spec, data: Sequence[Any]) -> Sequence[Any]:
     seen: set[int] = set()
     apart: list[Any] = []
     for d in data:
-        if type(d) is np.ndarray and id(owner(d)) in seen:
+        if type(d) is _ARRAY and id(owner(d)) in seen:
             d = clone(d)
         seen.add(id(owner(d)))
         apart.append(d)
@@ -523,13 +528,13 @@ def _apart(spec: Spec, data: Sequence[Any]) -> Sequence[Any]:
 
 def own(result: Any, data: Sequence[Any]) -> Any:
     """`result`, or a private copy of it where it is an operand or a view of one."""
-    if type(result) is np.ndarray:
+    if type(result) is _ARRAY:
         memory = result if result.base is None else owner(result)
         for d in data:
-            if d is memory or (type(d) is np.ndarray and d.base is not None and owner(d) is memory):
+            if d is memory or (type(d) is _ARRAY and d.base is not None and owner(d) is memory):
                 return clone(result)
     elif type(result) is tuple:
-        return tuple(own(item, data) for item in result)
+        return tuple([own(item, data) for item in result])
     elif isinstance(result, tuple):
         return type(result)(*[own(item, data) for item in result])
     return result

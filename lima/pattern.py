@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 Picked = range | tuple[int, ...]
 """Places along an axis, counted from the front."""
 
@@ -87,6 +89,15 @@ class Offer(NamedTuple):
     direct: float
     price: float
     finite: bool = False
+
+
+_sum = np.add.reduce  # an attribute costs time in the hot path
+
+
+def finite(data: Any) -> bool:
+    """Whether all elements are surely finite: a sum that is not may come of large ones as well."""
+    total = _sum(data, None)
+    return bool(total - total == 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

@@ -24,3 +24,9 @@ cpdef object _collect(Value value, Py_ssize_t axis, list found)
 
 @cython.locals(root=Value, node=Node, step=Node, path=list, k=Py_ssize_t)
 cpdef object _view(Value value, Py_ssize_t axis, list found)
+
+cpdef tuple upright(Value value, Py_ssize_t axis)
+
+cpdef object parts(Value value, Py_ssize_t axis)
+
+cpdef Value bare(Value value)

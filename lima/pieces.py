@@ -21,6 +21,9 @@ MAX_PIECES = 256
 """Pieces of one value beyond which it is a base of its own."""
 
 
+_ARRAY = np.ndarray  # an attribute costs time in the hot path
+
+
 class Piece:
     """Lines of a base.
 
@@ -60,10 +63,10 @@ def structured(inputs: Sequence[Any]) -> bool:
                 return True
             continue
         root = value.root
-        if root is None or root is value or type(data) is not np.ndarray:
+        if root is None or root is value or type(data) is not _ARRAY:
             continue
         base = root.data
-        fits = type(base) is np.ndarray and base.ndim < 3
+        fits = type(base) is _ARRAY and base.ndim < 3
         if fits and (base.size != data.size or min(data.strides, default=0) < 0):
             return True
     return False
@@ -179,7 +182,7 @@ def _view(value: Value, axis: int, found: list[Piece]) -> None:
             break
         node = node.inputs[0]
     data = value.data
-    if node is not root.node or type(data) is not np.ndarray or type(root.data) is not np.ndarray:
+    if node is not root.node or type(data) is not _ARRAY or type(root.data) is not _ARRAY:
         found.append(_whole(value, axis))
         return
     shape = root.data.shape

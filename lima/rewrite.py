@@ -13,7 +13,7 @@ price, so the total is never more than twice the best choice made with hindsight
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from threading import local
+from threading import get_ident
 from time import perf_counter
 from typing import Any
 
@@ -24,10 +24,13 @@ from lima.errors import InternalError
 from lima.forcing import adopt_lineage, force, mark_inexact
 from lima.node import Node, Spec, new_node
 from lima.op import OPS, Op, is_simple
-from lima.pattern import Offer, Same
+from lima.pattern import Offer, Same, finite
 from lima.pieces import Piece, bare, form_of, parts, pieces, structured, upright
 from lima.stats import Outcome, outcome_row
-from lima.values import Pending, Value, aliased, nodes_of
+from lima.values import Pending, Value, aliased, hush, new_value, nodes_of, unhush
+
+VENTURE = 1e-3
+"""Seconds of a plain operation from which a session may invest ahead of the requests."""
 
 ACCOUNTS = 1024
 """Accounts that a session keeps; the oldest go first."""
@@ -38,8 +41,8 @@ class Account:
 
     spent   seconds that went into computing parts without it
     node    what was made, once it was
-    table   node of a table of products and the lines of its base that it covers, None for all; both
-            change at once, as another thread may read them
+    table   node of a table of products, the lines of its base that it covers, None for all, and
+            whether it is finite; they change at once, as another thread may read them
     barred  it could not be kept, so it is not computed again
     size    its largest magnitude, where a rule wants to know
     """
@@ -49,94 +52,33 @@ class Account:
     def __init__(self) -> None:
         self.spent = 0.0
         self.node: Node | None = None
-        self.table: tuple[Node, Any] | None = None
+        self.table: tuple[Node, Any, bool] | None = None
         self.barred = False
-        self.size = np.inf
+        self.size: float = np.inf
 
 
-class Planner:
+class Tools:
     """What rules see of a session: structure, prices, accounts, and the pipeline."""
+
+    __slots__ = ("_depths", "accounts", "apply", "awaited", "cache", "session")
 
     def __init__(self, session: Any, apply: Callable[..., Value]) -> None:
         self.session = session
+        self.cache = session.cache
         self.apply = apply
         self.accounts: dict[Any, Account] = {}
-        self._here = local()
-
-    pieces = staticmethod(pieces)
-    parts = staticmethod(parts)
-    upright = staticmethod(upright)
-    form = staticmethod(form_of)
-    bare = staticmethod(bare)
+        self.awaited: Account | None = None  # what was invested ahead of the requests
+        self._depths: dict[int, int] = {}  # by thread
 
     @property
     def depth(self) -> int:
         """How many derivations this thread is in the midst of."""
-        return getattr(self._here, "depth", 0)
-
-    @depth.setter
-    def depth(self, depth: int) -> None:
-        self._here.depth = depth
+        return self._depths.get(get_ident(), 0)
 
     def symmetric(self, name: str, a: Value, b: Value) -> bool:
         """Whether two operands are one buffer, so that BLAS computes half of their product."""
         row = OPS[name]
         return aliased(row, row.spec, (a, b)) is not row.spec
-
-    def best(self, row: Op, spec: Spec, inputs: Sequence[Any]) -> Offer | None:
-        """The offer that saves most, of the rules of `row` that the session allows."""
-        if not structured(inputs) or self.depth > MAX_DEPTH:
-            return None
-        found = None
-        allowed = self.session.allowed
-        for rule in row.rules:
-            if rule.exactness in allowed:
-                offer = rule.plan(self, rule, row, spec, inputs)
-                if offer is not None and (found is None or offer.saved > found.saved):
-                    found = offer
-                    if offer.price <= cost.AT_HAND:
-                        break
-        return found
-
-    def derive(self, row: Op, spec: Spec, node: Node, inputs: Sequence[Any]) -> Value | None:
-        """The result of an operation by the best rule, or None; `node` learns how it came about.
-
-        It has its data, or waits as a copy of lines of what is kept. Nothing that goes wrong here
-        is the user's trouble (D16), but in strict sessions.
-        """
-        here = self.session
-        start = perf_counter()
-        try:
-            offer = self.best(row, spec, inputs)
-            if offer is None:
-                return None
-            self.depth += 1
-            try:
-                with np.errstate(all="ignore"):
-                    made: Value = offer.make()
-                    if type(form_of(made)) is not Same:
-                        force(made)
-            finally:
-                self.depth -= 1
-            if made.meta != offer.meta:
-                raise InternalError(f"{offer.rule.name}: {made.meta} instead of {offer.meta}")
-        except Exception as error:
-            if here.config.strict:
-                raise
-            here.counts.faults += 1
-            node.outcome = outcome_row(Outcome.REFUSED, 0.0, f"a rule failed: {error}")
-            return None
-        if made.data is not None:
-            if not (offer.finite or _is_finite(made.data)):
-                return None  # the plain operation shall say so, with NumPy's warnings
-            made.shared = made.shared or not made.data.flags.writeable
-        node.derived = made.node
-        node.inexact = True
-        seconds = perf_counter() - start
-        node.outcome = outcome_row(Outcome.PARTIAL, seconds, offer.rule.name)
-        here.counts.partial[offer.rule.name] += 1
-        here.counts.seconds_partial += max(0.0, offer.direct - seconds)
-        return made
 
     def run(self, name: str, *inputs: Any, **params: Any) -> Value:
         """An operation of the table on values and literals."""
@@ -150,15 +92,17 @@ class Planner:
             spec = aliased(row, spec, inputs)
         return self.apply(row, spec, inputs)
 
-    def known(self, name: str, *inputs: Any) -> bool:
-        """Whether the result of an operation is in the cache."""
+    def known(self, name: str, a: Value, b: Value) -> bool:
+        """Whether the result of an operation of two operands is in the cache."""
         row = OPS[name]
+        inputs = (a, b)
         spec = aliased(row, row.spec, inputs) if row.aliasing else row.spec
-        return self.session.cache.peek(new_node(spec, nodes_of(inputs)).digest) is not None
+        node = new_node(spec, nodes_of(inputs))
+        return self.cache.peek(node.digest) is not None
 
     def recall(self, node: Node) -> Value | None:
         """The value of `node` if the cache still has it."""
-        cache = self.session.cache
+        cache = self.cache
         digest = node.digest
         entry = cache.get(digest) if cache.peek(digest) is not None else None
         if entry is None:
@@ -167,14 +111,14 @@ class Planner:
             inexact, node = node.inexact, new_node(node.spec, node.inputs)
             node.inexact = inexact
             adopt_lineage(node, entry)
-        value = Value(node, entry.value)
+        value = new_value(node, entry.value)
         value.shared = True
         return value
 
     def hold(self, value: Value, seconds: float) -> bool:
         """Keep what a rule invested in, whatever admission thinks of it; False if it is too big."""
         data = force(value)
-        cache, node = self.session.cache, value.node
+        cache, node = self.cache, value.node
         if type(data) is not np.ndarray or data.nbytes > cache.budget // 4:
             return False
         digest = node.digest
@@ -202,27 +146,41 @@ class Planner:
                     accounts.pop(old, None)
         return found
 
+    def ventures(self, direct: float, price: float) -> bool:
+        """Whether to invest before anything was spent on parts.
+
+        Leading columns are mostly asked for again, a few more of them each time, and what they are
+        multiplied with may be gone by then. So one investment of a session may run ahead of the
+        requests, and the next one once it was of use. It stays below twice the plain operation.
+        """
+        return self.awaited is None and direct >= VENTURE and price <= 2.0 * direct
+
     def building(self, value: Value) -> float:
         """Seconds that computing what waits below `value`, itself included, would take."""
         if value.data is not None or not isinstance(value, Pending):
             return 0.0
-        if value.notes is not None and "building" in value.notes:
-            return value.notes["building"]  # type: ignore[no-any-return]
+        top = value
+        notes = top.notes
+        if notes is not None and "building" in notes:
+            return notes["building"]  # type: ignore[no-any-return]
         seconds = 0.0
-        todo: list[Any] = [value]
+        todo: list[Any] = [top]
         seen: set[int] = set()
         while todo and len(seen) < 64:
-            item = todo.pop()
-            if not isinstance(item, Pending) or item.data is not None or id(item) in seen:
+            below = todo.pop()
+            if not isinstance(below, Pending) or below.data is not None or id(below) in seen:
                 continue
+            item = below
             seen.add(id(item))
+            args = item.args or ()
             if item.root is None:
                 shape, dtype = item._meta
-                runs = len(item.args or ()) * shape[0] if item.row.variadic and shape else 0
+                row = item.row
+                runs = len(args) * shape[0] if row.variadic and shape else 0
                 seconds += cost.build(shape, dtype.itemsize, runs)
-            todo.extend(item.args or ())
-        if value.notes is not None:
-            value.notes["building"] = seconds
+            todo.extend(args)
+        if notes is not None:
+            notes["building"] = seconds
         return seconds
 
     def side(
@@ -246,10 +204,82 @@ class Planner:
         return cost.product(m, shape[-1], n, dtype.itemsize, symmetric)
 
 
-def _is_finite(data: Any) -> bool:
-    """Whether all elements are surely finite: a sum that is not may come of large ones as well."""
-    total = np.add.reduce(data, axis=None)
-    return bool(total - total == 0)
+class Planner(Tools):
+    """Tries the rules of an operation, and carries out the best derivation."""
+
+    pieces = staticmethod(pieces)
+    parts = staticmethod(parts)
+    upright = staticmethod(upright)
+    form = staticmethod(form_of)
+    bare = staticmethod(bare)
+
+    def best(self, row: Op, spec: Spec, inputs: Sequence[Any]) -> Offer | None:
+        """The offer that saves most, of the rules of `row` that the session allows."""
+        if not structured(inputs) or self._depths.get(get_ident(), 0) > MAX_DEPTH:
+            return None
+        found = None
+        here = self.session
+        allowed = here.allowed
+        for rule in row.rules:
+            if rule.exactness in allowed:
+                offer = rule.plan(self, rule, row, spec, inputs)
+                if offer is not None and (found is None or offer.saved > found.saved):
+                    found = offer
+                    if offer.price <= cost.AT_HAND:
+                        break
+        return found
+
+    def derive(self, row: Op, spec: Spec, node: Node, inputs: Sequence[Any]) -> Value | None:
+        """The result of an operation by the best rule, or None; `node` learns how it came about.
+
+        It has its data, or waits as a copy of lines of what is kept. Nothing that goes wrong here
+        is the user's trouble (D16), but in strict sessions.
+        """
+        here = self.session
+        start = perf_counter()
+        try:
+            offer = self.best(row, spec, inputs)
+            if offer is None:
+                return None
+            made = self._carried_out(offer)
+            if made.meta != offer.meta:
+                raise InternalError(f"{offer.rule.name}: {made.meta} instead of {offer.meta}")
+        except Exception as error:
+            if here.config.strict:
+                raise
+            here.counts.faults += 1
+            node.outcome = outcome_row(Outcome.REFUSED, 0.0, f"a rule failed: {error}")
+            return None
+        data = made.data
+        if data is not None:
+            if not (offer.finite or finite(data)):
+                return None  # the plain operation shall say so, with NumPy's warnings
+            made.shared = made.shared or not data.flags.writeable
+        node.derived = made.node
+        node.inexact = True
+        seconds = perf_counter() - start
+        node.outcome = outcome_row(Outcome.PARTIAL, seconds, offer.rule.name)
+        here.counts.partial[offer.rule.name] += 1
+        here.counts.seconds_partial += max(0.0, offer.direct - seconds)
+        return made
+
+    def _carried_out(self, offer: Offer) -> Value:
+        """The value of an offer, which waits only as a copy."""
+        me = get_ident()
+        depth = self._depths.get(me, 0)
+        self._depths[me] = depth + 1
+        before = hush()
+        try:
+            made: Value = offer.make()
+            if made.data is None and type(form_of(made)) is not Same:
+                force(made)
+        finally:
+            unhush(before)
+            if depth:
+                self._depths[me] = depth
+            else:
+                del self._depths[me]
+        return made
 
 
 MAX_DEPTH = 4

@@ -1,5 +1,5 @@
 cimport cython
-from lima.node cimport Node
+from lima.node cimport Node, Spec
 from lima.op cimport Op
 
 cdef class Value:
@@ -59,3 +59,10 @@ cpdef list live_users(Value value)
 
 @cython.locals(root=Value)
 cpdef object _memory(Value value)
+
+@cython.locals(roots=list)
+cpdef Spec aliased(Op row, Spec spec, object inputs)
+
+cpdef object hush()
+
+cpdef object unhush(object before)

@@ -168,22 +168,44 @@ def size_of(shape: tuple[int, ...]) -> int:
 
 _umath: Any = import_module("numpy._core.umath")
 _errstate: ContextVar[Any] | None = getattr(_umath, "_extobj_contextvar", None)
-_seen_modes: tuple[Any, tuple[str, ...]] = (object(), ())
+_seen_modes: dict[Any, tuple[str, ...]] = {}
+"""The modes of error states that were looked at; who holds one keeps its identity taken."""
 
 
 def error_modes() -> tuple[str, ...]:
     """What NumPy does about floating point errors here, as `np.geterr()` orders it.
 
-    NumPy keeps the error state in a context variable; while that holds the object that was looked
-    at last, nothing changed.
+    NumPy keeps the error state in a context variable, as an object that never changes.
     """
-    global _seen_modes
     state = object() if _errstate is None else _errstate.get(None)
-    seen, modes = _seen_modes
-    if state is not seen:
+    modes = _seen_modes.get(state)
+    if modes is None:
         modes = tuple([str(mode) for mode in np.geterr().values()])
-        _seen_modes = (state, modes)
+        if len(_seen_modes) >= 16 or _errstate is None:
+            _seen_modes.clear()
+        _seen_modes[state] = modes
     return modes
+
+
+_make_state: Any = getattr(_umath, "_make_extobj", None)
+_errstate = None if _make_state is None else _errstate
+_SILENCE: Any = None if _make_state is None else _make_state(all="ignore")
+
+
+def hush() -> Any:
+    """Begin `np.errstate(all="ignore")` here, at less cost; what it gives is for `unhush`."""
+    if _errstate is None:
+        return np.seterr(all="ignore")
+    usual = _errstate.get(None) is None
+    return _errstate.set(_SILENCE if usual else _make_state(all="ignore"))
+
+
+def unhush(before: Any) -> None:
+    """End what `hush` began."""
+    if _errstate is not None:
+        _errstate.reset(before)
+    else:
+        np.seterr(**before)
 
 
 def watch(value: Value, user: Value) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lima
-from lima import cost
+from lima import cost, rewrite
 from lima.cli import main
 from lima.node import Node, Spec, leaf
 from lima.op import OPS
@@ -583,3 +583,28 @@ def test_total_is_at_most_twice_the_best_in_hindsight(name, monkeypatch):
         object.__setattr__(OPS["matmul"], "kernel", kernel)
     best = min(float(n * n), sum(len(s) ** 2 for s in subsets))
     assert sum(work) <= 2 * best + max(len(s) for s in subsets) ** 2
+
+
+def test_one_window_is_opened_ahead_of_the_requests(session, monkeypatch):
+    """The first columns asked for give some more at once; the next such venture has to be earned."""
+    asked = []
+    kernel = OPS["matmul"].kernel
+    monkeypatch.setattr(rewrite, "VENTURE", 0.0)
+    monkeypatch.setattr(cost, "product", lambda m, k, n, size, symmetric=False: 1e-9 * m * k * n)
+    monkeypatch.setattr(cost, "build", lambda *sizes: 0.0)
+
+    def counting(a, b):
+        asked.append(b.shape[1])
+        return kernel(a, b)
+
+    object.__setattr__(OPS["matmul"], "kernel", counting)
+    try:
+        X = matrix(1, ROWS, 200)
+        T = lima.array(X)
+        for seed in (2, 3, 4):
+            V = matrix(seed, 200, 60)
+            for k in (10, 11) if seed == 2 else (10,):
+                np.testing.assert_allclose(T @ lima.array(V)[:, :k], X @ V[:, :k], atol=1e-9)
+    finally:
+        object.__setattr__(OPS["matmul"], "kernel", kernel)
+    assert asked == [16, 16, 10]

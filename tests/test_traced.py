@@ -6,6 +6,7 @@ import dataclasses
 import enum
 import functools
 import inspect
+import itertools
 import pickle
 import types
 import typing
@@ -19,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lima
+from lima import kept
 
 RNG = np.random.default_rng(8)
 BASE = RNG.standard_normal((6, 4))
@@ -1282,3 +1284,20 @@ def test_trouble_with_a_record_never_reaches_the_caller(monkeypatch):
         traced([matrix()], matrix())
         monkeypatch.setattr("lima.kept.Record.restore", broken)
         check(traced, lambda: ([matrix(), 1], matrix()), hits=0)
+
+
+def test_what_a_call_left_waiting_counts_as_its_work(monkeypatch):
+    """Seconds decide whether a call is kept; computing its result is part of them."""
+    clock = itertools.count()
+    monkeypatch.setattr(kept, "perf_counter", lambda: float(next(clock)))
+
+    @lima.traced
+    def prepare(x):
+        return x * 2.0 + 1.0
+
+    x = np.arange(400_000.0)
+    with lima.session() as s:
+        s.call_seconds = 0.0
+        for _ in range(2):
+            assert np.array_equal(prepare(x), x * 2.0 + 1.0)
+        assert s.stats.function_hits == 1

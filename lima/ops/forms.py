@@ -24,6 +24,9 @@ from lima.pattern import (
     Upright,
 )
 
+JOINED = Joined(0), Joined(1)
+SAME, SWAPPED = Same(), Swapped()  # making a tuple with names takes a microsecond
+
 Shapes = Sequence[tuple[int, ...]]
 FULL = slice(None)
 MAX_PICKED = 2048
@@ -31,26 +34,30 @@ MAX_PICKED = 2048
 
 
 def _matrices(shapes: Shapes, vectors: bool) -> bool:
-    return all(len(s) == 2 or (vectors and len(s) == 1) for s in shapes)
+    return False not in [len(s) == 2 or (vectors and len(s) == 1) for s in shapes]
+
+
+def _vectors(shapes: Shapes) -> bool:
+    return False not in [len(s) == 1 for s in shapes]
 
 
 def hstacked(shapes: Shapes, spec: Spec, inputs: Any = None) -> Form | None:
     """`np.hstack` of matrices, or of vectors end to end."""
     if spec.params:
         return None
-    if all(len(s) == 1 for s in shapes):
-        return Joined(0)
-    return Joined(1) if _matrices(shapes, False) else None
+    if _vectors(shapes):
+        return JOINED[0]
+    return JOINED[1] if _matrices(shapes, False) else None
 
 
 def columns_stacked(shapes: Shapes, spec: Spec, inputs: Any = None) -> Form | None:
     """`np.column_stack`: vectors stand as columns."""
-    return Joined(1) if _matrices(shapes, True) else None
+    return JOINED[1] if _matrices(shapes, True) else None
 
 
 def vstacked(shapes: Shapes, spec: Spec, inputs: Any = None) -> Form | None:
     """`np.vstack`: vectors lie as rows."""
-    return Joined(0) if not spec.params and _matrices(shapes, True) else None
+    return JOINED[0] if not spec.params and _matrices(shapes, True) else None
 
 
 def concatenated(shapes: Shapes, spec: Spec, inputs: Any = None) -> Form | None:
@@ -58,15 +65,15 @@ def concatenated(shapes: Shapes, spec: Spec, inputs: Any = None) -> Form | None:
     axis = spec.get("axis", 0)
     if axis is None or any(name != "axis" for name, _ in spec.params):
         return None
-    if all(len(s) == 1 for s in shapes):
-        return Joined(0)
-    return Joined(axis % 2) if _matrices(shapes, False) and axis in (-2, -1, 0, 1) else None
+    if _vectors(shapes):
+        return JOINED[0]
+    return JOINED[axis % 2] if _matrices(shapes, False) and axis in (-2, -1, 0, 1) else None
 
 
 def appended(shapes: Shapes, spec: Spec, inputs: Any = None) -> Form | None:
     """`np.append`: with an axis, as `np.concatenate`."""
     if spec.get("axis") is None:
-        return Joined(0) if all(len(s) == 1 for s in shapes) else None
+        return JOINED[0] if _vectors(shapes) else None
     return concatenated(shapes, spec) if len(shapes) == 2 else None
 
 
@@ -75,7 +82,7 @@ def stacked(shapes: Shapes, spec: Spec, inputs: Any = None) -> Form | None:
     axis = spec.get("axis", 0)
     if any(name != "axis" for name, _ in spec.params) or axis not in (-2, -1, 0, 1):
         return None
-    return Joined(axis % 2) if all(len(s) == 1 for s in shapes) else None
+    return JOINED[axis % 2] if _vectors(shapes) else None
 
 
 def blocks(shapes: Shapes, spec: Spec, inputs: Any = None) -> Form | None:
@@ -90,19 +97,19 @@ def blocks(shapes: Shapes, spec: Spec, inputs: Any = None) -> Form | None:
     else:
         axis = 1
     in_order = [type(r) is Ref and r.index == k for k, r in enumerate(nested)]
-    return Joined(axis) if all(in_order) and len(nested) == len(shapes) else None
+    return JOINED[axis] if all(in_order) and len(nested) == len(shapes) else None
 
 
 def swapped(shapes: Shapes, spec: Spec, inputs: Any = None) -> Form | None:
     """The transpose of a matrix; of a vector, the vector."""
     if len(shapes[0]) == 1:
-        return Same()
+        return SAME
     if len(shapes[0]) != 2 or len(shapes) != 1:
         return None
     axes = spec.get("axes")
     if axes is None:
-        return Swapped()
-    return Swapped() if axes[0] % 2 == 1 else Same()
+        return SWAPPED
+    return SWAPPED if axes[0] % 2 == 1 else SAME
 
 
 def swapaxes(shapes: Shapes, spec: Spec, inputs: Any = None) -> Form | None:
@@ -110,14 +117,14 @@ def swapaxes(shapes: Shapes, spec: Spec, inputs: Any = None) -> Form | None:
     axes = [axis for _, axis in spec.params]
     if len(shapes[0]) not in (1, 2) or len(axes) != 2 or {*map(type, axes)} != {int}:
         return None
-    return Same() if (axes[0] - axes[1]) % len(shapes[0]) == 0 else Swapped()
+    return SAME if (axes[0] - axes[1]) % len(shapes[0]) == 0 else SWAPPED
 
 
 def same(shapes: Shapes, spec: Spec, inputs: Any = None) -> Form | None:
     """A copy, or the array itself, of the same dtype."""
     if len(shapes) != 1 or any(name not in ("order", "copy") for name, _ in spec.params):
         return None
-    return Same()
+    return SAME
 
 
 def sliced(shapes: Shapes, spec: Spec, inputs: Any = None) -> Form | None:
@@ -130,7 +137,7 @@ def sliced(shapes: Shapes, spec: Spec, inputs: Any = None) -> Form | None:
         return None
     chosen = [k for k, item in enumerate(items) if item != FULL]
     if not chosen:
-        return Same()
+        return SAME
     if len(chosen) != 1:
         return None
     (axis,) = chosen

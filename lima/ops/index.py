@@ -10,6 +10,7 @@ import numpy as np
 from lima.node import Ref, Spec
 from lima.op import OPS, Kind, Meta, op
 from lima.ops import forms
+from lima.ops.infer import hollow
 
 Path = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
 """View operations, each with its parameters, that lead from a base array to a view of it."""
@@ -21,7 +22,7 @@ def _get(a: Any, *, index: Any) -> Any:
 
 def _slice_meta(inputs: Sequence[Any], spec: Spec) -> Meta | None:
     shape, dtype = inputs[0].meta
-    found = np.broadcast_to(np.zeros((), dtype), shape)[spec.get("index")]
+    found = hollow(shape, dtype)[spec.get("index")]
     return found.shape, found.dtype
 
 

@@ -68,11 +68,30 @@ def as_view(inputs: Sequence[Any], spec: Spec) -> Meta | None:
     if meta is None:
         return None
     shape, dtype = meta
-    base = np.broadcast_to(np.zeros((), dtype), shape)
+    base = hollow(shape, dtype)
     found = evaluate(OPS[spec.op], spec, [base])
     if found is not base and owner(found) is not owner(base):
         return None
     return found.shape, found.dtype
+
+
+def hollow(shape: Shape, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """An array of this form whose elements all lie in one place, to ask NumPy for views of it."""
+    if is_plain(dtype) and 0 not in shape:
+        return np.ndarray(shape, dtype, _NOTHING, 0, (0,) * len(shape))
+    return np.broadcast_to(np.zeros((), dtype), shape)
+
+
+_NOTHING = np.zeros(64, np.uint8)
+_NOTHING.setflags(write=False)
+
+
+def transposed(inputs: Sequence[Any], spec: Spec) -> Meta | None:
+    """The transpose with its axes in reverse order; else as any view."""
+    meta = meta_of(inputs[0]) if len(inputs) == 1 else None
+    if meta is None or spec.params:
+        return as_view(inputs, spec)
+    return meta[0][::-1], meta[1]
 
 
 def same(inputs: Sequence[Any], spec: Spec) -> Meta | None:

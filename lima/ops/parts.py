@@ -18,17 +18,36 @@ def _product_of_parts(arrays: Any, *, widths: tuple[int, ...]) -> Any:
     for part, width in zip(parts, widths, strict=True):
         stretch = b[start : start + width]
         start += width
-        if np.ndim(part) == 0:  # a column of one number
+        ndim = getattr(part, "ndim", 0)
+        if ndim == 0:  # a column of one number
             rest.append(stretch[0] if part == 1.0 else part * stretch[0])
             continue
-        if np.ndim(part) == 1 and width == 1:
-            term = part * stretch[0] if b.ndim == 1 else part[:, None] * stretch
+        if ndim == 1 and width == 1 and b.ndim == 1:
+            if total is not None and total.dtype == part.dtype == b.dtype:
+                _add_multiple(total, part, stretch[0])
+                continue
+            term = part * stretch[0]
+        elif ndim == 1 and width == 1:
+            term = part[:, None] * stretch
         else:
             term = part @ stretch
         total = term if total is None else np.add(total, term, out=total)
     for term in rest:
         total = np.add(total, term, out=total)
     return total
+
+
+def _add_multiple(total: Any, part: Any, number: Any) -> None:
+    """`total += part * number`, in stretches whose products stay in the first cache."""
+    room = np.empty(min(BLOCK, len(part)), part.dtype)
+    for start in range(0, len(part), BLOCK):
+        stretch = part[start : start + BLOCK]
+        product = np.multiply(stretch, number, out=room[: len(stretch)])
+        np.add(total[start : start + BLOCK], product, out=total[start : start + BLOCK])
+
+
+BLOCK = 8192
+"""Elements of a column that are multiplied before they are added."""
 
 
 def _product_of_parts_text(inputs: list[str], params: dict[str, str]) -> str:

@@ -10,15 +10,19 @@ A6, A11, A13, A14, B1, B2).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 from lima import cost
 from lima.node import Ref, Spec
 from lima.op import OPS, Op
-from lima.pattern import ROUNDING, Filled, Offer, Picked, Rule, Swapped
+from lima.pattern import ROUNDING, Filled, Offer, Picked, Rule, Swapped, finite
 
 UPRIGHT = (slice(None), None)
+ALIASED = (("alias", True),)
+"""Parameters of a product whose operands are one buffer."""
+
 GROWTH = 1.5
 """How far a window of leading lines reaches beyond those that were asked for."""
 
@@ -52,7 +56,7 @@ class Group:
 class Side:
     """One operand of a product: the bases of its lines, and which of their lines it has."""
 
-    __slots__ = ("flat", "groups", "key", "picked", "whole", "_places")
+    __slots__ = ("_places", "flat", "groups", "key", "picked", "whole")
 
     def __init__(self, p: Any, pieces: Sequence[Any], flat: bool, inner: int) -> None:
         self.groups: list[Group] = []
@@ -110,11 +114,21 @@ class Side:
 class Table:
     """The products of all lines of the left bases with all lines of the right ones."""
 
+    __slots__ = (
+        "account", "ahead", "finite", "found", "key", "left", "p", "right", "row", "same",
+        "seconds",
+    )  # fmt: skip
+
     def __init__(self, p: Any, row: Op, left: Side, right: Side) -> None:
-        self.p, self.row, self.left, self.right = p, row, left, right
+        self.p = p
+        self.row = row
+        self.left = left
+        self.right = right
         self.same = left is right or left.key == right.key
         self.found: Any = None
         self.seconds = 0.0  # what making it was estimated to take
+        self.finite = False  # it was kept, and is known to hold finite numbers alone
+        self.ahead = False  # it is made before requests have paid for it
         self.key = (row.name, left.key, None if self.same else right.key, right.flat, left.flat)
         self.account = p.account(self.key)
 
@@ -123,12 +137,13 @@ class Table:
         made = self.account.table
         if made is None:
             return False
-        node, window = made
+        node, window, self.finite = made
         if window is not None:
             (group,) = self.right.groups
             for _, picked in self.right.picked:
-                if not all(line in window for line in picked):
-                    return False
+                for line in picked:
+                    if line not in window:
+                        return False
             group.window = window
         self.found = self.p.recall(node)
         return self.found is not None
@@ -179,8 +194,20 @@ class Table:
         (h,) = self.right.groups if len(self.right.groups) == 1 else (None,)
         partial = h is not None and len(h.window) != h.length
         self.account.barred = not self.p.hold(made, self.seconds)
-        self.account.table = made.node, h.window if h is not None and partial else None
+        if self.ahead and not self.account.barred:
+            self.p.awaited = self.account
+        window = h.window if h is not None and partial else None
+        self.account.table = made.node, window, finite(made.data)
         return made
+
+    def lines(self) -> Any:
+        """The lines of it that were asked for."""
+        made, left, right = self.value(), self.left, self.right
+        if right.flat:
+            return cut(self.p, made, left.places(), None)
+        if left.flat:
+            return cut(self.p, made, right.places(), None)
+        return cut(self.p, made, left.places(), right.places())
 
     def _flat(self) -> Any:
         """Against the one line of a vector: a vector."""
@@ -231,6 +258,17 @@ def choose(p: Any, value: Any, axis: int, picked: Picked) -> Any:
     return p.run("take", value, indices=picked, axis=axis)
 
 
+@functools.cache
+def _first_column() -> Spec:
+    row = OPS["slice"]
+    return Spec(row.name, (("index", (slice(None), 0)),), 1, row.version)
+
+
+def first_column(p: Any, value: Any) -> Any:
+    """`value[:, 0]`."""
+    return p.apply(OPS["slice"], _first_column(), (value,))
+
+
 def cut(p: Any, table: Any, rows: Picked | None, columns: Picked | None) -> Any:
     """Rows and columns of a table; a copy, which may wait if it is large."""
     shape = table.meta[0]
@@ -263,13 +301,16 @@ def _floats(a: Any, b: Any) -> bool:
     """Whether the operands are matrices or vectors of one floating point dtype."""
     if not (hasattr(a, "meta") and hasattr(b, "meta")):
         return False
-    (sa, da), (sb, db) = a.meta, b.meta
-    return da == db and da.kind in "fc" and {len(sa), len(sb)} <= {1, 2} and len(sa) + len(sb) > 2
+    sa, da = a.meta
+    sb, db = b.meta
+    if not (da is db or da == db) or da.kind not in "fc":
+        return False
+    return 1 <= len(sa) <= 2 and 1 <= len(sb) <= 2 and len(sa) + len(sb) > 2
 
 
 def plan_table(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     """Lines of a table of products that is known, or pays."""
-    if len(inputs) != 2 or any(name != "alias" for name, _ in spec.params):
+    if len(inputs) != 2 or not (spec.params == () or spec.params == ALIASED):
         return None
     a, b = inputs
     if not _floats(a, b):
@@ -299,16 +340,20 @@ def plan_table(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) ->
         return None
     direct = _direct(p, a, b, table.same)
     if table.recall():
+        if p.awaited is account:
+            p.awaited = None
         price, saved = cost.AT_HAND, direct - cost.AT_HAND
     else:
-        if p.depth == 0 and not table.same:  # lines against themselves: both sides would be cut
-            _open_window(left, right)
+        opened = p.depth == 0 and not table.same  # else both sides would be cut
+        opened = opened and _open_window(left, right)
         price = table.seconds = table.price()
         saved = direct + account.spent - price
+        if saved <= 0.0 and opened and p.ventures(direct, price):
+            table.ahead, saved = True, cost.CALL
     if saved <= 0.0:
         account.spent += direct
         return None
-    return Offer(rule, _meta(a, b), lambda: _lines_of(p, table), saved, direct, price)
+    return Offer(rule, _meta(a, b), table.lines, saved, direct, price, table.finite)
 
 
 def _few(pieces: Sequence[Any]) -> bool:
@@ -318,28 +363,20 @@ def _few(pieces: Sequence[Any]) -> bool:
     return sum([len(piece.picked) for piece in pieces]) <= MAX_LINES
 
 
-def _open_window(left: Side, right: Side) -> None:
+def _open_window(left: Side, right: Side) -> bool:
     """Of evenly spaced lines of one base on the right, ask for half as many again, not for all."""
     if not left.whole or len(right.groups) != 1:
-        return
+        return False
     (group,) = right.groups
     ((_, picked), *more) = right.picked
     if more or type(picked) is not range or group.is_vector or 2 * len(picked) >= group.length:
-        return
+        return False
     if len(picked) > 1:
         start, step = picked.start, picked.step
         wanted = [start + step * k for k in range(int(len(picked) * GROWTH) + 1)]
         inside = len([k for k in wanted if 0 <= k < group.length])
         group.window = range(start, start + step * inside, step)
-
-
-def _lines_of(p: Any, table: Table) -> Any:
-    made = table.value()
-    if table.right.flat:
-        return cut(p, made, table.left.places(), None)
-    if table.left.flat:
-        return cut(p, made, table.right.places(), None)
-    return cut(p, made, table.left.places(), table.right.places())
+    return bool(len(group.window) != group.length)
 
 
 # --------------------------------------------------------------------------- contracted sides
@@ -366,9 +403,15 @@ def _extent(part: Any, axis: int, ndim: int) -> int:
 class Split:
     """A product as the sum of the products of parts of its contracted side."""
 
+    __slots__ = ("a", "b", "ours", "p", "price", "row", "theirs")
+
     def __init__(self, p: Any, row: Op, a: Any, b: Any, ours: Any, theirs: Any) -> None:
-        self.p, self.row, self.a, self.b = p, row, a, b
-        self.ours, self.theirs = ours, theirs
+        self.p = p
+        self.row = row
+        self.a = a
+        self.b = b
+        self.ours = ours
+        self.theirs = theirs
         self.price = 0.0
 
     def terms(self) -> list[tuple[Any, Any]]:
@@ -410,7 +453,7 @@ class Split:
             elif ndim == 2 and width == 1:
                 line = p.bare(part)
                 if len(line.meta[0]) == 2:
-                    line = p.run("slice", line, index=(slice(None), 0))
+                    line = first_column(p, line)
                 inputs.append(contiguous(p, line))
             elif ndim == 2 and p.parts(part, 1) is not None:
                 inputs.append(_columns(p, part))
@@ -421,7 +464,7 @@ class Split:
 
 def plan_split(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     """The sum of the products of parts, which are known, or spare the joining."""
-    if len(inputs) != 2 or any(name != "alias" for name, _ in spec.params):
+    if len(inputs) != 2 or not (spec.params == () or spec.params == ALIASED):
         return None
     a, b = inputs
     if not _floats(a, b) or 0 in a.meta[0] or 0 in b.meta[0]:
@@ -436,12 +479,12 @@ def plan_split(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) ->
         cuts = [_extent(x, ndims[0] - 1, ndims[0]) for x in ours]
         if cuts != [_extent(x, 0, ndims[1]) for x in theirs]:
             theirs = None
-    if len(ours or theirs or ()) > MAX_TERMS or (
-        ours and all(type(p.form(x)) is Filled for x in ours)
-    ):
+    if len(ours or theirs or ()) > MAX_TERMS:
+        return None
+    if ours and False not in [type(p.form(x)) is Filled for x in ours]:
         return None
     split = Split(p, row, a, b, ours, theirs)
-    symmetric = any(name == "alias" for name, _ in spec.params)
+    symmetric = spec.params != ()
     split.price = _price_of(p, split)
     direct = _direct(p, a, b, symmetric)
     if split.price >= direct:
@@ -470,7 +513,7 @@ def _lines(p: Any, joined: Any, account: Any) -> Any:
         elif len(part.meta[0]) == 1:
             lines.append(contiguous(p, part))
         elif part.meta[0][1] == 1:
-            lines.append(contiguous(p, p.run("slice", p.bare(part), index=(slice(None), 0))))
+            lines.append(contiguous(p, first_column(p, p.bare(part))))
         else:
             lines.append(p.run("transpose", p.bare(part)))
     building = p.building(joined)

@@ -12,7 +12,7 @@ import numpy as np
 
 from lima.op import CALLS, OPS, Kind, op
 from lima.ops import forms, infer
-from lima.ops.infer import as_view
+from lima.ops.infer import as_view, transposed
 from lima.ops.spelling import (
     SPELLINGS,
     Args,
@@ -33,6 +33,13 @@ VIEW, LIGHT = Kind.VIEW, Kind.LIGHT
 # `np.permute_dims` is `np.transpose`.
 
 
+def _transpose(a: Any, axes: Any = None) -> Any:
+    """`np.transpose`; of an array without its detours."""
+    if axes is None and type(a) is np.ndarray:
+        return a.T
+    return np.transpose(a, axes)
+
+
 def _transpose_text(inputs: list[str], params: dict[str, str]) -> str:
     """`x.T`, as people write it, where it is one and `x` is no number of Python's."""
     if params or not inputs[0][0].isalpha():
@@ -42,9 +49,10 @@ def _transpose_text(inputs: list[str], params: dict[str, str]) -> str:
 
 op(
     "transpose",
-    np.transpose,
+    _transpose,
     VIEW,
-    infer=as_view,
+    calls=(np.transpose,),
+    infer=transposed,
     form=forms.swapped,
     source=_transpose_text,
 )
