@@ -85,7 +85,8 @@ def folded(here: Session, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
         return None
     if value.folded or value.shared or value.size <= FUSED or live_users(value):
         return None
-    if here.threads > 1 and value.depth > FEW:
+    shared = here.threads > 1 and value.size * value.depth >= SHARED
+    if shared and value.depth > FEW:
         return None
     fold = row.folds(spec, value._meta) if row.folds is not None else None
     if fold is None or (value.row.rules and here.reuses and here.allowed):

@@ -199,7 +199,10 @@ def binary(row: Op, a: Any, b: Any, run: Any) -> Value:
 
 def _are_odd(inputs: Sequence[Any]) -> bool:
     """Whether an operand holds records or dates: Python's operators compare them with anything."""
-    return any(isinstance(i, Value) and i.meta[1].kind in "VMm" for i in inputs)
+    for i in inputs:
+        if isinstance(i, Value) and i.meta[1].kind in "VMm":
+            return True
+    return False
 
 
 def run_view(row: Op, spec: Spec, node: Node, inputs: Sequence[Any]) -> Value:

@@ -135,15 +135,15 @@ def test_warnings_and_errors_are_those_of_numpy(program, message):
         lima.traced(program)(a)
 
 
-def test_a_chain_of_many_operations_is_written_where_threads_can_share_it():
+def test_a_long_chain_is_written_where_threads_can_share_it():
     @lima.traced
     def program(a):
-        for k in range(9):
+        for k in range(5):
             a = a * 1.5 - k
         return a.sum()
 
-    a = lima.array(np.random.default_rng(0).random(30_000))
-    for threads, folds in ((1, True), (2, False)):
+    small, large = (lima.array(np.random.default_rng(0).random(n)) for n in (20_000, 60_000))
+    for a, threads, folds in ((small, 2, True), (large, 1, True), (large, 2, False)):
         with lima.session(threads=threads):
             assert is_folded(program(a)) == folds
 
