@@ -199,10 +199,7 @@ def binary(row: Op, a: Any, b: Any, run: Any) -> Value:
 
 def _are_odd(inputs: Sequence[Any]) -> bool:
     """Whether an operand holds records or dates: Python's operators compare them with anything."""
-    for i in inputs:
-        if isinstance(i, Value) and i.meta[1].kind in "VMm":
-            return True
-    return False
+    return True in [isinstance(i, Value) and i.meta[1].kind in "VMm" for i in inputs]
 
 
 def run_view(row: Op, spec: Spec, node: Node, inputs: Sequence[Any]) -> Value:
