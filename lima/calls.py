@@ -493,9 +493,11 @@ def _call_out(row: Op, args: Sequence[Any], kwargs: dict[str, Any], out: Any) ->
         return write_untraced(row.calls[0], out, args, kwargs, str(error))
     if row.aliasing:
         spec = aliased(row, spec, inputs[: spec.npos])
-    elif spec.out is not None and not isinstance(row.kernel, np.ufunc):
-        # universal functions copy what overlaps, others do not
-        spec = overlapping(spec, inputs, spec.out.index, 32)
+    elif spec.out is not None:
+        # Universal functions copy what overlaps where the order of elements decides; their loops
+        # still look at it, and then compute by other means. Other functions copy nothing.
+        itself = not isinstance(row.kernel, np.ufunc)
+        spec = overlapping(spec, inputs, spec.out.index, 32, itself)
     return write(out, row, spec, inputs)
 
 

@@ -115,7 +115,10 @@ class Flat:
         return self.base.flatten()
 
     def __getitem__(self, index: Any) -> Any:
-        found: Any = function(np.ravel, (self.base,), {})[self._places(index)]
+        places = self._places(index)
+        if not places.ndim and self.base.dtype.names is not None:  # a record is a view
+            return self.base[tuple([int(k) for k in np.unravel_index(places, self.base.shape)])]
+        found: Any = function(np.ravel, (self.base,), {})[places]
         array: bool = isinstance(found, Handle)
         return found.copy() if array and found.ndim else found
 

@@ -15,7 +15,7 @@ from lima.frame import refuse
 from lima.handle import Handle, is_outside, locked, value_of
 from lima.node import Ref, Spec
 from lima.op import OPS, Op
-from lima.values import Borrowed, live_users
+from lima.values import Borrowed, Value, live_users, overlapping
 from lima.writes import repoint, set_in_place, write
 
 OPERATORS = {
@@ -48,8 +48,13 @@ def operator_of(name: str, row: Op) -> Any:
             ):
                 return NotImplemented  # as NumPy does for sparse arrays: a new array, by their `+`
             return write_untraced(run_in_place, self, (self, other), {}, str(why))
-        inputs = (value, right) if writing.into else (value, right, value)
-        write(self, writing, spec, inputs)
+        if writing.into:
+            write(self, writing, spec, (value, right))
+        elif isinstance(right, Value) and right is not value:
+            inputs = (value, right, value)
+            write(self, writing, overlapping(spec, inputs, 2, 32, False), inputs)
+        else:
+            write(self, writing, spec, (value, right, value))
         return self
 
     in_place.__name__ = f"__i{name}__"
