@@ -278,10 +278,12 @@ def binary(row: Op, x: Handle, y: Any, swapped: bool = False, run: Any = None) -
 
 
 def _refuses(row: Op, *operands: Any) -> bool:
-    """Whether the function has no loop for operands that Python's operator answers for: dates
-    compared with numbers."""
+    """Whether the function has no loop for operands that Python's operator answers for.
+
+    These are records, and dates compared with numbers.
+    """
     kinds = [o.meta[1] if isinstance(o, Value) else type(o) for o in operands]
-    if not any(getattr(kind, "kind", "") in ("m", "M") for kind in kinds):
+    if not any(getattr(kind, "kind", "") in ("m", "M", "V") for kind in kinds):
         return False
     asked = [k if k in (int, float, complex) else np.dtype(k) for k in kinds]
     try:

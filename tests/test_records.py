@@ -82,6 +82,13 @@ def test_a_copy_of_a_record_does_not_change_with_it():
     assert (t["x"] == 9).all()
 
 
+def test_comparisons_of_records_are_computed_again_from_a_log():
+    t = lima.array(np.ones(3, [("x", "f8"), ("y", "i4")]))
+    same_as = t == t
+    assert lima.recompute(lima.lineage(x=same_as * 1))["x"].tolist() == [1, 1, 1]
+    assert lima.recompute(lima.lineage(x=(t != t[:1]) * 1))["x"].tolist() == [0, 0, 0]
+
+
 def test_operations_on_python_objects_raise_where_they_stand():
     def use(n):
         found = np.array([np.datetime64("2020-01-01"), 1.5] * n)
