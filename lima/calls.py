@@ -450,7 +450,7 @@ def _assign_all(target: Handle, value: Value) -> None:
     assign, base = OPS["assign"], root_of(target)
     path = tuple((s.op, s.params) for s in target._path)
     spec = Spec(assign.name, (("path", path), ("index", ...)), 2, assign.version)
-    write(base, assign, spec, [base._value, value])
+    write(base, assign, spec, [base._value, value], target)
 
 
 def adopt(found: Any, why: str) -> Any:

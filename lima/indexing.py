@@ -193,7 +193,7 @@ def setitem(a: Handle, index: Any, item: Any) -> None:
     path = tuple((s.op, s.params) for s in a._path)
     params = (("index", param),) if not path else (("path", path), ("index", param))
     spec = Spec(assign.name, params, 2, assign.version)
-    write(base, assign, overlapping(spec, inputs), inputs)
+    write(base, assign, overlapping(spec, inputs), inputs, a)
 
 
 def _reads(item: Any, base: Handle) -> bool:

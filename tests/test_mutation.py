@@ -5,7 +5,7 @@ import pytest
 from same import same
 
 import lima
-from bench.fuzz import check, report, stress
+from bench.fuzz import check, report, small_runs, stress
 
 # Each line is a program, statement by statement; `bench.fuzz.inputs` has the arguments.
 PROGRAMS = """
@@ -101,6 +101,7 @@ z[:-1] *= z[1:]; z[1:] *= z[:-1]; np.multiply(z[:-1], z[1:], out=z[:-1]); np.pow
 np.tanh(w[1:], out=w[:-1]); a = A.ravel(); np.sin(a[3:], out=a[:-3]); r = z * 1j; s = r.imag; np.add(s, 1, out=r, where=s > 0)
 k **= k[::-1]; np.power(k, [1, 2, -1, 3], out=k); np.power([2, 3], [2, -1], out=k[:2])
 r = np.apply_along_axis(np.sum, 0, z); s = np.trim_zeros(r); q = np.apply_along_axis(np.sum, 0, v); s = np.trim_zeros(q)
+r = v[...]; v.setflags(write=False); r[-1:] -= 1; np.ravel(r)[:1] = 5; r[0] += 1; r[[0, 1]] = 3; r[:2] = [8, "a"]; v[0] = 1; r.sort()
 r = np.real_if_close(z); r[0] = 9; s = np.trim_zeros(v); s[0] = 0; v[1] = 0; t = s.copy(); u = np.trim_zeros(v)
 """.strip().splitlines()
 
@@ -110,6 +111,24 @@ def test_programs(program):
     lines = program.split("; ") if not program.startswith(("for ", "while ")) else [program]
     if check(lines, len(program)) is not None:
         pytest.fail(report(lines, len(program)), pytrace=False)
+
+
+def test_what_waits_is_computed_before_a_write_though_its_reader_is_found_in_the_cache():
+    """`v11` is found, `v0` is not: it has to be computed before `v` is written."""
+    program = """
+v0 = e != v
+v1 = np.compress([True, False], v0, axis=0)
+v2 = np.asarray(B, dtype=bool)
+v5 = held.rng.standard_cauchy((4, 2))
+v6 = np.concatenate([t, t])
+D += D.max()
+v11 = k == v0
+v12 = total(m, axis=1)
+v15 = np.power.reduce(v5, -2, keepdims=True)
+v /= v2
+v17 = np.linalg.lstsq(v5, v5, rcond=None)[0]
+"""
+    assert check(program.strip().splitlines(), 800041, (small_runs,)) is None
 
 
 # --------------------------------------------------------------------------- arguments
