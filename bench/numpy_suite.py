@@ -107,6 +107,8 @@ def bind(module: types.ModuleType) -> None:
     for owner in [module, *(c for c in vars(module).values() if isinstance(c, type))]:
         if owner is module or owner.__module__ == module.__name__:
             for name, value in list(vars(owner).items()):
+                if owner is not module and name.startswith("__"):
+                    continue  # methods that a decorator made, such as those of a dataclass
                 made = bound(value)
                 if made is not value:
                     setattr(owner, name, made)

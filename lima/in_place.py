@@ -48,13 +48,11 @@ def operator_of(name: str, row: Op) -> Any:
             ):
                 return NotImplemented  # as NumPy does for sparse arrays: a new array, by their `+`
             return write_untraced(run_in_place, self, (self, other), {}, str(why))
-        if writing.into:
-            write(self, writing, spec, (value, right))
-        elif isinstance(right, Value) and right is not value:
-            inputs = (value, right, value)
-            write(self, writing, overlapping(spec, inputs, 2, 32, False), inputs)
-        else:
-            write(self, writing, spec, (value, right, value))
+        inputs = (value, right) if writing.into else (value, right, value)
+        meant = spec
+        if right is not value and isinstance(right, Value):
+            meant = overlapping(spec, inputs, 0 if writing.into else 2, 32, False)
+        write(self, writing, meant, inputs)
         return self
 
     in_place.__name__ = f"__i{name}__"

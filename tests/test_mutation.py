@@ -97,7 +97,7 @@ u[0] = [0, 3, -3, -1]; u[1:] = [7, 8, -1, 2]; u[[0, 1]] = [5, 6, 7, -8]; u[:, 0]
 k[:] = [1, 2, "a", 3]; v[1:] = [1, [2], 3]; u.flat[:2] = [9, -3]; u.fill(-1); v[:3] = [4, 5, None]; t[1:] = [(1, 2), 3]
 A[:2] = [A[1], A[0]]; A[2:4] = (A[3], A[2] + 0); B[::-1] = [B[1], B[0], B[3], B[2]]; A[[4, 5]] = [A[5], A[4]]
 C[:2] = [C[1], C[0]]; B[:, :2] = [B[1, :2]] * 4; a = np.ones((2, 2, 2)); a[0] = v[:2]; a[:] = [a[1, 1], a[0, 0]]; B[:2] = [B[1, :1], B[0, :1]]
-z[:-1] *= z[1:]; z[1:] *= z[:-1]; np.multiply(z[:-1], z[1:], out=z[:-1]); np.power(v[:-1], v[1:], out=v[:-1]); np.exp(w[1:], out=w[:-1])
+D = D + 0; D[:-1] **= D[1:]; v[:-1] **= v[1:]; z[:-1] *= z[1:]; z[1:] *= z[:-1]; np.multiply(z[:-1], z[1:], out=z[:-1]); np.power(v[:-1], v[1:], out=v[:-1]); np.exp(w[1:], out=w[:-1])
 np.tanh(w[1:], out=w[:-1]); a = A.ravel(); np.sin(a[3:], out=a[:-3]); r = z * 1j; s = r.imag; np.add(s, 1, out=r, where=s > 0)
 k **= k[::-1]; np.power(k, [1, 2, -1, 3], out=k); np.power([2, 3], [2, -1], out=k[:2])
 r = np.apply_along_axis(np.sum, 0, z); s = np.trim_zeros(r); q = np.apply_along_axis(np.sum, 0, v); s = np.trim_zeros(q)
