@@ -15,7 +15,7 @@ from lima.frame import refuse
 from lima.handle import Handle, is_outside, locked, value_of
 from lima.node import Ref, Spec
 from lima.op import OPS, Op
-from lima.values import Borrowed, Value, live_users, overlapping
+from lima.values import Borrowed, Value, live_users, memory_of, overlapping
 from lima.writes import repoint, set_in_place, write
 
 OPERATORS = {
@@ -50,7 +50,7 @@ def operator_of(name: str, row: Op) -> Any:
             return write_untraced(run_in_place, self, (self, other), {}, str(why))
         inputs = (value, right) if writing.into else (value, right, value)
         meant = spec
-        if right is not value and isinstance(right, Value):
+        if isinstance(right, Value) and memory_of(right) is memory_of(value):
             meant = overlapping(spec, inputs, 0 if writing.into else 2, 32, False)
         write(self, writing, meant, inputs)
         return self

@@ -116,10 +116,12 @@ def getitem(a: Handle, index: Any) -> Any:
     """`a[index]` with NumPy's meaning: a view, a scalar, or a selection."""
     value = value_of(a)
     inputs: list[Any] = [value]
-    if value.meta[1].names is not None:
-        index = _whole_numbers(index)
     try:
         param, kind = index_param(index, inputs)
+        if kind == "gather" and value.meta[1].names is not None:
+            whole = _whole_numbers(index)
+            if whole is not index:
+                return getitem(a, whole)
     except (NotCanonical, TypeError):  # NumPy takes it, or knows what is wrong with it
         return adopt(data_of(a)[plain(index)], "index without canonical form")
     if kind == "one":
@@ -142,8 +144,11 @@ _VOID, _ARRAY = np.void, np.ndarray  # attributes cost time in the hot path
 def _whole_numbers(index: Any) -> Any:
     """`index` with integers in the place of arrays of one: NumPy gives a view of a record."""
     parts = index if type(index) is tuple else (index,)
-    if all(np.ndim(part) == 0 and getattr(part, "dtype", np.dtype("O")).kind in "iu"
-           for part in parts if type(part) is not int):  # fmt: skip
+    dtypes = [None if np.ndim(part) else getattr(part, "dtype", None) for part in parts]
+    if all(
+        type(part) is int or getattr(dtype, "kind", "") in ("i", "u")
+        for part, dtype in zip(parts, dtypes, strict=True)
+    ):
         whole = tuple([operator.index(part) for part in parts])
         return whole if type(index) is tuple else whole[0]
     return index
