@@ -171,7 +171,7 @@ def describe(x: Any, arrays: list[Any], seen: dict[int, int]) -> Any:
             place,
         )
     if isinstance(x, np.generic):
-        return type(x).__name__, x.dtype.str, repr(x), b"" if x.dtype.char in "gG" else content(x)
+        return type(x).__name__, x.dtype.str, repr(x), content(x)
     if isinstance(x, (list, tuple)):
         return type(x).__name__, [describe(v, arrays, seen) for v in x]
     if isinstance(x, dict):

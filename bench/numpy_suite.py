@@ -113,6 +113,8 @@ def bind(module: types.ModuleType) -> None:
             for name, value in list(vars(owner).items()):
                 if owner is not module and name.startswith("__"):
                     continue  # methods that a decorator made, such as those of a dataclass
+                if getattr(value, "__module__", None) == module.__name__:
+                    continue  # the tests' own functions and classes
                 made = bound(value)
                 if made is not value:
                     setattr(owner, name, made)

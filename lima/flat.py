@@ -124,6 +124,8 @@ class Flat:
 
     def __setitem__(self, index: Any, item: Any) -> None:
         base = self.base
+        if locked(base):
+            raise ValueError("underlying array is read-only")
         alone = type(index) is int and -base.size <= index < base.size
         # NumPy's iterator tries it on zeros: it casts in its own way, and knows what is wrong
         trial = np.zeros(1 if alone else base.shape, base.dtype)

@@ -102,7 +102,7 @@ np.tanh(w[1:], out=w[:-1]); a = A.ravel(); np.sin(a[3:], out=a[:-3]); r = z * 1j
 k **= k[::-1]; np.power(k, [1, 2, -1, 3], out=k); np.power([2, 3], [2, -1], out=k[:2])
 r = np.apply_along_axis(np.sum, 0, z); s = np.trim_zeros(r); q = np.apply_along_axis(np.sum, 0, v); s = np.trim_zeros(q)
 r = v[...]; v.setflags(write=False); r[-1:] -= 1; np.ravel(r)[:1] = 5; r[0] += 1; r[[0, 1]] = 3; r[:2] = [8, "a"]; v[0] = 1; r.sort()
-np.add.accumulate(v[:1], out=A); np.add.accumulate(m[0, :1], axis=0, out=u); r = np.cumsum(k[:1], out=B); np.add.reduceat(v, [0], out=B)
+r = np.broadcast_to(v, (2, 4)); r.flat[9] = 8; r.flat[0] = 1; r.flat = 2; np.add.accumulate(v[:1], out=A); np.add.accumulate(m[0, :1], axis=0, out=u); r = np.cumsum(k[:1], out=B); np.add.reduceat(v, [0], out=B)
 r = np.real_if_close(z); r[0] = 9; s = np.trim_zeros(v); s[0] = 0; v[1] = 0; t = s.copy(); u = np.trim_zeros(v)
 """.strip().splitlines()
 
