@@ -122,6 +122,8 @@ SINGLES = (
 def ufuncs(g: Writer) -> str:
     f = f"np.{g.one(PAIRS)}"
     a = g.array(lambda a: a.ndim and a.dtype.kind in "fiub")
+    # Where a power of integers raises half-way, NumPy casts what its buffer held before.
+    w = "np.float_power" if f == "np.power" else f
     b = g.operand(a)
     shape = np.shape(g.get(a))
     o = g.array(lambda o: o.dtype.kind == "f" and o.shape == shape)
@@ -131,14 +133,14 @@ def ufuncs(g: Writer) -> str:
     places = [g.number(-n, n - 1) for _ in range(3)]
     forms = [
         *(f"{f}.reduce({a}, axis={axis})", f"{f}.reduce({a}, {axis}, keepdims=True)"),
-        *(f"{f}.reduce({a}, axis=0, out={row})", f"{f}.reduce({a}, axis=None, initial=1)"),
+        *(f"{w}.reduce({a}, axis=0, out={row})", f"{f}.reduce({a}, axis=None, initial=1)"),
         *(f"{f}.reduce({a}, axis={axis}, where={a} > 0, initial=2)", f"{f}.accumulate({a})"),
-        *(f"{f}.accumulate({a}, axis=-1)", f"{f}.accumulate({a}, axis=0, out={o})"),
+        *(f"{f}.accumulate({a}, axis=-1)", f"{w}.accumulate({a}, axis=0, out={o})"),
         *(f"{f}.reduceat({a}, {[abs(p) % n for p in places]})", f"{f}.outer({a}, [1, 2])"),
         *(f"{f}.reduceat({a}, [0], axis=-1)", f"{f}.outer({a}, {g.one(SCALARS)})"),
-        *(f"{f}({a}, {b}, out={o})", f"{f}({a}, {b}, {o})", f"{f}({a}, {b}, dtype='f8')"),
-        *(f"{f}({a}, {b}, out={o}, where={a} > 0)", f"{f}({a}, {b}, out={o}, casting='unsafe')"),
-        *(f"{f}({a}, {b}, dtype=np.float32, casting='same_kind')", f"{f}({a}, {a}[::-1], out={o})"),
+        *(f"{w}({a}, {b}, out={o})", f"{w}({a}, {b}, {o})", f"{f}({a}, {b}, dtype='f8')"),
+        *(f"{w}({a}, {b}, out={o}, where={a} > 0)", f"{w}({a}, {b}, out={o}, casting='unsafe')"),
+        *(f"{f}({a}, {b}, dtype=np.float32, casting='same_kind')", f"{w}({a}, {a}[::-1], out={o})"),
         *(f"np.{g.one(SINGLES)}({a})", f"np.{g.one(SINGLES)}({a}, out={o}, where={a} != 0)"),
         *(f"np.{g.one(SINGLES)}({a}, {o})", f"{f}({a}, {b}, order='F')", f"{f}({b}, {a})"),
     ]
@@ -149,8 +151,9 @@ def ufuncs(g: Writer) -> str:
 
 
 def overlapping(g: Writer) -> str:
-    a = g.array(lambda a: a.ndim and len(a) > 2 and a.dtype.kind in "fi")
+    a = g.array(lambda a: a.ndim and len(a) > 2 and a.dtype.kind in "fic")
     f = g.one("add multiply subtract maximum".split())
+    s, p = g.one(SINGLES), g.one("arctan2 hypot logaddexp float_power multiply fmod".split())
     forms = [
         *(f"np.{f}({a}[1:], {a}[:-1], out={a}[1:])", f"np.{f}({a}[:-1], {a}[1:], out={a}[1:])"),
         *(f"{a}[1:] += {a}[:-1]", f"{a}[:-1] -= {a}[1:]", f"{a}[::-1] += {a}", f"{a} += {a}[::-1]"),
@@ -161,6 +164,9 @@ def overlapping(g: Writer) -> str:
         *(f"np.clip({a}, {a}[0], None, out={a})", f"{a}[{a} > 0] = {a}[{a} > 0][::-1]"),
         *(f"{a}[[0, 1]] = {a}[[1, 0]]", f"{a}[1:2], {a}[:1] = {a}[:1], {a}[1:2]"),
         *(f"np.concatenate([{a}[1:], {a}[:1]], out={a})", f"np.dot({a}, {a}, out={a})"),
+        *(f"{a}[:2] = [{a}[1], {a}[0]]", f"{a}[...] = [{a}[1], *{a}[:-1]]", f"{a}[0] = [1, -3, 2]"),
+        *(f"np.{s}({a}[1:], out={a}[:-1])", f"np.{s}({a}[::-1], out={a})"),
+        *(f"np.{p}({a}[:-1], {a}[1:], out={a}[:-1])", f"{a}[:-1] {g.one(['*', '**'])}= {a}[1:]"),
     ]
     return str(g.one(forms))
 
@@ -196,6 +202,13 @@ def record(g: Writer) -> str:
             f"{t}['x'] + {v}",
         ),
         *(f"np.concatenate([{t}, {t}])", f"{t}[[0, 1]]", f"{t}['y'].astype(float)", f"{t} == {t}"),
+        *(
+            f"{t}[0].item()",
+            f"[list(x) for x in {t}][:2]",
+            f"{t}[0].copy()",
+            f"{t}[[0, 1]].tolist()",
+        ),
+        *(f"[x for x, *_ in {t}]", f"len({t}[0])", f"tuple({t}[-1])", f"{t}[:, None].tolist()[0]"),
         *(f"{t}['p'].T", f"{t}.tolist()", f"{t}['x'][::2]", f"np.argsort({t}, order=['y', 'x'])"),
     ]
     done = [
@@ -207,6 +220,7 @@ def record(g: Writer) -> str:
         ),
         *(f"{t}['p'][:, 0] = 7", f"{t}[1:] = {t}[:-1]", f"{t}['x'][0] *= 2", f"{t}['x'] = {v}"),
         *(f"{t}[0]['x'] = 5", f"{t}['x'].sort()", f"{t}[::-1]['y'] = 4", f"{t}.sort(order='y')"),
+        *(f"{t}.tolist()[0][-1][...] = 2", f"{t}.item(0)[-1][:1] = 3", f"list({t}[0])[-1][:] = 4"),
         *(f"{t}['nope'] = 1", f"{t}['p'] = {t}['p'][::-1]", f"np.copyto({t}['x'], 3)"),
     ]
     return g.new(g.one(new)) if g.chance(2) else str(g.one(done))

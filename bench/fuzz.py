@@ -160,8 +160,6 @@ def describe(x: Any, arrays: list[Any], seen: dict[int, int]) -> Any:
         arrays.append(x)
         strides = x.strides if x.size > 1 else None
         flags = (x.flags.c_contiguous, x.flags.f_contiguous)
-        opaque = x.dtype.hasobject or x.dtype.char in "gG"  # addresses, or padding
-        bits = repr(x.tolist()) if opaque else x.tobytes()
         return (
             type(x).__name__,
             x.dtype.str,
@@ -169,11 +167,11 @@ def describe(x: Any, arrays: list[Any], seen: dict[int, int]) -> Any:
             strides,
             flags,
             x.flags.writeable,
-            bits,
+            content(x),
             place,
         )
     if isinstance(x, np.generic):
-        return type(x).__name__, x.dtype.str, repr(x), b"" if x.dtype.char in "gG" else x.tobytes()
+        return type(x).__name__, x.dtype.str, repr(x), content(x)
     if isinstance(x, (list, tuple)):
         return type(x).__name__, [describe(v, arrays, seen) for v in x]
     if isinstance(x, dict):
@@ -188,6 +186,15 @@ def describe(x: Any, arrays: list[Any], seen: dict[int, int]) -> Any:
     if type(x).__name__ in ("Box", "Held"):
         return type(x).__name__, [describe(v, arrays, seen) for v in vars(x).values()]
     return type(x).__name__, repr(x)
+
+
+def content(x: Any) -> Any:
+    """All that an array or a scalar holds, without what lies between fields and elements."""
+    if x.dtype.names is not None:
+        return b"".join(content(x[name]) for name in x.dtype.names)
+    if x.dtype.hasobject or x.dtype.char in "gG":  # addresses, or padding
+        return repr(x.tolist()).encode()
+    return x.tobytes()
 
 
 def arrays_of(arguments: dict[str, Any]) -> Iterator[Any]:
@@ -272,8 +279,9 @@ def shown(value: Any, found: Any) -> str:
 
 
 def elements(part: Any, value: Any) -> str:
-    if isinstance(part, bytes):
-        return str(np.frombuffer(part, value[1])[:12].tolist())
+    dtype = np.dtype(value[1])
+    if isinstance(part, bytes) and dtype.kind not in "OV" and dtype.char not in "gG":
+        return str(np.frombuffer(part, dtype)[:12].tolist())
     return str(part)
 
 

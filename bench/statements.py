@@ -13,6 +13,8 @@ UNARY = (
 ).split()
 DTYPES = "float np.float32 int 'i4' bool complex np.uint8 '>f8' np.float16 'i8'".split()
 
+BYTES = "'i8' if {a}.dtype.char not in 'gG' else 'g'"  # which have padding
+
 
 def binary(g: Writer) -> str:
     a = g.array()
@@ -58,7 +60,11 @@ def view(g: Writer) -> str:
         *(f"np.transpose({a})", f"{a}.transpose({', '.join(map(str, range(n)))})", f"{a}[:, 0]"),
         *(f"np.moveaxis({a}, 0, -1)", f"np.require({a}, requirements='W')", f"np.fliplr({a})"),
         *(f"np.array({a}, copy=None)", f"{a}.astype({a}.dtype, copy=False)", f"np.diag({a})"),
-        *(f"np.einsum('ij->ji', {a})", f"np.einsum('ii->i', {a})", f"{a}.view('i8')"),
+        *(
+            f"np.einsum('ij->ji', {a})",
+            f"np.einsum('ii->i', {a})",
+            f"{a}.view({BYTES.format(a=a)})",
+        ),
         *(f"np.nan_to_num({a}, copy=False)", f"np.real_if_close({a})", f"np.trim_zeros({a})"),
         *(f"np.broadcast_arrays({a}, {g.like(a)})[0] + 0", f"np.atleast_1d({a})", f"{a}.conj()"),
         *(f"np.lib.stride_tricks.sliding_window_view({a}, 1, axis=0)", f"np.asfortranarray({a})"),
@@ -94,7 +100,10 @@ def gather(g: Writer) -> str:
 def assign(g: Writer) -> str:
     a = g.array(lambda a: a.ndim)
     place = g.fancy(a) if g.chance(3) else g.basic(a)
-    return f"{a}[{place}] = {g.operand(a)}"
+    item = g.operand(a)
+    if g.get(a).dtype.names and item in g.names and not g.get(item).dtype.names:
+        item = "7"  # NumPy asks what it is given whether it is an array of its own
+    return f"{a}[{place}] = {item}"
 
 
 def write_through(g: Writer) -> str:
@@ -278,7 +287,7 @@ def mutate(g: Writer) -> str:
         *(f"{a}.setflags(write=False)", f"{a}[1:].sort()"),
         *(f"{a}.T.sort()", f"np.copyto({a}.T, {a}.T * 2)"),
         *(f"np.fill_diagonal({a}[::2], {a}[0])", f"{a}.itemset(0, 1)"),
-        *(f"np.nan_to_num({a}, copy=False)", f"{a}.byteswap(inplace=True)"),
+        *(f"np.nan_to_num({a}, copy=False)", f"{a}.byteswap(inplace={a}.dtype.char not in 'gG')"),
     ]
     if g.get(a).flags.writeable:  # NumPy writes into read-only arrays here, lima refuses
         at = (f"np.add.at({a}, [0, 0], 1)", f"np.subtract.at({a}, ..., 2)")
@@ -303,7 +312,7 @@ def scalar(g: Writer) -> str:
             f"{a} is {a}.T.T",
         ),
         *(f"isinstance({a}, np.ndarray)", f"np.array_equal({a}, {g.like(a)})"),
-        f"{a}.dtype if {a}.dtype.char in 'gG' else {a}.tobytes()",  # which have padding
+        f"{a}.dtype if {a}.dtype.char in 'gGV' else {a}.tobytes()",  # which have padding
         *(f"{a}.flags.writeable", f"{a}.flags['C_CONTIGUOUS']", f"{a}.ndim", f"str({a})"),
         *(f"{a}.strides", f"np.isscalar({a}.sum())"),
     ]

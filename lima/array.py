@@ -42,6 +42,7 @@ from lima.node import Node, leaf
 from lima.op import CALLS, OPS
 from lima.operators import Operators
 from lima.ops.spelling import SPELLINGS
+from lima.records import as_lists, as_tuple, fields, is_record
 from lima.stats import Outcome
 from lima.values import Value
 from lima.writes import set_in_place, share
@@ -254,6 +255,8 @@ class Array(Operators, Buffered):
     def __len__(self) -> int:
         shape = self.shape
         if not shape:
+            if is_record(self):
+                return len(self.dtype.names or ())
             kind = type(data_of(self))
             is_array = kind is np.ndarray
             said = (
@@ -266,6 +269,8 @@ class Array(Operators, Buffered):
 
     def __iter__(self) -> Iterator[Any]:
         if not self.shape:
+            if is_record(self):
+                return iter(fields(self))
             kind = type(data_of(self))
             is_array = kind is np.ndarray
             raise TypeError(
@@ -366,11 +371,14 @@ class Array(Operators, Buffered):
 
     def item(self, *args: Any) -> Any:
         """The only element, or the one at `args`, as a Python scalar."""
-        return data_of(self).item(*args)
+        if self.dtype.names is None:
+            return data_of(self).item(*args)
+        found: Any = np.arange(self.size).reshape(self.shape).item(*args)
+        return as_tuple(self.flat[found] if self.shape else self)
 
     def tolist(self) -> Any:
         """The elements as nested lists of Python scalars."""
-        return data_of(self).tolist()
+        return data_of(self).tolist() if self.dtype.names is None else as_lists(self)
 
     def tobytes(self, order: Any = "C") -> bytes:
         """The bytes of the elements."""
@@ -387,6 +395,8 @@ class Array(Operators, Buffered):
     def copy(self, order: Any = "C") -> Any:
         """A copy, a new step of the lineage; a scalar is its own copy."""
         if _is_scalar(self):
+            if is_record(self):
+                return barrier(np.void.copy, (self,), {}, "one record")
             return self
         return call(OPS["copy"], (self,), {"order": order})
 

@@ -278,10 +278,12 @@ def binary(row: Op, x: Handle, y: Any, swapped: bool = False, run: Any = None) -
 
 
 def _refuses(row: Op, *operands: Any) -> bool:
-    """Whether the function has no loop for operands that Python's operator answers for: dates
-    compared with numbers."""
+    """Whether the function has no loop for operands that Python's operator answers for.
+
+    These are records, and dates compared with numbers.
+    """
     kinds = [o.meta[1] if isinstance(o, Value) else type(o) for o in operands]
-    if not any(getattr(kind, "kind", "") in ("m", "M") for kind in kinds):
+    if not any(getattr(kind, "kind", "") in ("m", "M", "V") for kind in kinds):
         return False
     asked = [k if k in (int, float, complex) else np.dtype(k) for k in kinds]
     try:
@@ -448,7 +450,7 @@ def _assign_all(target: Handle, value: Value) -> None:
     assign, base = OPS["assign"], root_of(target)
     path = tuple((s.op, s.params) for s in target._path)
     spec = Spec(assign.name, (("path", path), ("index", ...)), 2, assign.version)
-    write(base, assign, spec, [base._value, value])
+    write(base, assign, spec, [base._value, value], target)
 
 
 def adopt(found: Any, why: str) -> Any:
@@ -493,9 +495,11 @@ def _call_out(row: Op, args: Sequence[Any], kwargs: dict[str, Any], out: Any) ->
         return write_untraced(row.calls[0], out, args, kwargs, str(error))
     if row.aliasing:
         spec = aliased(row, spec, inputs[: spec.npos])
-    elif spec.out is not None and not isinstance(row.kernel, np.ufunc):
-        # universal functions copy what overlaps, others do not
-        spec = overlapping(spec, inputs, spec.out.index, 32)
+    elif spec.out is not None:
+        # Universal functions copy what overlaps where the order of elements decides; their loops
+        # still look at it, and then compute by other means. Other functions copy nothing.
+        itself = not isinstance(row.kernel, np.ufunc)
+        spec = overlapping(spec, inputs, spec.out.index, 32, itself)
     return write(out, row, spec, inputs)
 
 

@@ -115,12 +115,17 @@ class Flat:
         return self.base.flatten()
 
     def __getitem__(self, index: Any) -> Any:
-        found: Any = function(np.ravel, (self.base,), {})[self._places(index)]
+        places = self._places(index)
+        if not places.ndim and self.base.dtype.names is not None:  # a record is a view
+            return self.base[tuple([int(k) for k in np.unravel_index(places, self.base.shape)])]
+        found: Any = function(np.ravel, (self.base,), {})[places]
         array: bool = isinstance(found, Handle)
         return found.copy() if array and found.ndim else found
 
     def __setitem__(self, index: Any, item: Any) -> None:
         base = self.base
+        if locked(base):
+            raise ValueError("underlying array is read-only")
         alone = type(index) is int and -base.size <= index < base.size
         # NumPy's iterator tries it on zeros: it casts in its own way, and knows what is wrong
         trial = np.zeros(1 if alone else base.shape, base.dtype)

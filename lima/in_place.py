@@ -15,7 +15,7 @@ from lima.frame import refuse
 from lima.handle import Handle, is_outside, locked, value_of
 from lima.node import Ref, Spec
 from lima.op import OPS, Op
-from lima.values import Borrowed, live_users
+from lima.values import Borrowed, Value, live_users, memory_of, overlapping
 from lima.writes import repoint, set_in_place, write
 
 OPERATORS = {
@@ -49,7 +49,10 @@ def operator_of(name: str, row: Op) -> Any:
                 return NotImplemented  # as NumPy does for sparse arrays: a new array, by their `+`
             return write_untraced(run_in_place, self, (self, other), {}, str(why))
         inputs = (value, right) if writing.into else (value, right, value)
-        write(self, writing, spec, inputs)
+        meant = spec
+        if isinstance(right, Value) and memory_of(right) is memory_of(value):
+            meant = overlapping(spec, inputs, 0 if writing.into else 2, 32, False)
+        write(self, writing, meant, inputs)
         return self
 
     in_place.__name__ = f"__i{name}__"

@@ -19,10 +19,11 @@ from lima.calls import (
 )
 from lima.errors import NotCanonical
 from lima.handle import Handle, data_of, root_of, value_of, view_handle
+from lima.nesting import each
 from lima.node import Ref, Spec, new_node
 from lima.op import OPS, VIEW, Op, owner
 from lima.runtime import apply
-from lima.values import Value, new_value, overlapping
+from lima.values import Value, memory_of, new_value, overlapping
 from lima.writes import refuse_readonly, write
 
 COPIED = 1 << 16
@@ -117,6 +118,10 @@ def getitem(a: Handle, index: Any) -> Any:
     inputs: list[Any] = [value]
     try:
         param, kind = index_param(index, inputs)
+        if kind == "gather" and value.meta[1].names is not None:
+            whole = _whole_numbers(index)
+            if whole is not index:
+                return getitem(a, whole)
     except (NotCanonical, TypeError):  # NumPy takes it, or knows what is wrong with it
         return adopt(data_of(a)[plain(index)], "index without canonical form")
     if kind == "one":
@@ -134,6 +139,19 @@ def getitem(a: Handle, index: Any) -> Any:
 
 
 _VOID, _ARRAY = np.void, np.ndarray  # attributes cost time in the hot path
+
+
+def _whole_numbers(index: Any) -> Any:
+    """`index` with integers in the place of arrays of one: NumPy gives a view of a record."""
+    parts = index if type(index) is tuple else (index,)
+    dtypes = [None if np.ndim(part) else getattr(part, "dtype", None) for part in parts]
+    if all(
+        type(part) is int or getattr(dtype, "kind", "") in ("i", "u")
+        for part, dtype in zip(parts, dtypes, strict=True)
+    ):
+        whole = tuple([operator.index(part) for part in parts])
+        return whole if type(index) is tuple else whole[0]
+    return index
 
 
 def _get_present(a: Handle, value: Value, spec: Spec, param: Any) -> Any:
@@ -162,9 +180,16 @@ def setitem(a: Handle, index: Any, item: Any) -> None:
     if type(item) in (list, tuple) and not _lifts_to_array(a, index):
         write_untraced(np.ndarray.__setitem__, a, (a, index, item), {}, "a sequence as an element")
         return
+    if type(item) in (list, tuple):  # NumPy makes its items the array's, or refuses them
+        parts = item
+        try:
+            item = nested(parts, value_of(a).meta[1])
+        except (OverflowError, TypeError, ValueError) as error:  # with the first of them written
+            write_untraced(np.ndarray.__setitem__, a, (a, index, parts), {}, str(error))
+            return
+        if _reads(parts, base) and _set_in_turn(a, index, parts, item):
+            return
     try:
-        if type(item) in (list, tuple):  # NumPy makes its items the array's, or refuses them
-            item = nested(item, value_of(a).meta[1])
         value = LIFT.operand(item)
     except NotCanonical:
         value = leaf_value(np.asarray(plain(item)))
@@ -173,7 +198,39 @@ def setitem(a: Handle, index: Any, item: Any) -> None:
     path = tuple((s.op, s.params) for s in a._path)
     params = (("index", param),) if not path else (("path", path), ("index", param))
     spec = Spec(assign.name, params, 2, assign.version)
-    write(base, assign, overlapping(spec, inputs), inputs)
+    write(base, assign, overlapping(spec, inputs), inputs, a)
+
+
+def _reads(item: Any, base: Handle) -> bool:
+    """Whether arrays in nested sequences lie in the memory of `base`."""
+    if type(item) in (list, tuple):
+        return True in each(lambda part: _reads(part, base), item)
+    if not isinstance(item, Handle) or not value_of(item).meta[0]:
+        return False
+    return memory_of(value_of(item)) is memory_of(base._value)
+
+
+def _set_in_turn(a: Handle, index: Any, parts: Any, made: Any) -> bool:
+    """`a[index] = parts` where those lie in the memory written: NumPy writes one after the other.
+
+    False, and nothing is done, where it makes an array of them first.
+    """
+    _, kind = index_param(index, [])
+    if kind == "gather":
+        return False
+    target = getitem(a, index)
+    if not isinstance(target, Handle) or value_of(target).meta[0] != made.shape:
+        return False
+    _set_each(target, parts)
+    return True
+
+
+def _set_each(target: Handle, parts: Any) -> None:
+    for k, part in enumerate(parts):
+        if type(part) in (list, tuple):
+            _set_each(getitem(target, k), part)
+        else:
+            setitem(target, k, part)
 
 
 def _lifts_to_array(a: Handle, index: Any) -> bool:

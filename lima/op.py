@@ -429,12 +429,14 @@ def _run(row: Op, spec: Spec, data: Sequence[Any], extra: dict[str, Any]) -> Any
 def _run_out(row: Op, spec: Spec, data: Sequence[Any], buffer: Any) -> Any:
     assert spec.out is not None
     if buffer is None:
-        # where= leaves some elements as they are, so the copy must hold them
+        # where= leaves some elements as they are, so the copy must hold them, and so do functions
+        # that do not look closely at the shape of out= (`np.add.accumulate`)
         if spec.get("alias") and not row.aliasing:
             data = _with_copy(spec, data, spec.out.index)
             buffer = data[spec.out.index]
         else:
-            buffer = clone(data[spec.out.index], fill=spec.get("where") is not None)
+            fill = spec.get("where") is not None or not isinstance(row.kernel, np.ufunc)
+            buffer = clone(data[spec.out.index], fill)
     _run(row, spec, data, {"out": buffer})
     return buffer
 

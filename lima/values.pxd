@@ -58,7 +58,7 @@ cpdef Py_ssize_t size_of(tuple shape)
 cpdef list live_users(Value value)
 
 @cython.locals(root=Value)
-cpdef object _memory(Value value)
+cpdef object memory_of(Value value)
 
 @cython.locals(roots=list)
 cpdef Spec aliased(Op row, Spec spec, object inputs)

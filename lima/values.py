@@ -246,10 +246,10 @@ def aliased(row: Op, spec: Spec, inputs: Sequence[Any]) -> Spec:
     """`spec`, marked where two operands are one buffer (kernels may look; see `op._apart`)."""
     if len(inputs) == 2:
         a, b = inputs
-        if not (isinstance(a, Value) and isinstance(b, Value)) or _memory(a) is not _memory(b):
+        if not (isinstance(a, Value) and isinstance(b, Value)) or memory_of(a) is not memory_of(b):
             return spec
     else:
-        roots = [id(_memory(i)) for i in inputs if isinstance(i, Value)]
+        roots = [id(memory_of(i)) for i in inputs if isinstance(i, Value)]
         if len(set(roots)) == len(roots):
             return spec
     if spec is row.spec:
@@ -269,22 +269,27 @@ def spec_for(row: Op, found: Any, x: Any, y: Any = None) -> Spec:
     )
 
 
-def overlapping(spec: Spec, inputs: Sequence[Any], target: int = 0, most: int = 1) -> Spec:
+def overlapping(
+    spec: Spec, inputs: Sequence[Any], target: int = 0, most: int = 1, itself: bool = True
+) -> Spec:
     """`spec` of a write into an input, marked where another one lies in the memory written.
 
     NumPy copies such a vector element by element, without looking at what it has overwritten; what
-    has more than `most` axes it copies first.
+    has more than `most` axes it copies first. With `itself` false the very array that is written
+    does not count.
     """
-    memory = _memory(inputs[target])
+    memory = memory_of(inputs[target])
     for k, i in enumerate(inputs):
         if k == target or not isinstance(i, Value) or len(i.meta[0]) > most:
             continue
-        if _memory(i) is memory:
+        if i is inputs[target] and not itself:
+            continue
+        if memory_of(i) is memory:
             return Spec(spec.op, (*spec.params, ("alias", True)), spec.npos, spec.version)
     return spec
 
 
-def _memory(value: Value) -> Any:
+def memory_of(value: Value) -> Any:
     """What two values have in common that are one buffer in the plain program as well."""
     root = value.root or value
     return owner(root.data) if isinstance(root, (Foreign, Borrowed)) else root

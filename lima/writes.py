@@ -17,13 +17,20 @@ from lima.runtime import apply, raising
 from lima.values import Borrowed, Pending, Value, live_users, nodes_of, tied
 
 
-def write(target: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
-    """Run a call that writes into `target` and re-point its handle. Returns `target` for `out=`."""
+def write(
+    target: Any, row: Op, spec: Spec, inputs: Sequence[Any], asked: Handle | None = None
+) -> Any:
+    """Run a call that writes into `target` and re-point its handle. Returns `target` for `out=`.
+
+    asked  the view of it by which the program writes, if it is another: it may be writable where
+           the array is no longer
+    """
     if not isinstance(target, Handle):
         return _write_plain(target, row, spec, inputs)
-    if locked(target):
+    if locked(target) and (asked is None or locked(asked)):
         return _write_locked(target, row, spec, inputs)
-    refuse_readonly(target)
+    if asked is None:
+        refuse_readonly(target)
     if is_outside(target):
         window = value_of(target).data
         return _write_plain(window, row, spec, inputs, target)
@@ -170,6 +177,15 @@ def detach(value: Value) -> None:
     """
     if value.users is None:
         return
+    tops = _tops(value)
+    while tops:
+        force(tops.pop())
+    for item in _waiting(live_users(value)):
+        force(item)  # what waited for it was found in the cache, and did not compute it
+
+
+def _tops(value: Value) -> list[Pending]:
+    """What waits to read the buffer of `value`, or for that in turn, and nobody waits for."""
     waiting = _waiting(live_users(value))
     seen = set(waiting)
     tops: list[Pending] = []
@@ -180,8 +196,7 @@ def detach(value: Value) -> None:
             tops.append(item)
         waiting.extend([user for user in above if user not in seen])
         seen.update(above)
-    for item in reversed(tops):
-        force(item)
+    return tops
 
 
 def _waiting(users: list[Value]) -> list[Pending]:

@@ -5,7 +5,7 @@ import pytest
 from same import same
 
 import lima
-from bench.fuzz import check, report, stress
+from bench.fuzz import check, report, small_runs, stress
 
 # Each line is a program, statement by statement; `bench.fuzz.inputs` has the arguments.
 PROGRAMS = """
@@ -93,6 +93,16 @@ A.T[...] += 1; A[1:][1:][0] = 5; A[:, 1][2] = 7; A[0][1] = 8; A.reshape(-1)[3] =
 A[0], v[:] = v, A[0]; r = A[0] + v; A[0, :2], A[0, 2:] = A[0, 2:].copy(), A[0, :2].copy()
 r = A.take([0, 1], axis=0); r[:] = 0; s = A.repeat(2, 0); s[:] = 1; t = np.where(m, A, 0); t += 1; u = A.copy(); u[:] = 5
 r = v[:0]; r += 1; r[:] = 5; s = A[:, :0]; s *= 2; A[:0] = 7; t = np.zeros((0, 4)); t += v; t[:] = 1
+u[0] = [0, 3, -3, -1]; u[1:] = [7, 8, -1, 2]; u[[0, 1]] = [5, 6, 7, -8]; u[:, 0] = [9, u[0, 0], -3]; u[1] = 5, "a", 6, 7
+k[:] = [1, 2, "a", 3]; v[1:] = [1, [2], 3]; u.flat[:2] = [9, -3]; u.fill(-1); v[:3] = [4, 5, None]; t[1:] = [(1, 2), 3]
+A[:2] = [A[1], A[0]]; A[2:4] = (A[3], A[2] + 0); B[::-1] = [B[1], B[0], B[3], B[2]]; A[[4, 5]] = [A[5], A[4]]
+C[:2] = [C[1], C[0]]; B[:, :2] = [B[1, :2]] * 4; a = np.ones((2, 2, 2)); a[0] = v[:2]; a[:] = [a[1, 1], a[0, 0]]; B[:2] = [B[1, :1], B[0, :1]]
+D = D + 0; D[:-1] **= D[1:]; v[:-1] **= v[1:]; z[:-1] *= z[1:]; z[1:] *= z[:-1]; np.multiply(z[:-1], z[1:], out=z[:-1]); np.power(v[:-1], v[1:], out=v[:-1]); np.exp(w[1:], out=w[:-1])
+np.tanh(w[1:], out=w[:-1]); a = A.ravel(); np.sin(a[3:], out=a[:-3]); r = z * 1j; s = r.imag; np.add(s, 1, out=r, where=s > 0)
+k **= k[::-1]; np.power(k, [1, 2, -1, 3], out=k); np.power([2, 3], [2, -1], out=k[:2])
+r = np.apply_along_axis(np.sum, 0, z); s = np.trim_zeros(r); q = np.apply_along_axis(np.sum, 0, v); s = np.trim_zeros(q)
+r = v[...]; v.setflags(write=False); r[-1:] -= 1; np.ravel(r)[:1] = 5; r[0] += 1; r[[0, 1]] = 3; r[:2] = [8, "a"]; v[0] = 1; r.sort()
+r = np.broadcast_to(v, (2, 4)); r.flat[9] = 8; r.flat[0] = 1; r.flat = 2; np.add.accumulate(v[:1], out=A); np.add.accumulate(m[0, :1], axis=0, out=u); r = np.cumsum(k[:1], out=B); np.add.reduceat(v, [0], out=B)
 r = np.real_if_close(z); r[0] = 9; s = np.trim_zeros(v); s[0] = 0; v[1] = 0; t = s.copy(); u = np.trim_zeros(v)
 """.strip().splitlines()
 
@@ -102,6 +112,24 @@ def test_programs(program):
     lines = program.split("; ") if not program.startswith(("for ", "while ")) else [program]
     if check(lines, len(program)) is not None:
         pytest.fail(report(lines, len(program)), pytrace=False)
+
+
+def test_what_waits_is_computed_before_a_write_though_its_reader_is_found_in_the_cache():
+    """`v11` is found, `v0` is not: it has to be computed before `v` is written."""
+    program = """
+v0 = e != v
+v1 = np.compress([True, False], v0, axis=0)
+v2 = np.asarray(B, dtype=bool)
+v5 = held.rng.standard_cauchy((4, 2))
+v6 = np.concatenate([t, t])
+D += D.max()
+v11 = k == v0
+v12 = total(m, axis=1)
+v15 = np.power.reduce(v5, -2, keepdims=True)
+v /= v2
+v17 = np.linalg.lstsq(v5, v5, rcond=None)[0]
+"""
+    assert check(program.strip().splitlines(), 800041, (small_runs,)) is None
 
 
 # --------------------------------------------------------------------------- arguments

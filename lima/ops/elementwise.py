@@ -77,6 +77,8 @@ def inexact_only(inputs: Sequence[Any], spec: Spec) -> Meta | None:
 def _learn(key: tuple[Any, ...], inputs: Sequence[Any], spec: Spec) -> np.dtype[Any] | None:
     """The dtype that NumPy gives operands of these kinds; None where it may refuse them."""
     dtype = None
+    if True in [isinstance(kind, np.dtype) and kind.hasobject for kind in key]:
+        return None  # each element has its own way to refuse
     weak = True in [kind is int for kind in key]
     if not weak or True in [isinstance(kind, np.dtype) and kind.kind in "fc" for kind in key]:
         with suppress(Exception):  # what NumPy refuses runs at once, and raises for the user there

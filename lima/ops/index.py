@@ -23,6 +23,8 @@ def _get(a: Any, *, index: Any) -> Any:
 def _slice_meta(inputs: Sequence[Any], spec: Spec) -> Meta | None:
     shape, dtype = inputs[0].meta
     found = hollow(shape, dtype)[spec.get("index")]
+    if not found.shape and found.dtype.names is not None:
+        return None  # one record: whether its items are views depends on what it is
     return found.shape, found.dtype
 
 
