@@ -21,7 +21,7 @@ PACKAGE = Path(importlib.util.find_spec("lima").origin).parent
 LAYERS = (
     (
         "errors", "formats", "frame", "nesting", "pattern", "cost", "places", "loops", "short_rows",
-        "columns", "buffers",
+        "columns", "buffers", "streams",
     ),
     ("node", "config", "stats", "walk", "pure"),
     ("homes", "bytecode", "code"),
@@ -29,7 +29,7 @@ LAYERS = (
     ("ops",),
     (
         "entries", "policies", "flight", "cache", "leaves", "gates", "environment", "literal", "scan",
-        "log", "systemds", "behind", "known", "folder", "trouble", "objects", "catalog", "ancestry",
+        "segments", "patches", "reading", "unfolding", "log", "systemds", "behind", "known", "folder", "trouble", "objects", "catalog", "ancestry",
         "writing", "upkeep", "store",
     ),
     ("values", "sessions", "fusion", "forcing", "pieces", "rewrite", "runtime"),
@@ -53,6 +53,9 @@ SIBLINGS = {
     ("policies", "entries"), ("flight", "entries"), ("flight", "policies"), ("flight", "cache"),
     ("cache", "entries"), ("cache", "flight"), ("cache", "policies"), ("literal", "environment"),
     ("systemds", "leaves"), ("scan", "literal"), ("log", "literal"), ("log", "scan"),
+    ("patches", "segments"), ("reading", "scan"), ("unfolding", "scan"), ("unfolding", "reading"),
+    ("unfolding", "patches"), ("log", "patches"), ("log", "reading"), ("log", "unfolding"),
+    ("ancestry", "reading"),
     ("log", "environment"), ("sessions", "values"), ("forcing", "values"),
     ("forcing", "sessions"), ("fusion", "values"), ("forcing", "fusion"), ("pieces", "values"), ("rewrite", "values"), ("rewrite", "pieces"),
     ("rewrite", "forcing"), ("runtime", "pieces"), ("runtime", "rewrite"), ("runtime", "values"), ("runtime", "sessions"),

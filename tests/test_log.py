@@ -366,7 +366,7 @@ def test_bad_logs(body, message):
     [
         (lambda log: [], "line 1: expected an end line"),
         (lambda log: ["hello"], "line 1: expected 'lima-log 1', found 'hello'"),
-        (lambda log: ["lima-log 2"], "made by a newer lima"),
+        (lambda log: ["lima-log 3"], "made by a newer lima"),
         (lambda log: log[:-1], "line 4: expected an end line, found the end of the log"),
         (lambda log: log[:2], "line 3: expected an end line"),
         (lambda log: [*log, "x = %1"], "line 5: expected nothing after the end line"),

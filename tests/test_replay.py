@@ -23,8 +23,7 @@ from strategies import params
 import lima  # fills the operation table
 from lima.errors import ReplayError
 from lima.literal import strided
-from lima.log import OUTPUT
-from lima.node import Node, Ref, Spec, Unique, encode, layout_of, leaf
+from lima.node import OUTPUT, Node, Ref, Spec, Unique, encode, layout_of, leaf
 from lima.op import OPS, Lift, bind, evaluate
 from lima.ops import spell
 from lima.record import Lineage, check_of, loads, read, write

@@ -1,0 +1,138 @@
+"""Reading the calls of a log: one line, one node of a known operation.
+
+Nothing is executed: the operations are those of lima's table, and the rest are constants
+(`lima.scan`).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from lima.errors import LogError
+from lima.node import LEAF, OUTPUT, Node, Param, Ref, Spec, leaf_with, refs_in
+from lima.ops.of_scipy import row_of
+from lima.scan import Scanner, check_layout, check_shape
+
+_HEX = re.compile(r"[0-9a-f]{32}", re.ASCII)
+
+
+class Lines:
+    """Reads calls one by one; `nodes` are those that have been read."""
+
+    def __init__(self, nodes: list[Node]) -> None:
+        self.nodes = nodes
+
+    def one(self, text: str) -> Node:
+        """The node that `node_text` wrote, its inputs numbered as in `nodes`."""
+        node = self.call(Scanner(text))
+        self.nodes.append(node)
+        return node
+
+    def call(self, scanner: Scanner) -> Node:
+        return make_node(*self.parts(scanner))
+
+    def parts(self, scanner: Scanner) -> tuple[str, int, list[Any], int, list[tuple[str, Param]]]:
+        """What a call is made of, as `make_node` takes it."""
+        op, _, version = scanner.next("name", "the name of an operation").partition("#")
+        scanner.expect("(")
+        inputs, npos, params = self.arguments(scanner)
+        scanner.end()
+        return op, int(version or 1), inputs, npos, params
+
+    def arguments(self, scanner: Scanner) -> tuple[list[Any], int, list[tuple[str, Param]]]:
+        """Inputs, how many of them are positional, and parameters, up to the closing bracket."""
+        inputs: list[Any] = []
+        params: list[tuple[str, Param]] = []
+        if scanner.took(")"):
+            return inputs, 0, params
+        npos = 0 if scanner.took("|") else None
+        while True:
+            key = scanner.keyword()
+            if key is not None:
+                params.append((key, scanner.value()))
+            elif params:
+                raise LogError(f"expected a parameter such as axis=0, found {scanner.here()}")
+            else:
+                inputs.append(self.argument(scanner))
+            if scanner.took(")"):
+                return inputs, len(inputs) if npos is None else npos, params
+            if npos is None and not params and scanner.took("|"):
+                npos = len(inputs)
+            else:
+                scanner.expect(",")
+
+    def argument(self, scanner: Scanner) -> Any:
+        return self.known(scanner) if scanner.kind == "node" else scanner.value()
+
+    def known(self, scanner: Scanner) -> Any:
+        text = scanner.next("node", "a node such as %1")
+        number = int(text[1:]) if text[1:].isdigit() else 0
+        if not 1 <= number <= len(self.nodes):
+            raise LogError(f"expected a node of a line above, found {text}")
+        return self.nodes[number - 1]
+
+
+def check_hex(name: str, value: Any) -> None:
+    if type(value) is not str or not _HEX.fullmatch(value):
+        raise LogError(f"expected {name} as 32 hexadecimal digits, found {value!r:.80}")
+
+
+# --------------------------------------------------------------------------- nodes
+
+
+def make_node(
+    op: str, version: int, inputs: list[Any], npos: int, params: list[tuple[str, Param]]
+) -> Node:
+    """A node of a known operation with parameters that the operation has; LogError otherwise."""
+    names = [key for key, _ in params]
+    if len(set(names)) != len(names):
+        raise LogError(f"expected every parameter once, found {', '.join(names)}")
+    for _, value in params:
+        for ref in refs_in(value):
+            if ref.index >= len(inputs):
+                raise LogError(f"{ref!r} refers to none of the {len(inputs)} inputs")
+    if op == LEAF:
+        return _make_leaf(version, inputs, dict(params))
+    if op == OUTPUT:
+        return _make_output(version, inputs, params)
+    row = row_of(op)
+    if row is None:
+        raise LogError(f"unknown operation {op!r}: this lima has no row of that name")
+    if not 1 <= version <= row.version:
+        raise LogError(f"expected {op!r} up to version {row.version}, found version {version}")
+    unknown = [name for name in names if name not in row.params and name != "alias"]
+    if unknown:
+        raise LogError(f"{op!r} has no parameter {unknown[0]!r}")
+    if not params and npos == len(inputs) and version == row.version:
+        return Node(row.spec, tuple(inputs))
+    out = dict(params).get("out")
+    if out is not None and type(out) is not Ref:
+        raise LogError(f"expected out= to name an input, found {out!r:.80}")
+    return Node(Spec(row.name, tuple(params), npos, version), tuple(inputs))
+
+
+def _make_leaf(version: int, inputs: list[Any], params: dict[str, Param]) -> Node:
+    if list(params) != ["dtype", "shape", "layout", "digest"] or version != 1:
+        raise LogError("expected leaf(name, dtype=, shape=, layout=, digest=)")
+    if len(inputs) > 1 or any(type(name) is not str for name in inputs):
+        raise LogError(f"expected at most a name as text before dtype=, found {inputs!r:.80}")
+    if type(params["dtype"]) is not str:
+        raise LogError(f"expected dtype as text, found {params['dtype']!r:.80}")
+    check_shape(params["shape"])
+    if params["layout"] != "scalar":
+        check_layout(params["shape"], params["layout"])
+    elif params["shape"] != ():
+        raise LogError(f"expected shape=() of a scalar, found {params['shape']!r:.80}")
+    check_hex("digest", params["digest"])
+    digest = bytes.fromhex(params.pop("digest"))
+    return leaf_with(digest, **params, name=inputs[0] if inputs else None)
+
+
+def _make_output(version: int, inputs: list[Any], params: list[tuple[str, Param]]) -> Node:
+    index = params[0][1] if len(params) == 1 and params[0][0] == "index" else None
+    if type(index) is not int or not 0 <= index < 1 << 16 or version != 1:
+        raise LogError("expected output(%n, index=k)")
+    if len(inputs) != 1 or type(inputs[0]) is not Node or inputs[0].spec.op in (LEAF, OUTPUT):
+        raise LogError("expected output() of a node with several results")
+    return Node(Spec(OUTPUT, (("index", index),)), tuple(inputs))
