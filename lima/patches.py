@@ -33,6 +33,7 @@ class Latest(NamedTuple):
 
     lines: tuple[int, ...]
     back: int | Slot
+    once: bool = False  # whether no value is read twice in this place
 
     def __repr__(self) -> str:
         text = f"%{'/'.join(map(str, self.lines))}"
@@ -182,15 +183,16 @@ class _Maker:
         """How the nodes at the places `read` are named by lines that run at the places `at`."""
         lines = tuple(np.unique(self.line_of[read]).tolist())
         if len(lines) == 1 and len(self.runs[lines[0]]) == 1:
-            return Latest(lines, 0)
+            return Latest(lines, 0, len(read) == 1)
+        once = len(np.unique(read)) == len(read)
         merged = self.merged.get(lines)
         if merged is None:
             found = np.concatenate([self.runs[line] for line in lines])
             merged = self.merged[lines] = np.sort(found)
         back = np.searchsorted(merged, at) - 1 - np.searchsorted(merged, read)
         if (back == back[0]).all():
-            return Latest(lines, int(back[0]))
-        return Latest(lines, _stream(back.tolist(), streams))
+            return Latest(lines, int(back[0]), once)
+        return Latest(lines, _stream(back.tolist(), streams), once)
 
 
 def _joined(values: list[Any], streams: list[list[Any]]) -> Any:

@@ -170,7 +170,7 @@ class Unfolded(Lines):
         if number != len(patch.streams) + 1:
             raise LogError(f"expected stream ${len(patch.streams) + 1}, found ${number}")
         scanner = Scanner(line[line.index("=") + 1 :])
-        items = _items(scanner)
+        items = items_of(scanner)
         scanner.end()
         patch.streams.append(values(items))
         patch.left.append(length(items))
@@ -180,7 +180,7 @@ class Unfolded(Lines):
         self.close()
         scanner = Scanner(line)
         scanner.next("name", "run")
-        items = _items(scanner, self.patches)
+        items = items_of(scanner, self.patches)
         scanner.end()
         made = len(self.nodes)
         for name, count in counted(items).items():
@@ -238,19 +238,21 @@ class Unfolded(Lines):
 
     def found(self, operand: Latest, given: Any) -> Node:
         """The node that an operand is now."""
-        lines, place = operand
+        lines, place, _ = operand
         back: Any = place
         if type(place) is Slot:
             back = given[place.index - 1]
             if type(back) is not int or back < 0:
                 raise LogError(f"expected counts of values in {operand!r}, found {back!r:.40}")
+        history: list[Node]
         if len(lines) > 1:
-            history: list[Node] = self.together(lines)
+            history = self.together(lines)
         else:
             history = self.rows[lines[0] - 1] if lines[0] <= len(self.rows) else []
         if back >= len(history):
             raise LogError(f"{operand!r} is read before it has a value")
-        return history[-1 - back]
+        node: Node = history[-1 - back]
+        return node
 
     def _times(self, line: int) -> Iterable[int]:
         return self.clocks[line - 1] if line <= len(self.clocks) else ()
@@ -291,7 +293,7 @@ def _slots_in(value: Any) -> int:
 # --------------------------------------------------------------------------- patterns
 
 
-def _items(scanner: Scanner, names: Any = None) -> list[Any]:
+def items_of(scanner: Scanner, names: Any = None) -> list[Any]:
     """The items of a pattern up to the end of the line: of values, or of names of patches."""
     found = [_item(scanner, names)]
     while scanner.took(","):

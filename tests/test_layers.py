@@ -34,7 +34,7 @@ LAYERS = (
     ),
     ("values", "sessions", "fusion", "forcing", "pieces", "rewrite", "runtime"),
     (
-        "handle", "labels", "page", "spelled", "source", "queries", "folding", "pictures", "drawing",
+        "handle", "labels", "page", "spelled", "looped", "source", "queries", "folding", "pictures", "drawing",
         "exports", "record", "replay", "aligned", "compare", "verification", "nonfinite",
     ),
     (
@@ -59,7 +59,7 @@ SIBLINGS = {
     ("log", "environment"), ("sessions", "values"), ("forcing", "values"),
     ("forcing", "sessions"), ("fusion", "values"), ("forcing", "fusion"), ("pieces", "values"), ("rewrite", "values"), ("rewrite", "pieces"),
     ("rewrite", "forcing"), ("runtime", "pieces"), ("runtime", "rewrite"), ("runtime", "values"), ("runtime", "sessions"),
-    ("runtime", "forcing"), ("source", "spelled"), ("record", "source"), ("replay", "record"),
+    ("runtime", "forcing"), ("source", "spelled"), ("source", "looped"), ("looped", "spelled"), ("record", "source"), ("replay", "record"),
     ("replay", "source"), ("array", "calls"), ("array", "flat"), ("array", "in_place"), ("in_place", "calls"), ("in_place", "writes"), ("stand_in", "calls"), ("flat", "calls"), ("calls", "writes"), ("array", "writes"), ("indexing", "writes"), ("draws", "writes"), ("array", "indexing"), ("array", "operators"), ("operators", "calls"), ("indexing", "calls"), ("draws", "calls"), ("twin", "array"),
     ("bytecode", "homes"), ("code", "homes"), ("code", "bytecode"), ("function", "kept"), ("function", "outside"),
     ("tree", "twin"), ("tree", "keys"), ("tree", "frames"), ("keys", "frames"), ("keys", "constants"),

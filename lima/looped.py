@@ -1,0 +1,520 @@
+"""The statements of a program with loops, from the lines and patches of a lineage.
+
+A line is a statement, a patch the body of a loop (or a branch of one, where several patches run in
+turn), a stream what a loop goes through. An operand that several lines may have made is a variable
+that each of them sets. What writes an array or a generator gets a copy, unless nothing else reads
+what it writes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+from lima.errors import ReplayError
+from lima.literal import spell
+from lima.node import LEAF, OUTPUT, Node, Ref, Spec
+from lima.op import OPS, Kind, Op
+from lima.ops.of_scipy import row_of
+from lima.patches import Latest, Line, Patch, Program, Run
+from lima.scan import Scanner
+from lima.spelled import Text, call_text, literal, operator_text
+from lima.streams import Slot, Times, pattern
+from lima.unfolding import items_of
+
+LAGS = 3
+"""Values back up to which a value has a variable; more of them are a list."""
+
+_ARRAY = Node(Spec("array"))
+"""Stands for an operand where only its type is looked at."""
+
+
+class Names(Protocol):
+    """What gives out names (`lima.source`)."""
+
+    leaves: dict[bytes, str]
+    wanted: dict[bytes, str]
+
+    def fresh(self, wish: str) -> str: ...
+    def numbered(self) -> str: ...
+
+
+class Looped:
+    """The statements of a program, indented as they stand in its function.
+
+    lines      all lines by number
+    block      of each line its patch; 0 for a line of its own
+    readers    of each line the operands that read it, with the number of the line that does
+    variables  of lines that are read together the variable that holds the latest value
+    back       of them how many values back are read; -1 where any may be
+    """
+
+    def __init__(self, program: Program, outputs: Mapping[str, Node], names: Names) -> None:
+        self.program, self.outputs, self.names = program, outputs, names
+        self.lines: dict[int, Line] = {}
+        self.block: dict[int, int] = {}
+        self.patches: dict[str, Patch] = {}
+        self.readers: defaultdict[int, list[tuple[int, Latest]]] = defaultdict(list)
+        self.variables: dict[tuple[int, ...], str] = {}
+        self.back: defaultdict[tuple[int, ...], int] = defaultdict(int)
+        self.joined: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self.inlined: dict[int, Text] = {}
+        self.statements: list[str] = []
+        self.depth = self.now = 0
+        self.slots: list[Text] = []
+        self.feeds: dict[str, list[str]] = {}
+        self.runs: defaultdict[str, int] = defaultdict(int)
+        self._collect()
+        self._join()
+        for name, node in outputs.items():
+            operand = program.outputs[name]
+            wanted = names.wanted.get(node.digest)
+            if wanted is not None and operand.back == 0:
+                self.variables.setdefault(self.key(operand.lines), wanted)
+        for lines, back in self.back.items():
+            if self.key(lines) != lines:
+                continue
+            if back > 0:
+                shown = [self.variable(lines), *(self.lagged(lines, k) for k in range(1, back + 1))]
+                self.say(f"{' = '.join(shown)} = None")
+            elif back < 0:
+                self.say(f"{self.lagged(lines, 0)} = []")
+        for one in program.blocks:
+            if isinstance(one, Line):
+                self.add(one)
+            else:
+                self.run(one)
+
+    def _collect(self) -> None:
+        """Note which lines there are, and who reads them."""
+        for number, one in enumerate(self.program.blocks, 1):
+            if isinstance(one, Line):
+                self._note(one, 0)
+                continue
+            for patch in one.new:
+                self.patches[patch.name] = patch
+                for line in patch.lines:
+                    self._note(line, number * 1000 + len(self.patches))
+            for name in set(one.names):
+                self.runs[name] += 1
+        for operand in self.program.outputs.values():
+            self._read(0, operand)
+
+    def _note(self, line: Line, block: int) -> None:
+        self.lines[line.number] = line
+        self.block[line.number] = block
+        for item in line.call.inputs:
+            if type(item) is Latest:
+                self._read(line.number, item)
+
+    def _read(self, reader: int, operand: Latest) -> None:
+        for line in operand.lines:
+            self.readers[line].append((reader, operand))
+        back: Any = operand.back
+        far = type(back) is Slot or back > LAGS
+        known = self.back[operand.lines]
+        self.back[operand.lines] = -1 if far or known < 0 else max(known, back)
+
+    def _join(self) -> None:
+        """Let what is read after other lines ran, once, be read together with these."""
+        whole = sorted(self.back, key=len, reverse=True)
+        for lines in whole:
+            for more in whole:
+                rest = set(more) - set(lines)
+                within = len(more) > len(lines) and len(more) - len(rest) == len(lines)
+                if within and all(self.block[k] == 0 and k < lines[0] for k in rest):
+                    self.joined[lines] = more
+                    backs = self.back[lines], self.back[more]
+                    self.back[more] = -1 if min(backs) < 0 else max(backs)
+                    break
+
+    def key(self, lines: tuple[int, ...], reader: int = 0) -> tuple[int, ...]:
+        """The lines whose variable holds the latest value of these when `reader` runs."""
+        while lines in self.joined:
+            lines = self.joined[lines]
+        if reader and len(lines) == 1 and self.block[reader] == self.block[lines[0]] == 0:
+            later = (k for k in self.back if lines[0] in k and len(k) > 1)
+            for more in later:
+                if all(k > reader for k in more if k != lines[0]):
+                    return self.key(more)
+        return lines
+
+    def say(self, statement: str) -> None:
+        self.statements.append("    " * self.depth + statement)
+
+    def results(self) -> list[str]:
+        """How each output reads."""
+        return [str(self.operand(operand)) for operand in self.program.outputs.values()]
+
+    # ----------------------------------------------------------------- variables
+
+    def variable(self, lines: tuple[int, ...]) -> str:
+        """The name of the variable that holds the latest value of these lines."""
+        name = self.variables.get(lines)
+        if name is None:
+            first = self.lines[lines[0]].call
+            leaf = first.inputs[0] if first.op == LEAF and first.inputs else None
+            named = type(leaf) is str and len(lines) > 1
+            name = self.names.fresh(f"{leaf}_now") if named else self.names.numbered()
+            self.variables[lines] = name
+        return name
+
+    def lagged(self, lines: tuple[int, ...], back: int) -> str:
+        """The variable of the value so many values back; for 0 the list of all values."""
+        key = (*lines, -1 - back)
+        if key not in self.variables:
+            wish = f"{self.variable(lines)}_{'all' if back == 0 else f'before_{back}'}"
+            self.variables[key] = self.names.fresh(wish)
+        return self.variables[key]
+
+    def operand(self, operand: Latest) -> Text:
+        lines = self.key(operand.lines, self.now)
+        back: Any = operand.back
+        if type(back) is Slot:
+            return Text(f"{self.lagged(lines, 0)}[-1 - {self.slots[back.index - 1]}]")
+        if lines[0] in self.inlined and len(lines) == 1:
+            return self.inlined[lines[0]]
+        if back == 0:
+            return Text(self.variable(lines))
+        if self.back[lines] < 0:
+            return Text(f"{self.lagged(lines, 0)}[{-1 - back}]")
+        return Text(self.lagged(lines, back))
+
+    def targets(self, number: int) -> list[tuple[int, ...]]:
+        """The sets of lines, one of them this line, whose latest value is read."""
+        found = [self.key(operand.lines, who) for who, operand in self.readers[number]]
+        known = (number,) if number in self.inlined else None
+        return [lines for lines in dict.fromkeys(found) if lines != known]
+
+    def hold(self, number: int, text: str) -> None:
+        """Let the variables of a line hold what `text` computes."""
+        targets = self.targets(number)
+        if not targets:
+            return
+        if len(targets) == 1 and self.back[targets[0]] == 0:
+            name = self.variable(targets[0])
+            if name != text:
+                self.say(f"{name} = {text}")
+            return
+        if not text.isidentifier():
+            new = self.names.numbered()
+            self.say(f"{new} = {text}")
+            text = new
+        for lines in targets:
+            name, back = self.variable(lines), self.back[lines]
+            olds = [name, *(self.lagged(lines, k) for k in range(1, back + 1))]
+            for old, older in reversed(list(itertools.pairwise(olds))):
+                self.say(f"{older} = {old}")
+            self.say(f"{name} = {text}")
+            if back < 0:
+                self.say(f"{self.lagged(lines, 0)}.append({name})")
+
+    # ----------------------------------------------------------------- lines
+
+    def add(self, line: Line) -> None:
+        """The statements of a line."""
+        call = line.call
+        self.now = line.number
+        if call.op == LEAF:
+            text = self._leaf(line)
+            if self.block[line.number] == 0 and self.back[self.key((line.number,))] == 0:
+                self.inlined[line.number] = Text(text)
+            self.hold(line.number, text)
+            return
+        if call.op == OUTPUT:
+            self.hold(line.number, f"{self.text(call.inputs[0])}[{call.params[0][1]}]")
+            return
+        row = row_of(call.op)
+        if row is None:
+            raise ReplayError(f"{call.op!r} is no operation that can be written in Python")
+        if row.into is not None or row.threads_state is not None:
+            self.write(line, row)
+            return
+        text = self.expression(line, row)
+        if self._inlines(line, row, text):
+            self.inlined[line.number] = text
+        else:
+            self.hold(line.number, text)
+
+    def _leaf(self, line: Line) -> str:
+        digest = dict(line.call.params)["digest"]
+        return str(self.text(digest)) if type(digest) is Slot else self._named(digest)
+
+    def _named(self, digest: str) -> str:
+        return self.names.leaves[bytes.fromhex(digest)]
+
+    def _inlines(self, line: Line, row: Op, text: Text) -> bool:
+        """Whether a view is written where it is used: once, before what it shows may change."""
+        found = self.readers[line.number]
+        if row.kind is not Kind.VIEW or len(found) != 1 or len(text) > 40:
+            return False
+        reader, operand = found[0]
+        near = reader > line.number and self.block[reader] == self.block[line.number] != 0
+        if not near or operand.lines != (line.number,) or operand.back != 0:
+            return False
+        seen = {m for i in line.call.inputs if type(i) is Latest for m in i.lines}
+        return not any(k in seen or self._writes(k) for k in range(line.number, reader))
+
+    def _writes(self, number: int) -> bool:
+        row = row_of(self.lines[number].call.op)
+        return row is not None and (row.into is not None or row.threads_state is not None)
+
+    def write(self, line: Line, row: Op) -> None:
+        """A call that writes its first operand, an array or a generator."""
+        call, target = line.call, line.call.inputs[0]
+        draws, split = row.threads_state is not None, row.wrap is not None
+        if draws and self._spent(target):
+            name = str(self.text(target))
+        else:
+            name = self.names.fresh("rng" if draws else "a")
+            made = f"copy.deepcopy({self.text(target)})" if draws else self.copy_of(target)
+            self.say(f"{name} = {made}")
+        inputs = [Text(name), *(self.text(item) for item in call.inputs[1:])]
+        params = self.params(line, inputs)
+        if params.pop("path", None) is not None:
+            for op, given in dict(call.params)["path"]:
+                texts = {key: self.param(value, inputs) for key, value in given}
+                inputs[0] = Text(call_text(OPS[op], [inputs[0]], texts))
+        text = call_text(row, inputs[: call.npos], params)
+        if split:
+            self.hold(line.number, f"({text}, {name})" if draws else f"({name}, {text})")
+            return
+        self.say(text)
+        self.hold(line.number, name)
+
+    def _spent(self, operand: Any) -> bool:
+        """Whether nothing else reads what `operand` is, so that it may be written."""
+        return (
+            type(operand) is Latest
+            and operand.once
+            and operand.back == 0
+            and self.back[operand.lines] == 0
+            and all(len(self.readers[line]) == 1 for line in operand.lines)
+        )
+
+    def expression(self, line: Line, row: Op) -> Text:
+        call = line.call
+        inputs = [self.text(item) for item in call.inputs]
+        if row.aliasing and not dict(call.params).get("alias"):
+            self.keep_apart(call.inputs, inputs)
+        params = self.params(line, inputs)
+        out = dict(call.params).get("out")
+        if out is not None:
+            params["out"] = Text(self.copy_of(call.inputs[out.index]))
+        if row.infix is not None and not params and len(inputs) == 2:
+            items = [self._kind(item) for item in call.inputs]
+            text = operator_text(row.infix, items, inputs)
+            if text is not None:
+                return text
+        return Text(call_text(row, inputs[: call.npos], params))
+
+    def _kind(self, item: Any) -> Any:
+        """What tells whether an operator may stand beside an operand."""
+        if type(item) is Latest:
+            return _ARRAY
+        if type(item) is not Slot:
+            return item
+        values = self.patch.streams[item.index - 1]
+        same = all(type(value) is type(values[0]) for value in values)
+        return values[0] if same else None
+
+    def params(self, line: Line, inputs: list[Text]) -> dict[str, Text]:
+        named = {k: v for k, v in line.call.params if k != "alias"}
+        return {
+            key: Text("") if key == "path" else self.param(value, inputs)
+            for key, value in named.items()
+        }
+
+    def param(self, value: Any, inputs: list[Text]) -> Text:
+        def refer(place: Any) -> Text:
+            return inputs[place.index] if type(place) is Ref else self.slots[place.index - 1]
+
+        return literal(value, refer)
+
+    def text(self, item: Any) -> Text:
+        return self.operand(item) if type(item) is Latest else self.param(item, [])
+
+    def keep_apart(self, items: tuple[Any, ...], inputs: list[Text]) -> None:
+        """Copy operands that may share memory with an operand before them."""
+        seen: set[int] = set()
+        for k, item in enumerate(items):
+            if type(item) is Latest:
+                homes = self.homes(item)
+                if homes & seen:
+                    inputs[k] = Text(self.copy_of(item))
+                seen |= homes
+
+    def homes(self, operand: Latest) -> set[int]:
+        """The lines whose memory an operand may be in."""
+        found: set[int] = set()
+        todo, seen = list(operand.lines), set(operand.lines)
+        while todo:
+            line = self.lines[todo.pop()]
+            row = row_of(line.call.op)
+            first = line.call.inputs[0] if line.call.inputs else None
+            if row is None or row.kind is not Kind.VIEW or type(first) is not Latest:
+                found.add(line.number)
+                continue
+            todo += [m for m in first.lines if m not in seen]
+            seen |= set(first.lines)
+        return found
+
+    def copy_of(self, item: Any) -> str:
+        """A copy in the same memory order, gaps included."""
+        gaps = type(item) is Latest and any(map(self._has_gaps, item.lines))
+        return f"{'clone' if gaps else 'np.copy'}({self.text(item)})"
+
+    def _has_gaps(self, number: int) -> bool:
+        """Whether there may be memory between the elements of a value."""
+        call = self.lines[number].call
+        row = row_of(call.op)
+        if call.op == LEAF:
+            return type(dict(call.params)["layout"]) is tuple
+        if row is None or row.kind is Kind.VIEW or row.into is not None:
+            return True
+        return any(key == "out" for key, _ in call.params)
+
+    # ----------------------------------------------------------------- loops
+
+    def run(self, run: Run) -> None:
+        """A run of patches: a loop, a loop of branches, or the statements alone."""
+        items = items_of(Scanner(pattern(run.names, str)), self.patches)
+        only = len(set(run.names)) == 1
+        if only and len(run.names) > 1:
+            self.loop(self.patches[run.names[0]], len(run.names))
+        elif only:
+            self.feed(self.patches[run.names[0]])
+            self.body(run.names[0])
+        else:
+            names = list(dict.fromkeys(run.names))
+            for name in names:
+                self.feed(self.patches[name])
+            path = self.names.fresh("path")
+            quoted: Callable[[Any], str] = lambda name: repr(str(name))  # noqa: E731
+            self.say(f"for {path} in {_listed(items, quoted)}:")
+            for k, name in enumerate(names):
+                word = "if" if k == 0 else "elif"
+                head = f"{word} {path} == {name!r}:" if k < len(names) - 1 else "else:"
+                self.depth += 1
+                self.say(head)
+                self.depth += 1
+                self.body(name)
+                self.depth -= 2
+
+    def loop(self, patch: Patch, rounds: int) -> None:
+        """One patch again and again; its streams are what the loop goes through."""
+        used = self.used(patch)
+        if self.runs[patch.name] > 1:
+            self.feed(patch)
+            self.say(f"for _ in range({rounds}):")
+        elif not used:
+            self.say(f"for _ in range({rounds}):")
+        else:
+            names = self.slot_names(patch)
+            self.feeds[patch.name] = names
+            shown = [self.stream(patch, k) for k in used]
+            heads = [names[k] for k in used]
+            if len(used) == 1:
+                self.say(f"for {heads[0]} in {shown[0]}:")
+            else:
+                self.say(f"for {', '.join(heads)} in zip({', '.join(shown)}):")
+        self.depth += 1
+        self.body(patch.name, fed=self.runs[patch.name] == 1)
+        self.depth -= 1
+
+    def used(self, patch: Patch) -> list[int]:
+        """The streams that the statements of a patch need."""
+        used: set[int] = set()
+        for line in patch.lines:
+            items = [*line.call.inputs, *(value for _, value in line.call.params)]
+            if line.call.op == LEAF:
+                items = [dict(line.call.params)["digest"]]
+            items += [i.back for i in line.call.inputs if type(i) is Latest]
+            for slot in _slots_in(items):
+                used.add(slot.index - 1)
+        return sorted(used)
+
+    def slot_names(self, patch: Patch) -> list[str]:
+        """Names of the streams of a patch: of the parameter that a stream is, if it is one."""
+        wishes = {k: f"{patch.name}_{k + 1}" for k in range(len(patch.streams))}
+        for line in patch.lines:
+            for key, value in line.call.params:
+                if type(value) is Slot and line.call.op != LEAF:
+                    wishes[value.index - 1] = key
+        return [self.names.fresh(wishes[k]) for k in range(len(patch.streams))]
+
+    def feed(self, patch: Patch) -> None:
+        """Begin the streams of a patch that more than one loop goes through."""
+        if patch.name not in self.feeds:
+            names = self.feeds[patch.name] = self.slot_names(patch)
+            for k in self.used(patch):
+                self.say(f"{names[k]} = iter({self.stream(patch, k)})")
+
+    def stream(self, patch: Patch, k: int) -> str:
+        values = patch.streams[k]
+        of_leaves = any(
+            line.call.op == LEAF and _is_slot(dict(line.call.params)["digest"], k + 1)
+            for line in patch.lines
+        )
+        if of_leaves:
+            return f"[{', '.join(self._named(v) for v in values)}]"
+        return _listed(items_of(Scanner(pattern(values, spell))), literal)
+
+    def body(self, name: str, fed: bool = False) -> None:
+        """The statements of a patch."""
+        patch = self.patch = self.patches[name]
+        names = self.feeds.get(name, [])
+        self.slots = [Text(text) for text in names]
+        if not fed:
+            used = self.used(patch)
+            values = [self.names.fresh(f"{names[k]}_now") for k in used]
+            for k, value in zip(used, values, strict=True):
+                self.say(f"{value} = next({names[k]})")
+                self.slots[k] = Text(value)
+        for line in patch.lines:
+            self.add(line)
+        self.slots = []
+
+    patch: Patch
+
+
+def _is_slot(value: Any, index: int) -> bool:
+    return type(value) is Slot and value.index == index
+
+
+def _slots_in(value: Any) -> Iterator[Slot]:
+    kind = type(value)
+    if kind is Slot:
+        yield value
+    elif kind is tuple or kind is list:
+        for item in value:
+            yield from _slots_in(item)
+    elif kind is slice:
+        for item in (value.start, value.stop, value.step):
+            yield from _slots_in(item)
+
+
+def _listed(items: list[Any], write: Callable[[Any], str]) -> str:
+    """A pattern as an expression."""
+    if len(items) == 1 and type(items[0]) is range:
+        return _range(items[0])
+    return _list(items, write)
+
+
+def _list(items: list[Any], write: Callable[[Any], str]) -> str:
+    return f"[{', '.join(_inner(item, write) for item in items)}]"
+
+
+def _inner(item: Any, write: Callable[[Any], str]) -> str:
+    if type(item) is Times:
+        return f"*{item.rounds} * {_list(list(item.items), write)}"
+    return f"*{_range(item)}" if type(item) is range else write(item)
+
+
+def _range(one: range) -> str:
+    step = "" if one.step == 1 else f", {one.step}"
+    if one.start == 0 and not step:
+        return f"range({one.stop})"
+    return f"range({one.start}, {one.stop}{step})"
