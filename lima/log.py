@@ -22,7 +22,7 @@ from lima.patches import Latest, Line, Program, program_of
 from lima.reading import Lines, check_hex
 from lima.scan import Scanner, check_shape
 from lima.streams import pattern
-from lima.unfolding import Unfolded
+from lima.unfolding import BODY, Folded, Placed, operand
 
 VERSION = 1
 """Version of the grammar, in the first line of every log."""
@@ -50,11 +50,15 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """The content of a log: named nodes, checks of some results, facts of the environment."""
+    """The content of a log: named nodes, checks of some results, facts of the environment.
+
+    Of a log with patches that was read, `folded` is the program in the place of nodes.
+    """
 
     outputs: dict[str, Node]
     checks: dict[str, Check] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
+    folded: Folded | None = None
 
 
 def distinct(roots: Iterable[Node]) -> Iterator[Node]:
@@ -182,44 +186,31 @@ def parse(text: Iterable[str]) -> Log:
     lima.errors.LogError: line 1: expected 'lima-log 1' or 2, found version 3 (made by ...
     """
     reader = _Reader()
-    number = 1
     try:
         for line in text:
+            reader.number += 1
             reader.feed(line.rstrip("\r\n"))
-            number += 1
+        reader.number += 1
         reader.close()
+    except Placed as error:
+        raise LogError(str(error)) from None
     except LogError as error:
-        raise LogError(f"line {number}: {error}") from None
-    return Log(reader.outputs, reader.checks, reader.environment)
+        raise LogError(f"line {max(reader.number, 1)}: {error}") from None
+    return Log(reader.outputs, reader.checks, reader.environment, reader.folded)
 
 
-class _Plain(Lines):
-    """The nodes of a log without patches."""
+class _Reader(Lines):
+    """What has been read so far; `step` reads the next line.
 
-    def line(self, line: str) -> None:
-        scanner = Scanner(line)
-        found = scanner.next("node", "a node such as %1")
-        if found != f"%{len(self.nodes) + 1}":
-            raise LogError(f"expected node %{len(self.nodes) + 1}, found {found}")
-        scanner.expect("=")
-        self.nodes.append(self.call(scanner))
-
-    def takes(self, line: str) -> bool:
-        return False
-
-    def result(self, scanner: Scanner) -> Node:
-        node: Node = self.known(scanner)
-        return node
-
-    def done(self) -> None:
-        """Nothing can be left over."""
-
-
-class _Reader:
-    """What has been read so far; `step` reads the next line, `calls` the nodes."""
+    Of a log with patches the lines of its program are collected, and run when the last was read.
+    """
 
     def __init__(self) -> None:
-        self.calls: _Plain | Unfolded = _Plain([])
+        super().__init__([])
+        self.number = 0
+        self.program: list[tuple[int, str]] | None = None
+        self.places: dict[str, Latest] = {}
+        self.folded: Folded | None = None
         self.outputs: dict[str, Node] = {}
         self.checks: dict[str, Check] = {}
         self.environment: dict[str, str] = {}
@@ -248,7 +239,7 @@ class _Reader:
             newer = f"version {version} (made by a newer lima?)"
             raise LogError(f"expected 'lima-log {VERSION}' or {LOOPS}, found {newer}")
         if version == LOOPS:
-            self.calls = Unfolded()
+            self.program = []
         self.step = self.fact
 
     def fact(self, line: str) -> None:
@@ -262,10 +253,16 @@ class _Reader:
         self.node(line)
 
     def node(self, line: str) -> None:
-        if line.startswith("%"):
-            self.calls.line(line)
-        elif not self.calls.takes(line):
-            self.calls.done()
+        if self.program is not None and BODY.match(line):
+            self.program.append((self.number, line))
+        elif self.program is None and line.startswith("%"):
+            scanner = Scanner(line)
+            found = scanner.next("node", "a node such as %1")
+            if found != f"%{len(self.nodes) + 1}":
+                raise LogError(f"expected node %{len(self.nodes) + 1}, found {found}")
+            scanner.expect("=")
+            self.nodes.append(self.call(scanner))
+        else:
             self.step = self.output
             self.output(line)
 
@@ -275,10 +272,13 @@ class _Reader:
         name = scanner.term() if kind == "string" else scanner.next("name", "a node or an output")
         if kind == "name" and not _NAME.fullmatch(name):
             raise LogError(f"expected the name of an output, found {name!r}")
-        if name in self.outputs:
+        if name in self.outputs or name in self.places:
             raise LogError(f"expected every output once, found {name!r} again")
         scanner.expect("=")
-        self.outputs[name] = self.calls.result(scanner)
+        if self.program is None:
+            self.outputs[name] = self.known(scanner)
+        else:
+            self.places[name] = operand(scanner)
         facts = {}
         while scanner.took(","):
             key = scanner.keyword()
@@ -293,7 +293,10 @@ class _Reader:
             raise LogError(
                 f"expected 'end nodes=... outputs=... checksum=...', found {line[:80]!r}"
             )
-        counts = (len(self.calls.nodes), len(self.outputs))
+        counts = (len(self.nodes), len(self.outputs))
+        if self.program is not None:
+            self.folded = Folded(self.program, self.places)
+            counts = (self.folded.count, len(self.places))
         if (int(match[1]), int(match[2])) != counts:
             raise LogError(f"expected nodes={counts[0]} outputs={counts[1]}, found {line[:80]!r}")
         if match[3] != self.checksum.hexdigest():

@@ -224,7 +224,7 @@ class Looped:
             self.hold(line.number, text)
             return
         if call.op == OUTPUT:
-            self.hold(line.number, f"{self.text(call.inputs[0])}[{call.params[0][1]}]")
+            self.hold(line.number, f"{self.text(call.inputs[0])}[{self.text(call.params[0][1])}]")
             return
         row = row_of(call.op)
         if row is None:

@@ -162,18 +162,24 @@ class _Maker:
 
     def patch_line(self, at: Any, number: int, streams: list[list[Any]]) -> Line:
         """The line that stands for the nodes at these places."""
-        calls = [call_of(self.nodes[k]) for k in at.tolist()]
-        first = calls[0]
+        nodes = [self.nodes[k] for k in at.tolist()]
+        first = call_of(nodes[0])
+        given: list[Any] = [node.inputs for node in nodes]
+        named: list[Any] = [node.spec.params for node in nodes]
+        if nodes[0].is_leaf:
+            calls = [call_of(node) for node in nodes]
+            given, named = [call.inputs for call in calls], [call.params for call in calls]
         inputs: list[Any] = []
         for k, item in enumerate(first.inputs):
+            column = [items[k] for items in given]
             if type(item) is Node:
-                read = np.array([self.places[call.inputs[k].digest] for call in calls])
+                read = np.array([self.places[node.digest] for node in column])
                 inputs.append(self.operand(read, at, streams))
             else:
-                inputs.append(_joined([call.inputs[k] for call in calls], streams))
+                inputs.append(_joined(column, streams))
         params = tuple(
             [
-                (key, _joined([call.params[k][1] for call in calls], streams))
+                (key, _joined([items[k][1] for items in named], streams))
                 for k, (key, _) in enumerate(first.params)
             ]
         )
@@ -197,6 +203,11 @@ class _Maker:
 
 def _joined(values: list[Any], streams: list[list[Any]]) -> Any:
     """One value for all rounds, with a slot in the place of each part that varies."""
+    first = values[0]
+    if all(value is first for value in values):
+        return str(first) if type(first) is Free else first
+    if type(first) is int or type(first) is float:
+        return _column(values, streams)
     columns = zip(*[parts(value) for value in values], strict=True)
     return filled(values[0], iter([_column(list(column), streams) for column in columns]))
 

@@ -142,23 +142,51 @@ def keys_of(nodes: Sequence[Node]) -> Keys:
 # --------------------------------------------------------------------------- loops
 
 
+Span: TypeAlias = tuple[int, int]
+"""The first place of a stretch of nodes, and the one after its last."""
+
+
 class _Item:
-    """Nodes from `start` to `end`: one node, or a loop with the items of each of its rounds."""
+    """Nodes from `start` to `end`: one node, or a loop.
 
-    __slots__ = ("end", "key", "rounds", "start")
+    period  of a loop without loops in it: the nodes of a round
+    rounds  of another loop: the items of each round
+    """
 
-    def __init__(self, start: int, end: int, key: Any, rounds: list[list[_Item]] | None = None):
+    __slots__ = ("end", "key", "period", "rounds", "start")
+
+    def __init__(self, start: int, end: int, key: Any, period: int = 0) -> None:
         self.start = start
         self.end = end
         self.key = key
-        self.rounds = rounds
+        self.period = period
+        self.rounds: list[list[_Item]] = []
+
+    @property
+    def single(self) -> bool:
+        return not self.period and not self.rounds
+
+    def spans(self) -> list[Span]:
+        """Where the rounds of a loop are."""
+        if self.period:
+            return [(k, k + self.period) for k in range(self.start, self.end, self.period)]
+        return [(one[0].start, one[-1].end) for one in self.rounds]
+
+
+def _loop(keys: Keys, start: int, end: int, period: int) -> _Item:
+    """A loop of single nodes."""
+    return _Item(start, end, ("loop", *keys[start : start + period].tolist()), period)
+
+
+def _singles(keys: Keys, start: int, end: int) -> list[_Item]:
+    return [_Item(k, k + 1, key) for k, key in enumerate(keys[start:end].tolist(), start)]
 
 
 def stretches(nodes: Sequence[Node]) -> list[Stretch]:
     """The nodes cut into patches that come at least twice, and single nodes."""
     keys = keys_of(nodes)
-    items = _looped([_Item(k, k + 1, key) for k, key in enumerate(keys.tolist())])
-    if sum(item.rounds is None for item in items) > WORTH:
+    items = _looped(_innermost(keys))
+    if sum(item.single for item in items) > WORTH:
         items = _looped(_paths(items, keys))
     cut = list(_flat(items, keys))
     names: dict[bytes, int] = {}
@@ -182,6 +210,17 @@ def stretches(nodes: Sequence[Node]) -> list[Stretch]:
     return found
 
 
+def _innermost(keys: Keys) -> list[_Item]:
+    """Single nodes, and loops of them."""
+    found: list[_Item] = []
+    at = 0
+    for one in repeats(keys, SAVED):
+        found += _singles(keys, at, one.start)
+        found.append(_loop(keys, one.start, one.end, one.period))
+        at = one.end
+    return found + _singles(keys, at, len(keys))
+
+
 def _looped(items: list[_Item]) -> list[_Item]:
     """The items with loops found, loops of loops as well."""
     for _ in range(PASSES):
@@ -199,15 +238,17 @@ def _pass(items: list[_Item]) -> list[_Item]:
     sizes = np.cumsum([0, *[item.end - item.start for item in items]])
     for one in repeats(keys, SAVED, sizes=sizes):
         found += items[at : one.start]
-        rounds = [items[k : k + one.period] for k in range(one.start, one.end, one.period)]
-        key = ("loop", *[item.key for item in rounds[0]])
-        found.append(_Item(rounds[0][0].start, rounds[-1][-1].end, key, rounds))
+        inner = items[one.start : one.start + one.period]
+        key = ("loop", *[item.key for item in inner])
+        loop = _Item(inner[0].start, items[one.end - 1].end, key)
+        if all(item.single for item in inner):
+            loop.period = one.period
+        else:
+            places = range(one.start, one.end, one.period)
+            loop.rounds = [items[k : k + one.period] for k in places]
+        found.append(loop)
         at = one.end
     return found + items[at:]
-
-
-Span: TypeAlias = tuple[int, int]
-"""The first place of a stretch of nodes, and the one after its last."""
 
 
 def _paths(items: list[_Item], keys: Keys) -> list[_Item]:
@@ -231,9 +272,7 @@ def _flat_spans(items: list[_Item]) -> Iterator[Span]:
     """The stretches of nodes without loops in loops."""
     start: int | None = None
     for item in [*items, None]:
-        if item is not None and (
-            item.rounds is None or all(inner.rounds is None for inner in item.rounds[0])
-        ):
+        if item is not None and not item.rounds:
             start = item.start if start is None else start
             end = item.end
         elif start is not None:
@@ -261,12 +300,10 @@ def _cut(items: list[_Item], cuts: list[Span], keys: Keys) -> list[_Item]:
         while item is not None and item.start < start:
             found.append(item)
             item = next(rest, None)
-        inner = [_Item(k, k + 1, int(keys[k])) for k in range(start, end)]
         if counts[text] > 1:
-            key = ("loop", *[one.key for one in inner])
-            found.append(_Item(start, end, key, [inner]))
+            found.append(_loop(keys, start, end, end - start))
         else:
-            found += inner
+            found += _singles(keys, start, end)
         while item is not None and item.start < end:
             item = next(rest, None)
     return found + ([] if item is None else [item, *rest])
@@ -279,9 +316,9 @@ def _cost(items: list[_Item], cuts: list[Span], keys: Keys) -> int:
     for start, end in cuts:
         covered[start:end] = True
     for item in items:
-        if item.rounds is not None and not covered[item.start]:
-            first = item.rounds[0]
-            texts.append(keys[first[0].start : first[-1].end].tobytes())
+        if not item.single and not covered[item.start]:
+            start, end = item.spans()[0]
+            texts.append(keys[start:end].tobytes())
     lines = sum(map(len, set(texts))) // keys.itemsize
     return lines + sum(a != b for a, b in zip(texts, ["", *texts], strict=False))
 
@@ -290,7 +327,7 @@ def _gaps(items: list[_Item], keep: bool = False) -> Iterator[_Item]:
     """Neighbouring single nodes as one item; with `keep` the loops between them as well."""
     start: int | None = None
     for item in items:
-        if item.rounds is None:
+        if item.single:
             start = item.start if start is None else start
             end = item.end
             continue
@@ -306,19 +343,17 @@ def _gaps(items: list[_Item], keep: bool = False) -> Iterator[_Item]:
 def _flat(items: Iterable[_Item], keys: Keys) -> Iterator[tuple[int, int, bool]]:
     """The stretches of items in order, and whether they may be patches."""
     for item in items:
-        if item.rounds is None:
+        if item.single:
             yield item.start, item.end, False
+        elif item.period or _alike(item.spans(), keys):
+            yield from ((start, end, True) for start, end in item.spans())
         else:
-            whole = _alike(item.rounds, keys)
             for one in item.rounds:
-                yield from [(one[0].start, one[-1].end, True)] if whole else _round(one, keys)
+                yield from _round(one, keys)
 
 
-def _alike(rounds: list[list[_Item]], keys: Keys) -> bool:
-    """Whether the rounds are one stretch of nodes each: the same ones, not too many."""
-    spans = [(r[0].start, r[-1].end) for r in rounds]
-    if all(inner.rounds is None for inner in rounds[0]):
-        return True
+def _alike(spans: list[Span], keys: Keys) -> bool:
+    """Whether rounds with loops in them are the same nodes, not too many."""
     if any(end - start > UNROLLED for start, end in spans):
         return False
     first = keys[spans[0][0] : spans[0][1]]
@@ -330,7 +365,7 @@ def _alike(rounds: list[list[_Item]], keys: Keys) -> bool:
 def _round(items: list[_Item], keys: Keys) -> Iterator[tuple[int, int, bool]]:
     """The stretches of one round: its loops, and what stands between them."""
     for item in _gaps(items, keep=True):
-        if item.rounds is None:
+        if item.single:
             yield item.start, item.end, True
         else:
             yield from _flat([item], keys)

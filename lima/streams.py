@@ -191,6 +191,19 @@ def _sized(item: Item) -> int:
     return 1
 
 
+def largest(items: Sequence[Item]) -> int:
+    """The largest integer of a pattern, at least 0."""
+    most = 0
+    for item in items:
+        if type(item) is Times:
+            most = max(most, largest(item.items))
+        elif type(item) is range:
+            most = max(most, item.start, item.stop)
+        elif type(item) is int:
+            most = max(most, item)
+    return most
+
+
 def values(items: Sequence[Item]) -> Iterator[Any]:
     """The values of a pattern, one after the other."""
     for item in items:

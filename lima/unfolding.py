@@ -1,14 +1,14 @@
 """Reading a log with patches: the program of `lima.patches` run on nodes instead of arrays.
 
 Nothing is executed but this: a line, run again, makes a node again. How many nodes there will be is
-counted before any is made, so that a short text cannot ask for a long computation.
+counted before any is made, so that a short text cannot ask for a long computation. Of what a line
+has made only as much is kept as some line reads, so the memory is that of the text.
 """
 
 from __future__ import annotations
 
 import re
-from array import array
-from collections import defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -17,14 +17,98 @@ from lima.node import LEAF, OUTPUT, Node, Param, Spec
 from lima.patches import Latest
 from lima.reading import Lines, make_node
 from lima.scan import Scanner
-from lima.streams import Slot, Times, counted, length, values
+from lima.streams import Slot, Times, counted, largest, length, values
 
-MAX_NODES = 1 << 24
+MAX_NODES = 1 << 26
 """Nodes that the loops of a log may stand for."""
 
+BODY = re.compile(r"%|patch p[0-9]|run (?!=)|\$[0-9]", re.ASCII)
+"""How the lines begin that a program is made of."""
+
 _PATCH = re.compile(r"patch (p[0-9]{1,9})", re.ASCII)
-_RUN = re.compile(r"run (?!=)", re.ASCII)
 _STREAM = re.compile(r"\$([0-9]{1,9}) = ", re.ASCII)
+_READ = re.compile(r"%([0-9]{1,12}(?:/[0-9]{1,12})*)(?:~(\$?)([0-9]{1,12}))?", re.ASCII)
+
+
+class Placed(LogError):
+    """An error whose message names its line."""
+
+
+class Folded:
+    """The program of a log: its lines with their numbers, and the operands that are its results.
+
+    count    how many nodes it stands for
+    digests  of the results, by name
+    leaves   the nodes of data
+    """
+
+    def __init__(self, lines: list[tuple[int, str]], outputs: dict[str, Latest]) -> None:
+        """Run it once, to see that it is right. Raises LogError with the number of the line."""
+        self.lines, self.outputs = lines, outputs
+        self.needs = _Needs(lines, outputs.values())
+        machine = _Digests(self.needs)
+        found = self.run(machine)
+        self.count = machine.count
+        self.leaves = machine.leaves
+        self.digests = {name: node.digest for name, node in found.items()}
+
+    def run(self, machine: Machine) -> dict[str, Any]:
+        """What a machine makes of the results."""
+        number = 0
+        try:
+            for number, line in self.lines:  # noqa: B007
+                machine.feed(line)
+            machine.done()
+            number += 1
+            return {name: machine.found(place, ()) for name, place in self.outputs.items()}
+        except LogError as error:
+            raise Placed(f"line {number}: {error}") from None
+
+    def nodes(self) -> dict[str, Node]:
+        """The results as nodes with all that led to them: this takes the memory of the trace."""
+        return self.run(Machine(self.needs))
+
+
+class _Needs:
+    """What lines read, found before any of them runs.
+
+    depth    how many values of some lines are kept, the latest ones
+    readers  how many operands read a line, at most
+    """
+
+    def __init__(self, lines: list[tuple[int, str]], outputs: Iterable[Latest]) -> None:
+        self.depth: defaultdict[tuple[int, ...], int] = defaultdict(int)
+        self.readers: Counter[int] = Counter()
+        waiting: list[tuple[tuple[int, ...], int]] = []
+        for number, line in lines:
+            if line.startswith("patch"):
+                waiting = []
+            elif line.startswith("%"):
+                for names, slot, back in _READ.findall(line.partition("=")[2]):
+                    lines_read = tuple(map(int, names.split("/")))
+                    if slot:
+                        waiting.append((lines_read, int(back)))
+                    self.note(lines_read, 0 if slot or not back else int(back))
+            elif _STREAM.match(line) and waiting:
+                most = _largest(number, line)
+                index = int(line[1 : line.index(" ")])
+                for lines_read, wanted in waiting:
+                    if wanted == index:
+                        self.depth[lines_read] = max(self.depth[lines_read], most + 1)
+        for place in outputs:
+            self.note(place.lines, int(place.back))  # type: ignore[arg-type]
+
+    def note(self, lines: tuple[int, ...], back: int) -> None:
+        self.depth[lines] = max(self.depth[lines], min(back, MAX_NODES) + 1)
+        self.readers.update(lines)
+
+
+def _largest(number: int, line: str) -> int:
+    scanner = Scanner(line[line.index("=") + 1 :])
+    try:
+        return min(largest(items_of(scanner)), MAX_NODES)
+    except LogError as error:
+        raise Placed(f"line {number}: {error}") from None
 
 
 class _Line(NamedTuple):
@@ -55,60 +139,74 @@ class _Patch:
         self.slots = 0
 
 
-class Unfolded(Lines):
-    """Reads the lines of a log with patches; `rows` are the nodes of each line so far.
+class Machine(Lines):
+    """Runs the lines of a program, each of which makes a node.
 
-    nodes    all nodes in the order in which lines ran
-    clocks   of each line the times at which it ran
-    merged   of several lines their nodes in the order in which they were made
-    readers  of a line, which may come later, the lists in `merged` that its nodes go to
-    highest  the last line that is read
+    What is kept of a node is an *item*: here the node itself.
+
+    histories  of lines that are read together, their last items in the order of running
+    readers    of a line, which may come later, the histories that its items go to
+    count      nodes that were made
+    home       of a line its patch, if it is in one
+    targets    of a line its first operand
     """
 
-    def __init__(self) -> None:
+    def __init__(self, needs: _Needs) -> None:
         super().__init__([])
-        self.rows: list[list[Node]] = []
-        self.clocks: list[array[int]] = []
-        self.readers: defaultdict[int, list[list[Node]]] = defaultdict(list)
-        self.highest = 0
-        self.merged: dict[tuple[int, ...], list[Node]] = {}
+        self.needs = needs
+        self.histories = {lines: deque[Any](maxlen=n) for lines, n in needs.depth.items()}
+        self.readers: defaultdict[int, list[deque[Any]]] = defaultdict(list)
+        for lines, history in self.histories.items():
+            for line in lines:
+                self.readers[line].append(history)
+        self.count = self.known_lines = 0
         self.patches: dict[str, _Patch] = {}
         self.patch: _Patch | None = None
-        self.started = False
+        self.home: dict[int, str] = {}
+        self.targets: dict[int, Latest] = {}
 
-    def takes(self, line: str) -> bool:
-        """Read a line that only a log with patches has; says whether it was one."""
+    def made(self, number: int, node: Node, items: list[Any]) -> Any:
+        """The item of a node that line `number` made of these items and literals."""
+        return node
+
+    def inputs(self, items: list[Any]) -> list[Any]:
+        """The nodes of items."""
+        return items
+
+    # ----------------------------------------------------------------- lines
+
+    def feed(self, line: str) -> None:
+        """Read one line, and run what it says."""
         match = _PATCH.fullmatch(line)
         if match is not None:
             self.begin(match[1])
-        elif _RUN.match(line):
+        elif line.startswith("%"):
+            self.line(line)
+        elif line.startswith("run "):
             self.run(line)
         elif _STREAM.match(line):
             self.stream(line)
-        elif self.started:
-            raise LogError(f"expected a line of a patch or a run, found {line[:40]!r}")
         else:
-            return False
-        return True
-
-    # ----------------------------------------------------------------- lines
+            raise LogError(f"expected a line of a patch or a run, found {line[:40]!r}")
 
     def line(self, line: str) -> None:
         """Read `%n = ...`: a node, or a line of the patch that was begun."""
         slots: list[Slot] = []
-        scanner = Scanner(line, slots if self.started else None)
+        patch = self.patch
+        scanner = Scanner(line, None if patch is None else slots)
         found = scanner.next("node", "a node such as %1")
-        if found != f"%{len(self.rows) + 1}":
-            raise LogError(f"expected line %{len(self.rows) + 1}, found {found}")
+        number = self.known_lines + 1
+        if found != f"%{number}":
+            raise LogError(f"expected line %{number}, found {found}")
         scanner.expect("=")
         op, version, inputs, npos, params = self.parts(scanner)
-        self.rows.append([])
-        self.clocks.append(array("q"))
-        number = len(self.rows)
-        patch = self.patch
-        if not self.started or patch is None:
-            inputs = [self.found(i, ()) if type(i) is Latest else i for i in inputs]
-            self.ran(number, make_node(op, version, inputs, npos, params))
+        self.known_lines = number
+        if inputs and type(inputs[0]) is Latest:
+            self.targets[number] = inputs[0]
+        if patch is None:
+            items = [self.found(i, ()) if type(i) is Latest else i for i in inputs]
+            node = make_node(op, version, self.inputs(items), npos, params)
+            self.ran(number, node, items)
             return
         if patch.streams:
             raise LogError("expected the lines of a patch before its streams")
@@ -121,26 +219,16 @@ class Unfolded(Lines):
             raise LogError("expected slots from $1 on")
         patch.lines.append(_Line(number, op, version, inputs, npos, params, varying > 0))
         patch.specs.append(None)
+        self.home[number] = next(reversed(self.patches))
 
     def known(self, scanner: Scanner) -> Any:
-        """An operand: inside a patch by its lines, elsewhere the node itself."""
-        text = scanner.next("node", "a node such as %1")[1:]
-        names, _, back = text.partition("~")
-        lines = tuple(map(int, names.split("/")))
-        if list(lines) != sorted(set(lines)) or lines[0] < 1:
-            raise LogError(f"expected the numbers of lines in order, each once, found %{text}")
-        if not self.started and lines[-1] > len(self.rows):
-            raise LogError(f"expected a node of a line above, found %{text}")
-        self.highest = max(self.highest, lines[-1])
-        if back.startswith("$"):
-            if not self.started:
-                raise LogError(f"expected a node, found %{text} outside of a patch")
-            return Latest(lines, Slot(int(back[1:])))
-        return Latest(lines, int(back or 0))
-
-    def result(self, scanner: Scanner) -> Node:
-        """The node that an output is."""
-        return self.found(self.known(scanner), ())
+        """An operand."""
+        place = operand(scanner)
+        if self.patch is None and place.lines[-1] > self.known_lines:
+            raise LogError(f"expected a node of a line above, found {place!r}")
+        if self.patch is None and type(place.back) is Slot:
+            raise LogError(f"expected a node, found {place!r} outside of a patch")
+        return place
 
     # ----------------------------------------------------------------- patches
 
@@ -149,12 +237,11 @@ class Unfolded(Lines):
         if name in self.patches:
             raise LogError(f"expected every patch once, found {name} again")
         self.patch = self.patches[name] = _Patch()
-        self.started = True
 
     def close(self) -> None:
         """End the patch that was begun, and see whether it is complete."""
         patch = self.patch
-        if not self.started or patch is None:
+        if patch is None:
             return
         if not patch.lines:
             raise LogError("expected the lines of the patch, found none")
@@ -164,7 +251,7 @@ class Unfolded(Lines):
 
     def stream(self, line: str) -> None:
         patch = self.patch
-        if not self.started or patch is None:
+        if patch is None:
             raise LogError("expected a stream inside a patch")
         number = int(line[1 : line.index(" ")])
         if number != len(patch.streams) + 1:
@@ -182,7 +269,7 @@ class Unfolded(Lines):
         scanner.next("name", "run")
         items = items_of(scanner, self.patches)
         scanner.end()
-        made = len(self.nodes)
+        made = self.count
         for name, count in counted(items).items():
             patch = self.patches[name]
             made += count * len(patch.lines)
@@ -192,7 +279,7 @@ class Unfolded(Lines):
                 patch.left[k] = left - count
         if made > MAX_NODES:
             raise LogError(f"the loops stand for {made} nodes; a log may have {MAX_NODES}")
-        self.started, self.patch = False, None
+        self.patch = None
         for name in values(items):
             self.apply(self.patches[name])
 
@@ -200,72 +287,80 @@ class Unfolded(Lines):
         """One run of a patch."""
         given = [next(stream) for stream in patch.streams]
         for k, line in enumerate(patch.lines):
-            inputs = [
+            items = [
                 self.found(i, given) if type(i) is Latest else _filled(i, given)
                 for i in line.inputs
             ]
             spec = patch.specs[k]
             if spec is not None:
-                self.ran(line.number, Node(spec, tuple(inputs)))
+                self.ran(line.number, Node(spec, tuple(self.inputs(items))), items)
                 continue
             params = line.params
             if line.varies:
                 params = [(name, _filled(value, given)) for name, value in params]
-            node = make_node(line.op, line.version, inputs, line.npos, params)
+            node = make_node(line.op, line.version, self.inputs(items), line.npos, params)
             if not line.varies and line.op not in (LEAF, OUTPUT):
                 patch.specs[k] = node.spec
-            self.ran(line.number, node)
+            self.ran(line.number, node, items)
 
     def done(self) -> None:
-        """See that nothing is left over where the outputs begin."""
-        if self.started:
+        """See that nothing is left over where the lines end."""
+        if self.patch is not None:
             raise LogError("expected the run of the patch above")
-        if self.highest > len(self.rows):
-            raise LogError(f"a patch reads %{self.highest}, which is no line")
+        last = max(self.readers, default=0)
+        if last > self.known_lines:
+            raise LogError(f"%{last} is read, which is no line")
         for name, patch in self.patches.items():
             if any(patch.left):
                 raise LogError(f"a stream of {name} has more values than the patch has runs")
 
     # ----------------------------------------------------------------- nodes
 
-    def ran(self, number: int, node: Node) -> None:
+    def ran(self, number: int, node: Node, items: list[Any]) -> None:
         """Line `number` has made a node."""
-        self.rows[number - 1].append(node)
-        self.clocks[number - 1].append(len(self.nodes))
+        item = self.made(number, node, items)
         for history in self.readers.get(number, ()):
-            history.append(node)
-        self.nodes.append(node)
+            history.append(item)
+        self.count += 1
 
-    def found(self, operand: Latest, given: Any) -> Node:
-        """The node that an operand is now."""
-        lines, place, _ = operand
-        back: Any = place
-        if type(place) is Slot:
-            back = given[place.index - 1]
+    def found(self, place: Latest, given: Any) -> Any:
+        """The item that an operand is now."""
+        back: Any = place.back
+        if type(back) is Slot:
+            back = given[back.index - 1]
             if type(back) is not int or back < 0:
-                raise LogError(f"expected counts of values in {operand!r}, found {back!r:.40}")
-        history: list[Node]
-        if len(lines) > 1:
-            history = self.together(lines)
-        else:
-            history = self.rows[lines[0] - 1] if lines[0] <= len(self.rows) else []
+                raise LogError(f"expected counts of values in {place!r}, found {back!r:.40}")
+        history = self.histories[place.lines]
         if back >= len(history):
-            raise LogError(f"{operand!r} is read before it has a value")
-        node: Node = history[-1 - back]
+            raise LogError(f"{place!r} is read before it has a value")
+        return history[-1 - back]
+
+
+class _Digests(Machine):
+    """Keeps of every node what identifies it, not what it was made of."""
+
+    def __init__(self, needs: _Needs) -> None:
+        super().__init__(needs)
+        self.leaves: list[Node] = []
+        self.met: set[bytes] = set()
+
+    def made(self, number: int, node: Node, items: list[Any]) -> Any:
+        digest = node.digest
+        node.inputs = ()
+        if node.spec.op == LEAF and digest not in self.met:
+            self.met.add(digest)
+            self.leaves.append(node)
         return node
 
-    def _times(self, line: int) -> Iterable[int]:
-        return self.clocks[line - 1] if line <= len(self.clocks) else ()
 
-    def together(self, lines: tuple[int, ...]) -> list[Node]:
-        """The nodes of several lines in the order in which they were made."""
-        history = self.merged.get(lines)
-        if history is None:
-            times = sorted(time for line in lines for time in self._times(line))
-            history = self.merged[lines] = [self.nodes[time] for time in times]
-            for line in lines:
-                self.readers[line].append(history)
-        return history
+def operand(scanner: Scanner) -> Latest:
+    """Read `%4/7~1`."""
+    text = scanner.next("node", "a node such as %1")[1:]
+    names, _, back = text.partition("~")
+    lines = tuple(map(int, names.split("/")))
+    if list(lines) != sorted(set(lines)) or lines[0] < 1:
+        raise LogError(f"expected the numbers of lines in order, each once, found %{text}")
+    return Latest(lines, Slot(int(back[1:])) if back.startswith("$") else int(back or 0))
 
 
 def _filled(value: Any, given: list[Any]) -> Any:

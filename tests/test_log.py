@@ -433,7 +433,8 @@ def test_a_chain_of_200_000_operations():
     for k in range(200_000):
         last = Node(spec, (last, float(k)))
     lineage = Lineage({"x": last})
-    again = parse(lines(Log(lineage.outputs)))
+    again = loads("".join(lines(Log(lineage.outputs))))
+    assert again == lineage and len(again) == 200_001
     assert again.outputs["x"].digest == last.digest
     assert again.outputs["x"].height == 200_001
 

@@ -269,6 +269,7 @@ def test_the_order_of_work_does_not_matter():
     assert Lineage({"a": forward[-1]}).log() == Lineage({"a": again[-1]}).log()
 
 
+@pytest.mark.slow
 def test_a_million_operations(tmp_path):
     last = Y
     for _ in range(500_000):
@@ -278,8 +279,12 @@ def test_a_million_operations(tmp_path):
     lima.save(path, lineage)
     assert path.stat().st_size < 2000
     again = lima.load_log(path)
-    assert again.outputs["x"].digest == last.digest
-    assert len(again) == 1_000_001
+    assert again.digest() == last.digest.hex() and len(again) == 1_000_001
+    (found,) = lima.recompute(again, {"x": DATA["x"]}).values()
+    wanted = DATA["x"]
+    for _ in range(500_000):
+        wanted = wanted * 0.5 + 1.0
+    assert_bits(found, wanted)
 
 
 # ------------------------------------------------------------------------------- streams
@@ -335,10 +340,10 @@ def folded(*body):
         ([*BODY, "run times(3, p1"], "line 6: expected ',' or ')'"),
         ([*BODY, "run range(0, 3, 1)"], "line 6: expected range(start, stop, step)"),
         ([*BODY, "run p1", "patch p1"], "line 7: expected every patch once"),
-        ([*BODY, "y = %3"], "line 6: expected a line of a patch or a run"),
+        ([*BODY, "y = %3"], "line 5: expected the run of the patch above"),
         ([LEAF, "patch p1", "run p1"], "line 4: expected the lines of the patch"),
         ([LEAF, "run p1"], "line 3: expected a patch of a line above"),
-        ([LEAF, "patch p1", "%2 = add(%1/9, 1)", "run p1", "y = %2"], "line 6: a patch reads %9"),
+        ([LEAF, "patch p1", "%2 = add(%1/9, 1)", "run p1", "y = %2"], "line 5: %9 is read, which is no line"),
         ([LEAF, "patch p1", "%2 = add(%2, 1)", "run p1"], "line 5: %2 is read before it has a value"),
         ([LEAF, "patch p1", "%2 = add(%1~1, 1)", "run p1"], "line 5: %1~1 is read before"),
         ([LEAF, "patch p1", "%2 = add(%2/1, 1)"], "line 4: expected the numbers of lines in order"),
@@ -354,7 +359,7 @@ def folded(*body):
         ),
         (
             [LEAF, "patch p1", "%2 = add(%1, $1)", "$1 = range(0, 9, 1)", "run p1", "y = %2"],
-            "line 7: a stream of p1 has more values",
+            "line 6: a stream of p1 has more values",
         ),
         (
             [LEAF, "patch p1", "%2 = add(%1, $1)", "$1 = range(0, 9, 0)"],
