@@ -11,6 +11,7 @@ The order of execution is the order of the log, so the program says exactly whic
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -78,6 +79,29 @@ def program_of(nodes: Sequence[Node], outputs: Mapping[str, Node]) -> Program | 
     if all(one.patch is None for one in cut):
         return None
     return _Maker(nodes, cut).program(outputs)
+
+
+class Round(NamedTuple):
+    """Where a node stands in a loop: the operations of a round, which of them, which round."""
+
+    ops: tuple[str, ...]
+    line: int
+    round: int
+
+
+def rounds_of(nodes: Sequence[Node]) -> dict[bytes, Round]:
+    """For the nodes that are in patches, by digest, where they stand; rounds count from 1."""
+    found: dict[bytes, Round] = {}
+    if len(nodes) < SMALL:
+        return found
+    counts: Counter[int] = Counter()
+    for start, length, patch in stretches(nodes):
+        if patch is not None:
+            counts[patch] += 1
+            inner = nodes[start : start + length]
+            ops = tuple([node.spec.op for node in inner])
+            found.update((n.digest, Round(ops, k, counts[patch])) for k, n in enumerate(inner))
+    return found
 
 
 class _Maker:

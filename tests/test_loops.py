@@ -16,6 +16,7 @@ from test_log import LEAF, X, node, signed
 from test_replay import assert_bits, run_program
 
 import lima
+from lima import compare
 from lima import log as log_module
 from lima.errors import LogError
 from lima.log import Log, parse
@@ -285,6 +286,45 @@ def test_a_million_operations(tmp_path):
     for _ in range(500_000):
         wanted = wanted * 0.5 + 1.0
     assert_bits(found, wanted)
+
+
+# ------------------------------------------------------------------------------- questions
+
+
+def rank(rounds, rate=0.85, odd=None):
+    last = Y
+    for k in range(rounds):
+        last = node("multiply", node("matmul", A, last), 0.5 if k == odd else rate)
+    return Lineage({"rank": last})
+
+
+def test_a_difference_in_every_round_is_one_place():
+    found = compare.diff(rank(100), rank(100, 0.9))
+    assert (found.total, found.places, len(found)) == (100, 1, 1)
+    assert found.first.kind == "literal" and found.first.rounds == (1, 100, 100)
+    assert str(found).startswith("100 differences in 1 place\n")
+    assert "in 100 rounds of a loop, the first is 1, the last 100" in str(found)
+
+
+def test_a_difference_in_one_round_names_it():
+    found = compare.diff(rank(100), rank(100, odd=70))
+    assert (found.total, found.places) == (1, 1)
+    assert "in round 71 of a loop" in str(found)
+
+
+def test_loops_of_other_length():
+    found = compare.diff(rank(100), rank(103))
+    assert found.first.kind == "rounds"
+    assert (found.first.then, found.first.now) == ("100 of matmul, multiply", "103")
+    assert compare.diff(rank(100), loads(rank(100).log())).total == 0
+
+
+def test_explain_counts_rounds():
+    last = lima.array(DATA["x"], name="x")
+    for _ in range(100):
+        last = np.sin(last * 0.5)
+    text = str(lima.explain(last))
+    assert "100 × sin()" in text and len(text.splitlines()) < 12
 
 
 # ------------------------------------------------------------------------------- streams
