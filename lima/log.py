@@ -19,10 +19,10 @@ from lima.errors import LogError
 from lima.literal import quoted, spell
 from lima.node import LEAF, Node, Param, topological
 from lima.patches import Latest, Line, Program, program_of
-from lima.reading import Lines, check_hex
+from lima.reading import Lines, check_hex, operand
 from lima.scan import Scanner, check_shape
 from lima.streams import pattern
-from lima.unfolding import BODY, Folded, Placed, operand
+from lima.unfolding import BODY, Folded, Placed
 
 VERSION = 1
 """Version of the grammar, in the first line of every log."""

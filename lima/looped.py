@@ -10,16 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from lima.errors import ReplayError
 from lima.literal import spell
 from lima.node import LEAF, OUTPUT, Node, Ref, Spec
 from lima.op import OPS, Kind, Op
 from lima.ops.of_scipy import row_of
 from lima.patches import Latest, Line, Patch, Program, Run
+from lima.reading import items_of
 from lima.scan import Scanner
 from lima.spelled import Text, call_text, literal, operator_text
 from lima.streams import Slot, Times, pattern
-from lima.unfolding import items_of
 from lima.variables import Names, Variables
 
 _ARRAY = Node(Spec("array"))
@@ -32,6 +34,7 @@ class Looped(Variables):
     def __init__(self, program: Program, outputs: Mapping[str, Node], names: Names) -> None:
         super().__init__(program, outputs, names)
         self.feeds: dict[str, list[str]] = {}
+        self.own = {key for line in self.lines.values() for key in self._written(line)}
         for one in program.blocks:
             if isinstance(one, Line):
                 self.add(one)
@@ -92,7 +95,8 @@ class Looped(Variables):
         """A call that writes its first operand, an array or a generator."""
         call, target = line.call, line.call.inputs[0]
         draws, split = row.threads_state is not None, row.wrap is not None
-        if draws and self._spent(target):
+        owned = type(target) is Latest and self.key(target.lines) in self.own
+        if owned or (draws and self._spent(target)):
             name = str(self.text(target))
         else:
             name = self.names.fresh("rng" if draws else "a")
@@ -110,6 +114,55 @@ class Looped(Variables):
             return
         self.say(text)
         self.hold(line.number, name)
+
+    def _written(self, line: Line) -> Iterator[tuple[int, ...]]:
+        """The lines whose array a line may write in place, because nothing else reads it."""
+        row = row_of(line.call.op)
+        if row is None or row.into is None or row.wrap is not None:
+            return
+        target = line.call.inputs[0]
+        if type(target) is not Latest or not target.once or target.back != 0:
+            return
+        key = self.key(target.lines)
+        rows = [row_of(self.lines[k].call.op) for k in key]
+        views = any(one is not None and one.kind is Kind.VIEW for one in rows)
+        others = [found for k in key for found in self.readers[k] if found[0] != line.number]
+        over = all(self._over(who, operand, line.number) for who, operand in others)
+        if self.back[key] == 0 and over and not views:
+            yield key
+
+    def _over(self, reader: int, operand: Latest, writer: int) -> bool:
+        """Whether a line reads a value before it is written, or after it was for the last time."""
+        block = self.block[writer]
+        if reader == 0 or (self.block[reader] == 0 and reader > writer):
+            return block > 0 and self.runs[list(self.patches)[block - 1]] == 1
+        if self.block[reader] == 0:
+            return self.private(reader)
+        return self._before(reader, operand, writer)
+
+    def _before(self, reader: int, operand: Latest, writer: int) -> bool:
+        """Whether a line runs before another in its round, and so does what shows its result."""
+        near = self.block.get(reader) == self.block[writer] != 0 and reader < writer
+        if not near or operand.back != 0:
+            return False
+        return self.private(reader) or all(
+            len(found.lines) == 1 and self._before(who, found, writer)
+            for who, found in self.readers[reader]
+        )
+
+    def private(self, number: int) -> bool:
+        """Whether a line gives an array that no other value shares memory with."""
+        call = self.lines[number].call
+        row = row_of(call.op)
+        if row is None or "out" in dict(call.params):
+            return False
+        if row.into is not None:
+            return row.wrap is None
+        return (
+            row.kernel is np.copy
+            or row.aliasing
+            or isinstance(getattr(row.kernel, "__self__", row.kernel), np.ufunc)
+        )
 
     def _spent(self, operand: Any) -> bool:
         """Whether nothing else reads what `operand` is, so that it may be written."""
@@ -190,10 +243,10 @@ class Looped(Variables):
 
     def copy_of(self, item: Any) -> str:
         """A copy in the same memory order, gaps included."""
-        gaps = type(item) is Latest and any(map(self._has_gaps, item.lines))
+        gaps = type(item) is Latest and any(map(self.has_gaps, item.lines))
         return f"{'clone' if gaps else 'np.copy'}({self.text(item)})"
 
-    def _has_gaps(self, number: int) -> bool:
+    def has_gaps(self, number: int) -> bool:
         """Whether there may be memory between the elements of a value."""
         call = self.lines[number].call
         row = row_of(call.op)

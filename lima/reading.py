@@ -12,7 +12,9 @@ from typing import Any
 from lima.errors import LogError
 from lima.node import LEAF, OUTPUT, Node, Param, Ref, Spec, leaf_with, refs_in
 from lima.ops.of_scipy import row_of
+from lima.patches import Latest
 from lima.scan import Scanner, check_layout, check_shape
+from lima.streams import Slot, Times
 
 _HEX = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
@@ -71,6 +73,16 @@ class Lines:
         if not 1 <= number <= len(self.nodes):
             raise LogError(f"expected a node of a line above, found {text}")
         return self.nodes[number - 1]
+
+
+def operand(scanner: Scanner) -> Latest:
+    """Read `%4/7~1`."""
+    text = scanner.next("node", "a node such as %1")[1:]
+    names, _, back = text.partition("~")
+    lines = tuple(map(int, names.split("/")))
+    if list(lines) != sorted(set(lines)) or lines[0] < 1:
+        raise LogError(f"expected the numbers of lines in order, each once, found %{text}")
+    return Latest(lines, Slot(int(back[1:])) if back.startswith("$") else int(back or 0))
 
 
 def check_hex(name: str, value: Any) -> None:
@@ -136,3 +148,44 @@ def _make_output(version: int, inputs: list[Any], params: list[tuple[str, Param]
     if len(inputs) != 1 or type(inputs[0]) is not Node or inputs[0].spec.op in (LEAF, OUTPUT):
         raise LogError("expected output() of a node with several results")
     return Node(Spec(OUTPUT, (("index", index),)), tuple(inputs))
+
+
+# --------------------------------------------------------------------------- patterns
+
+
+def items_of(scanner: Scanner, names: Any = None) -> list[Any]:
+    """The items of a pattern up to the end of the line: of values, or of names of patches."""
+    found = [_item(scanner, names)]
+    while scanner.took(","):
+        found.append(_item(scanner, names))
+    return found
+
+
+def _item(scanner: Scanner, names: Any) -> Any:
+    word = scanner.tokens[scanner.at]
+    if word not in ("times", "range"):
+        return scanner.value() if names is None else _name(scanner, names)
+    scanner.at += 1
+    scanner.expect("(")
+    if word == "range":
+        ends, _ = scanner.items(")", scanner.value)
+        if names is not None or len(ends) != 3 or any(type(e) is not int for e in ends):
+            raise LogError("expected range(start, stop, step) of integers in a stream")
+        if ends[2] == 0 or any(abs(e) >= 1 << 62 for e in ends):
+            raise LogError(f"no progression is range{tuple(ends)!r:.80}")
+        return range(*ends)
+    count = scanner.value()
+    if type(count) is not int or not 1 <= count < 1 << 62:
+        raise LogError(f"expected times(count, ...), found {count!r:.40}")
+    scanner.expect(",")
+    inner, _ = scanner.items(")", lambda: _item(scanner, names))
+    if not inner:
+        raise LogError("expected what comes several times, found nothing")
+    return Times(count, tuple(inner))
+
+
+def _name(scanner: Scanner, names: Any) -> str:
+    name = scanner.next("name", "the name of a patch")
+    if name not in names:
+        raise LogError(f"expected a patch of a line above, found {name!r:.40}")
+    return name

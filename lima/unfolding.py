@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 from lima.errors import LogError
 from lima.node import LEAF, OUTPUT, Node, Param, Spec
 from lima.patches import Latest
-from lima.reading import Lines, make_node
+from lima.reading import Lines, items_of, make_node, operand
 from lima.scan import Scanner
-from lima.streams import Slot, Times, counted, largest, length, values
+from lima.streams import Slot, counted, largest, length, values
 
 MAX_NODES = 1 << 26
 """Nodes that the loops of a log may stand for."""
@@ -26,8 +26,13 @@ BODY = re.compile(r"%|patch p[0-9]|run (?!=)|\$[0-9]", re.ASCII)
 """How the lines begin that a program is made of."""
 
 _PATCH = re.compile(r"patch (p[0-9]{1,9})", re.ASCII)
+_NAME = re.compile(r"p[0-9]+", re.ASCII)
 _STREAM = re.compile(r"\$([0-9]{1,9}) = ", re.ASCII)
 _READ = re.compile(r"%([0-9]{1,12}(?:/[0-9]{1,12})*)(?:~(\$?)([0-9]{1,12}))?", re.ASCII)
+
+
+MAX_KEPT = 1 << 24
+"""Nodes that operands may reach back over, all together: so many are kept at most."""
 
 
 class Placed(LogError):
@@ -73,22 +78,35 @@ class _Needs:
     """What lines read, found before any of them runs.
 
     depth    how many values of some lines are kept, the latest ones
-    readers  how many operands read a line, at most
+    readers  of a line the operands that read it: by which line (0 for a result), of how many lines
+             it is the latest, and whether by the latest value
+    home     of a line its patch, if it is in one
+    runs     how many lines run a patch
     """
 
     def __init__(self, lines: list[tuple[int, str]], outputs: Iterable[Latest]) -> None:
         self.depth: defaultdict[tuple[int, ...], int] = defaultdict(int)
-        self.readers: Counter[int] = Counter()
+        self.readers: defaultdict[int, list[tuple[int, int, bool]]] = defaultdict(list)
+        self.home: dict[int, str] = {}
+        self.runs: Counter[str] = Counter()
         waiting: list[tuple[tuple[int, ...], int]] = []
+        count, patch = 0, ""
         for number, line in lines:
             if line.startswith("patch"):
                 waiting = []
+                patch = line[6:]
+            elif line.startswith("run"):
+                patch = ""
+                self.runs.update(set(_NAME.findall(line)))
             elif line.startswith("%"):
+                count += 1
+                if patch:
+                    self.home[count] = patch
                 for names, slot, back in _READ.findall(line.partition("=")[2]):
                     lines_read = tuple(map(int, names.split("/")))
                     if slot:
                         waiting.append((lines_read, int(back)))
-                    self.note(lines_read, 0 if slot or not back else int(back))
+                    self.note(count, lines_read, 0 if slot or not back else int(back), bool(slot))
             elif _STREAM.match(line) and waiting:
                 most = _largest(number, line)
                 index = int(line[1 : line.index(" ")])
@@ -96,11 +114,15 @@ class _Needs:
                     if wanted == index:
                         self.depth[lines_read] = max(self.depth[lines_read], most + 1)
         for place in outputs:
-            self.note(place.lines, int(place.back))  # type: ignore[arg-type]
+            self.note(0, place.lines, int(place.back))  # type: ignore[arg-type]
+        kept = sum(self.depth.values())
+        if kept > MAX_KEPT + len(self.depth):
+            raise LogError(f"operands reach back over {kept} nodes, more than {MAX_KEPT}")
 
-    def note(self, lines: tuple[int, ...], back: int) -> None:
+    def note(self, reader: int, lines: tuple[int, ...], back: int, far: bool = False) -> None:
         self.depth[lines] = max(self.depth[lines], min(back, MAX_NODES) + 1)
-        self.readers.update(lines)
+        for line in lines:
+            self.readers[line].append((reader, len(lines), back == 0 and not far))
 
 
 def _largest(number: int, line: str) -> int:
@@ -147,8 +169,8 @@ class Machine(Lines):
     histories  of lines that are read together, their last items in the order of running
     readers    of a line, which may come later, the histories that its items go to
     count      nodes that were made
-    home       of a line its patch, if it is in one
     targets    of a line its first operand
+    kinds      of a line its operation
     """
 
     def __init__(self, needs: _Needs) -> None:
@@ -162,8 +184,8 @@ class Machine(Lines):
         self.count = self.known_lines = 0
         self.patches: dict[str, _Patch] = {}
         self.patch: _Patch | None = None
-        self.home: dict[int, str] = {}
         self.targets: dict[int, Latest] = {}
+        self.kinds: dict[int, str] = {}
 
     def made(self, number: int, node: Node, items: list[Any]) -> Any:
         """The item of a node that line `number` made of these items and literals."""
@@ -201,6 +223,7 @@ class Machine(Lines):
         scanner.expect("=")
         op, version, inputs, npos, params = self.parts(scanner)
         self.known_lines = number
+        self.kinds[number] = op
         if inputs and type(inputs[0]) is Latest:
             self.targets[number] = inputs[0]
         if patch is None:
@@ -219,7 +242,6 @@ class Machine(Lines):
             raise LogError("expected slots from $1 on")
         patch.lines.append(_Line(number, op, version, inputs, npos, params, varying > 0))
         patch.specs.append(None)
-        self.home[number] = next(reversed(self.patches))
 
     def known(self, scanner: Scanner) -> Any:
         """An operand."""
@@ -353,16 +375,6 @@ class _Digests(Machine):
         return node
 
 
-def operand(scanner: Scanner) -> Latest:
-    """Read `%4/7~1`."""
-    text = scanner.next("node", "a node such as %1")[1:]
-    names, _, back = text.partition("~")
-    lines = tuple(map(int, names.split("/")))
-    if list(lines) != sorted(set(lines)) or lines[0] < 1:
-        raise LogError(f"expected the numbers of lines in order, each once, found %{text}")
-    return Latest(lines, Slot(int(back[1:])) if back.startswith("$") else int(back or 0))
-
-
 def _filled(value: Any, given: list[Any]) -> Any:
     """`value` with the values of this run in the places of slots."""
     kind = type(value)
@@ -383,44 +395,3 @@ def _slots_in(value: Any) -> int:
     if kind is slice:
         return sum(map(_slots_in, (value.start, value.stop, value.step)))
     return int(kind is Slot)
-
-
-# --------------------------------------------------------------------------- patterns
-
-
-def items_of(scanner: Scanner, names: Any = None) -> list[Any]:
-    """The items of a pattern up to the end of the line: of values, or of names of patches."""
-    found = [_item(scanner, names)]
-    while scanner.took(","):
-        found.append(_item(scanner, names))
-    return found
-
-
-def _item(scanner: Scanner, names: Any) -> Any:
-    word = scanner.tokens[scanner.at]
-    if word not in ("times", "range"):
-        return scanner.value() if names is None else _name(scanner, names)
-    scanner.at += 1
-    scanner.expect("(")
-    if word == "range":
-        ends, _ = scanner.items(")", scanner.value)
-        if names is not None or len(ends) != 3 or any(type(e) is not int for e in ends):
-            raise LogError("expected range(start, stop, step) of integers in a stream")
-        if ends[2] == 0 or any(abs(e) >= 1 << 62 for e in ends):
-            raise LogError(f"no progression is range{tuple(ends)!r:.80}")
-        return range(*ends)
-    count = scanner.value()
-    if type(count) is not int or not 1 <= count < 1 << 62:
-        raise LogError(f"expected times(count, ...), found {count!r:.40}")
-    scanner.expect(",")
-    inner, _ = scanner.items(")", lambda: _item(scanner, names))
-    if not inner:
-        raise LogError("expected what comes several times, found nothing")
-    return Times(count, tuple(inner))
-
-
-def _name(scanner: Scanner, names: Any) -> str:
-    name = scanner.next("name", "the name of a patch")
-    if name not in names:
-        raise LogError(f"expected a patch of a line above, found {name!r:.40}")
-    return name

@@ -53,7 +53,7 @@ SIBLINGS = {
     ("policies", "entries"), ("flight", "entries"), ("flight", "policies"), ("flight", "cache"),
     ("cache", "entries"), ("cache", "flight"), ("cache", "policies"), ("literal", "environment"),
     ("systemds", "leaves"), ("scan", "literal"), ("log", "literal"), ("log", "scan"),
-    ("patches", "segments"), ("reading", "scan"), ("unfolding", "scan"), ("unfolding", "reading"),
+    ("patches", "segments"), ("reading", "scan"), ("reading", "patches"), ("unfolding", "scan"), ("unfolding", "reading"),
     ("unfolding", "patches"), ("log", "patches"), ("log", "reading"), ("log", "unfolding"),
     ("ancestry", "reading"),
     ("log", "environment"), ("sessions", "values"), ("forcing", "values"),

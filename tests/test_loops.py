@@ -22,9 +22,10 @@ from lima.errors import LogError
 from lima.log import Log, parse
 from lima.node import Node, Spec, leaf
 from lima.patches import SMALL, program_of
+from lima.reading import items_of
 from lima.record import Lineage, loads
 from lima.streams import Times, counted, length, numbered, pattern, repeats, values
-from lima.unfolding import MAX_NODES, items_of
+from lima.unfolding import MAX_NODES
 
 RNG = np.random.default_rng(5)
 DATA = {"A": RNG.normal(size=(5, 5)) / 3, "x": RNG.normal(size=5), "y": RNG.normal(size=5)}
@@ -372,6 +373,7 @@ def folded(*body):
     [
         ([*BODY, "run times(1000000000000, p1)"], "line 6: the loops stand for 2000000000001 nodes"),
         ([*BODY, "run times(99999999, times(99999999, times(9, p1)))"], "line 6: the loops stand"),
+        ([*BODY, "run p1", "y = %3~99999999999"], "line 8: operands reach back over"),
         ([*BODY, "run times(0, p1)"], "line 6: expected times(count"),
         ([*BODY, "run times(-3, p1)"], "line 6: expected times(count"),
         ([*BODY, "run times(2.5, p1)"], "line 6: expected times(count"),
