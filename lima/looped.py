@@ -21,7 +21,7 @@ from lima.patches import Latest, Line, Patch, Program, Run
 from lima.reading import items_of
 from lima.scan import Scanner
 from lima.spelled import Text, call_text, literal, operator_text
-from lima.streams import Slot, Times, pattern
+from lima.streams import Floats, Slot, Times, pattern
 from lima.variables import Names, Variables
 
 _ARRAY = Node(Spec("array"))
@@ -378,7 +378,7 @@ def _slots_in(value: Any) -> Iterator[Slot]:
 
 def _listed(items: list[Any], write: Callable[[Any], str]) -> str:
     """A pattern as an expression."""
-    if len(items) == 1 and type(items[0]) is range:
+    if len(items) == 1 and type(items[0]) in (range, Floats):
         return _range(items[0])
     return _list(items, write)
 
@@ -390,10 +390,12 @@ def _list(items: list[Any], write: Callable[[Any], str]) -> str:
 def _inner(item: Any, write: Callable[[Any], str]) -> str:
     if type(item) is Times:
         return f"*{item.rounds} * {_list(list(item.items), write)}"
-    return f"*{_range(item)}" if type(item) is range else write(item)
+    return f"*{_range(item)}" if type(item) in (range, Floats) else write(item)
 
 
-def _range(one: range) -> str:
+def _range(one: range | Floats) -> str:
+    if isinstance(one, Floats):
+        return f"map(float, {_range(one.numbers)})"
     step = "" if one.step == 1 else f", {one.step}"
     if one.start == 0 and not step:
         return f"range({one.stop})"

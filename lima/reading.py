@@ -14,7 +14,7 @@ from lima.node import LEAF, OUTPUT, Node, Param, Ref, Spec, leaf_with, refs_in
 from lima.ops.of_scipy import row_of
 from lima.patches import Latest
 from lima.scan import Scanner, check_layout, check_shape
-from lima.streams import Slot, Times
+from lima.streams import Floats, Slot, Times
 
 _HEX = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
@@ -169,11 +169,14 @@ def _item(scanner: Scanner, names: Any) -> Any:
     scanner.expect("(")
     if word == "range":
         ends, _ = scanner.items(")", scanner.value)
+        floats = [type(e) is float and abs(e) < 1 << 53 and e.is_integer() for e in ends]
+        if all(floats):
+            ends = [int(e) for e in ends]
         if names is not None or len(ends) != 3 or any(type(e) is not int for e in ends):
-            raise LogError("expected range(start, stop, step) of integers in a stream")
+            raise LogError("expected range(start, stop, step) of whole numbers in a stream")
         if ends[2] == 0 or any(abs(e) >= 1 << 62 for e in ends):
             raise LogError(f"no progression is range{tuple(ends)!r:.80}")
-        return range(*ends)
+        return Floats(range(*ends)) if all(floats) else range(*ends)
     count = scanner.value()
     if type(count) is not int or not 1 <= count < 1 << 62:
         raise LogError(f"expected times(count, ...), found {count!r:.40}")

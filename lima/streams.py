@@ -1,12 +1,13 @@
 """Sequences that repeat: where they do, and how they are written short.
 
 A stream is what one place of a loop holds from round to round. It is written as a pattern: values,
-`range(start, stop, step)` for a progression of integers, and `times(n, ...)` for a part that comes
-n times; patterns nest. Nothing here knows of lineage.
+`range(start, stop, step)` for a progression of whole numbers, and `times(n, ...)` for a part that
+comes n times; patterns nest. Nothing here knows of lineage.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -105,6 +106,8 @@ def pattern(values: Sequence[Any], spell: Callable[[Any], str]) -> str:
     """
     if len(values) >= STEPS and all(type(v) is int for v in values):
         texts = list(_progressions(values))
+    elif len(values) >= STEPS and all(type(v) is float and _is_whole(v) for v in values):
+        texts = list(_progressions([int(v) for v in values], ".0"))
     else:
         texts = [spell(v) for v in values]
     before = len(texts) + 1
@@ -114,7 +117,12 @@ def pattern(values: Sequence[Any], spell: Callable[[Any], str]) -> str:
     return ", ".join(texts)
 
 
-def _progressions(values: Sequence[int]) -> Iterator[str]:
+def _is_whole(x: float) -> bool:
+    return x.is_integer() and abs(x) < 1 << 52 and (x != 0 or math.copysign(1, x) > 0)
+
+
+def _progressions(values: Sequence[int], end_of: str = "") -> Iterator[str]:
+    """Integers as progressions; `end_of` follows each of them in the text."""
     at = 0
     while at < len(values):
         step = values[at + 1] - values[at] if at + 1 < len(values) else 0
@@ -122,10 +130,11 @@ def _progressions(values: Sequence[int]) -> Iterator[str]:
         while step and end < len(values) and values[end] - values[end - 1] == step:
             end += 1
         if end - at < STEPS:
-            yield str(values[at])
+            yield f"{values[at]}{end_of}"
             at += 1
         else:
-            yield f"range({values[at]}, {values[end - 1] + step}, {step})"
+            ends = (values[at], values[end - 1] + step, step)
+            yield f"range({', '.join(f'{e}{end_of}' for e in ends)})"
             at = end
 
 
@@ -174,8 +183,14 @@ class Times(NamedTuple):
     items: tuple[Any, ...]
 
 
+class Floats(NamedTuple):
+    """A progression of whole numbers as floats."""
+
+    numbers: range
+
+
 Item = Any
-"""A value, a `range`, or `Times` of items."""
+"""A value, a `range`, `Floats`, or `Times` of items."""
 
 
 def length(items: Sequence[Item]) -> int:
@@ -186,6 +201,8 @@ def length(items: Sequence[Item]) -> int:
 def _sized(item: Item) -> int:
     if type(item) is Times:
         return item.rounds * length(item.items)
+    if type(item) is Floats:
+        item = item.numbers
     if type(item) is range:
         return max(0, -((item.start - item.stop) // item.step))
     return 1
@@ -212,6 +229,8 @@ def values(items: Sequence[Item]) -> Iterator[Any]:
                 yield from values(item.items)
         elif type(item) is range:
             yield from item
+        elif type(item) is Floats:
+            yield from map(float, item.numbers)
         else:
             yield item
 

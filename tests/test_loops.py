@@ -186,6 +186,17 @@ def test_what_varies_is_a_stream():
     assert "%2 = assign(%1/3, $1, index=slice($2, $3, None))" in text
 
 
+def test_whole_floats_are_progressions():
+    last = Y
+    for k in range(60):
+        last = node("add", node("multiply", last, 0.5), float(k % 20) - 3.0)
+    text = assert_folds({"last": last})
+    assert "$1 = times(3, range(-3.0, 17.0, 1.0))" in text
+    for k in range(40):
+        last = node("add", node("multiply", last, 0.5), (0.0, -0.0)[k % 2])
+    assert "-0.0" in assert_folds({"last": last})
+
+
 def test_two_values_back():
     a, b = Y, node("add", Y, 1.0)
     for _ in range(40):
@@ -337,9 +348,10 @@ def test_patterns_round_trip(numbers):
 
     if not numbers:
         return
-    items = items_of(Scanner(pattern(numbers, str)))
-    assert list(values(items)) == numbers
-    assert length(items) == len(numbers)
+    for made in (numbers, [float(n) for n in numbers], [n / 2 for n in numbers]):
+        items = items_of(Scanner(pattern(made, repr)))
+        assert list(map(repr, values(items))) == list(map(repr, made))
+        assert length(items) == len(numbers)
 
 
 @given(st.lists(st.integers(0, 2), max_size=80), st.integers(1, 9))
