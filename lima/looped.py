@@ -127,28 +127,8 @@ class Looped(Variables):
         rows = [row_of(self.lines[k].call.op) for k in key]
         views = any(one is not None and one.kind is Kind.VIEW for one in rows)
         others = [found for k in key for found in self.readers[k] if found[0] != line.number]
-        over = all(self._over(who, operand, line.number) for who, operand in others)
-        if self.back[key] == 0 and over and not views:
+        if self.back[key] == 0 and not others and not views and not self.block[line.number]:
             yield key
-
-    def _over(self, reader: int, operand: Latest, writer: int) -> bool:
-        """Whether a line reads a value before it is written, or after it was for the last time."""
-        block = self.block[writer]
-        if reader == 0 or (self.block[reader] == 0 and reader > writer):
-            return block > 0 and self.runs[list(self.patches)[block - 1]] == 1
-        if self.block[reader] == 0:
-            return self.private(reader)
-        return self._before(reader, operand, writer)
-
-    def _before(self, reader: int, operand: Latest, writer: int) -> bool:
-        """Whether a line runs before another in its round, and so does what shows its result."""
-        near = self.block.get(reader) == self.block[writer] != 0 and reader < writer
-        if not near or operand.back != 0:
-            return False
-        return self.private(reader) or all(
-            len(found.lines) == 1 and self._before(who, found, writer)
-            for who, found in self.readers[reader]
-        )
 
     def private(self, number: int) -> bool:
         """Whether a line gives an array that no other value shares memory with."""

@@ -162,7 +162,6 @@ class Rounds(Machine):
     def __init__(self, folded: Folded, leaves: Leaves) -> None:
         super().__init__(folded.needs)
         self.leaves = leaves
-        self.over: dict[int, bool] = {}
 
     def inputs(self, items: list[Any]) -> list[Any]:
         return [item[0] if type(item) is tuple and _is_item(item) else item for item in items]
@@ -179,46 +178,7 @@ class Rounds(Machine):
         row = row_of(node.spec.op)
         if row is None or row.into is None or not node.inputs:
             return None
-        known = self.over.get(number)
-        if known is None:
-            known = self.over[number] = self._over(number)
-        if not known:
-            return None
-        made = row_of(self.found(self.targets[number], ())[0].spec.op)
-        if made is None or made.kind is Kind.VIEW:
-            return None
-        target = data[0]
-        owned = type(target) is np.ndarray and target.base is None and target.flags.writeable
-        return target if owned else None
-
-    def _over(self, writer: int) -> bool:
-        """Whether what a line writes is read by others only before that, or after the last time."""
-        place, needs = self.targets.get(writer), self.needs
-        if place is None or place.back != 0:
-            return False
-        home = needs.home.get(writer)
-        if home is not None and all(needs.home.get(line) != home for line in place.lines):
-            return False  # a later round reads the same value again
-        for line in place.lines:
-            if sum(reader == writer for reader, _, _ in needs.readers[line]) != 1:
-                return False
-            for reader, _, latest in needs.readers[line]:
-                after = home is not None and needs.runs[home] == 1
-                after = after and (reader == 0 or (reader > writer and reader not in needs.home))
-                if reader != writer and not after and not (latest and self._before(reader, writer)):
-                    return False
-        return True
-
-    def _before(self, reader: int, writer: int) -> bool:
-        """Whether a line runs before another in its round, and so does what shows its result."""
-        home = self.needs.home.get(writer)
-        if home is None or self.needs.home.get(reader) != home or reader >= writer:
-            return False
-        row = row_of(self.kinds.get(reader, OUTPUT))
-        return (row is not None and row.kind is not Kind.VIEW) or all(
-            width == 1 and latest and self._before(who, writer)
-            for who, width, latest in self.needs.readers[reader]
-        )
+        return None  # a copy each time: who else may see the operand is not worked out here
 
 
 def _is_item(item: tuple[Any, ...]) -> bool:

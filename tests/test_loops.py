@@ -78,6 +78,10 @@ STEPS = {
     "draw": lambda s, k, i, j, g: s.__setitem__(i, s[i] - g.uniform(size=5)),
     "inner": lambda s, k, i, j, g: _inner(s, 4 + k % 3, i, j),
     "branch": lambda s, k, i, j, g: _branch(s, k, i, j),
+    "carried": lambda s, k, i, j, g: s["w"].__setitem__(k % 5, s[i][0] * 0.5),
+    "read": lambda s, k, i, j, g: s.__setitem__(i, s["w"] * 0.5 + s[j]),
+    "seen": lambda s, k, i, j, g: s.__setitem__(i, s["w"][::-1]),
+    "through": lambda s, k, i, j, g: s["w"][1:4].__setitem__(k % 3, s[j][1]),
     "grow": lambda s, k, i, j, g: s.__setitem__("l", np.concatenate([s["l"], s[i][:1]])),
 }
 
@@ -104,14 +108,14 @@ def _branch(s, k, i, j):
 
 def work(A, x, y, steps, rounds, stop):
     """A loop over steps; it ends early in the round `stop`."""
-    s = {"A": A, 0: x, 1: y, 2: x + y, "l": x}
+    s = {"A": A, 0: x, 1: y, 2: x + y, "l": x, "w": x.copy()}
     g = np.random.default_rng(11)
     for k in range(rounds):
         for n, (name, i, j) in enumerate(steps):
             STEPS[name](s, k, i, j, g)
             if k == stop and n == len(steps) // 2:
-                return s[0], s[1], s[2], s["l"]
-    return s[0], s[1], s[2], s["l"]
+                return s[0], s[1], s[2], s["l"], s["w"]
+    return s[0], s[1], s[2], s["l"], s["w"]
 
 
 traced = lima.traced(work)
@@ -130,7 +134,7 @@ def test_generated_loops(steps, rounds, stop):
     with lima.disabled():
         wanted = work(*DATA.values(), steps, rounds, stop)
     made = traced(*[lima.array(a, name=n) for n, a in DATA.items()], steps, rounds, stop)
-    names = ("p", "q", "r", "l")
+    names = ("p", "q", "r", "l", "w")
     nodes = lima.lineage(**dict(zip(names, made))).outputs
     assert_folds(nodes, dict(zip(names, wanted)))
 
