@@ -169,16 +169,9 @@ class Rounds(Machine):
     def made(self, number: int, node: Node, items: list[Any]) -> Any:
         pairs = zip(node.inputs, items, strict=True) if node.inputs else ()
         data = [item[1] if type(i) is Node else i for i, item in pairs]
-        value = _value(node, data, self.leaves, number, self.spent(number, node, data))
+        value = _value(node, data, self.leaves, number, None)  # writes get a copy
         node.inputs = ()  # they would keep all rounds
         return node, value
-
-    def spent(self, number: int, node: Node, data: list[Any]) -> Any:
-        """The written operand itself, if nothing else reads it: then no copy has to be made."""
-        row = row_of(node.spec.op)
-        if row is None or row.into is None or not node.inputs:
-            return None
-        return None  # a copy each time: who else may see the operand is not worked out here
 
 
 def _is_item(item: tuple[Any, ...]) -> bool:
