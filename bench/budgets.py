@@ -57,7 +57,21 @@ BUDGETS = [
     _micro("import of lima loads numba or scipy", "startup", "heavy_modules", 0, "modules"),
     _micro("lineage memory, plain, per operation", "memory", "lineage_bytes", 400, "bytes"),
     _micro("chain of 1e6 operations: wrong results", "chain", "wrong_results", 0, "results"),
-    Budget("lineage memory, loop of one patch, per iteration", (), 64, "bytes", must=False),
+    Budget(
+        "lineage memory, loop of one patch, per iteration",
+        ("micro", "loop", "traced_bytes_per_round"),
+        64,
+        "bytes",
+        must=False,
+    ),
+    _micro(
+        "lineage read from a log, one patch, per iteration",
+        "loop",
+        "read_bytes_per_round",
+        64,
+        "bytes",
+    ),
+    _micro("log of a loop of 100,000 rounds", "loop", "log_bytes", 65536, "bytes"),
     _micro("store hit, 100 MB, over np.load", "store", "hit_over_load", 1.3, "x"),
 ]
 

@@ -220,6 +220,45 @@ def _alternating(x: Any, operations: int) -> Any:
     return x
 
 
+def loop(rounds: int) -> Figures:
+    """What the lineage of a loop of three operations takes: in memory, as a log, read back.
+
+    Bytes that stay allocated per round while the result is held (tracemalloc), bytes of the log, and
+    bytes per round that reading the log leaves behind.
+    """
+    figures: Figures = {}
+    with lima.session(reuse="none"):
+        a, x = (lima.array(np.full(s, 0.4), name=n) for n, s in (("a", (2, 2)), ("x", 2)))
+        gc.collect()
+        tracemalloc.start()
+        try:
+            y = x
+            for _ in range(rounds):
+                y = 0.85 * (a @ y) + 0.15
+            gc.collect()
+            figures["traced_bytes_per_round"] = tracemalloc.get_traced_memory()[0] / rounds
+        finally:
+            tracemalloc.stop()
+        clock = _Clock(figures)
+        text = lima.lineage(y).log()
+        clock.lap("log_s")
+        figures["log_bytes"] = len(text)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "loop.lima"
+            path.write_text(text, encoding="utf-8")
+            lima.load_log(path)  # what is kept from the first time on is no part of it
+            tracemalloc.start()
+            try:
+                record = lima.load_log(path)
+                gc.collect()
+                figures["read_bytes_per_round"] = tracemalloc.get_traced_memory()[0] / rounds
+            finally:
+                tracemalloc.stop()
+        if record != lima.lineage(y):
+            raise RuntimeError("loop: the log that was read is of another lineage")
+    return figures
+
+
 def chain(operations: int) -> Figures:
     """Seconds to trace one long chain, write its log, save it, read it back and recompute it.
 

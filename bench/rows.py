@@ -171,5 +171,6 @@ MICROS = [
     Micro("store", {"rows": 3540, "rounds": 9}, {"rows": 1120, "rounds": 3}),
     Micro("startup", {"runs": 9}, {"runs": 3}),
     Micro("memory", {"operations": 100_000}, {"operations": 20_000}),
+    Micro("loop", {"rounds": 100_000}, {"rounds": 2_000}),
     Micro("chain", {"operations": 1_000_000}, {"operations": 50_000}),
 ]

@@ -28,6 +28,7 @@ KINDS = {
     "version": "version of an operation",
     "memory": "operands in one buffer",
     "output": "result",
+    "rounds": "rounds of a loop",
     "bits": "bits of the result",
     "environment": "environment",
 }
@@ -57,7 +58,11 @@ class Difference:
 
     Kinds are "data", "literal", "seed", "parameter", "operation", "operand" (a value in the place
     of a node), "order" and "count" of operands, "version" of an operation, "memory" (whether
-    operands are one buffer), "output", "bits" (one lineage, two contents), and "environment".
+    operands are one buffer), "output", "rounds" of a loop, "bits" (one lineage, two contents), and
+    "environment".
+
+    In a loop the difference stands for that place of each round: `rounds` are those in which it
+    was found, as (first, last, how many); None outside of loops.
 
     >>> import lima, numpy as np
     >>> x = lima.array(np.ones(3), name="x")
@@ -66,7 +71,7 @@ class Difference:
     ('literal', '1.0', '2.0', (Step(operation='exp', input=0),))
     """
 
-    __slots__ = ("_place", "_places", "a", "b", "kind", "now", "output", "then")
+    __slots__ = ("_place", "_places", "a", "b", "kind", "now", "output", "rounds", "then")
 
     def __init__(
         self,
@@ -86,6 +91,7 @@ class Difference:
         self.then = then
         self.now = now
         self.output = output
+        self.rounds: tuple[int, int, int] | None = None
         self._places = places
         self._place = place
 
@@ -109,6 +115,10 @@ class Difference:
         if self.a is not None and not self.a.is_leaf:
             lines.append(f"in {label(self.a)}")
         lines.append(f"by {self.output}{_spelled(self.path)}")
+        if self.rounds is not None:
+            first, last, count = self.rounds
+            many = f"{count:,} rounds of a loop, the first is {first:,}, the last {last:,}"
+            lines.append(f"in {many if count > 1 else f'round {first:,} of a loop'}")
         return "\n     ".join(lines)
 
     def __repr__(self) -> str:

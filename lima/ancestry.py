@@ -7,9 +7,10 @@ from typing import Any
 
 from lima.catalog import MAX_TEXT, Row
 from lima.errors import LogError, NotCanonical
-from lima.log import Lines, node_text
+from lima.log import node_text
 from lima.node import Node, Unique, topological
 from lima.objects import is_plain_dtype
+from lima.reading import Lines
 
 MAX_NODES = 1000
 """New nodes that any value may bring along ..."""

@@ -20,6 +20,7 @@ from lima.formats import Parts, named_arrays, taken
 from lima.nearest import Miss, misses
 from lima.node import Node, topological
 from lima.op import OPS
+from lima.patches import rounds_of
 from lima.pattern import Rule
 from lima.record import Lineage, check_of
 from lima.record import read as _read_log
@@ -305,7 +306,8 @@ class Explanation:
     def __init__(self, nodes: Iterable[Node]) -> None:
         self._nodes = {node.digest: node for node in nodes}
         seen = self._nodes.values()
-        self.rows = [(repr(n.spec), *_outcome(n)) for n in seen if not n.is_leaf or n.outcome]
+        self._shown = [n for n in seen if not n.is_leaf or n.outcome]
+        self.rows = [(repr(n.spec), *_outcome(n)) for n in self._shown]
         self.leaves = [n.name or n.digest.hex()[:12] for n in seen if n.is_leaf]
 
     @functools.cached_property
@@ -330,17 +332,34 @@ class Explanation:
             f"{operations} operations on {', '.join(self.leaves) or 'no leaves'}: {counts}; "
             f"{spent:.3g} s spent, {saved:.3g} s saved"
         )
-        dearest = sorted(range(len(self.rows)), key=self._rank)[:SHOWN]
-        lines = [self._line(*self.rows[k]) for k in sorted(dearest)]
-        rest = len(self.rows) - len(lines)
+        rows = self.rows if len(self.rows) <= SHOWN else self._together()
+        dearest = sorted(range(len(rows)), key=lambda k: self._rank(rows[k]))[:SHOWN]
+        lines = [self._line(*rows[k]) for k in sorted(dearest)]
+        rest = len(rows) - len(lines)
         lines += [f"  ... and {rest} more"] if rest else []
         if self.misses:
             lines += ["not reused:", *map(str, self.misses)]
         return "\n".join([head, *lines])
 
-    def _rank(self, k: int) -> tuple[bool, float]:
+    def _together(self) -> list[tuple[str, str, float, str]]:
+        """The rows, those of one place in a loop (the same in all but its numbers) as one."""
+        rounds = rounds_of(list(self._nodes.values()))
+        found: dict[Any, list[Any]] = {}
+        for node, row in zip(self._shown, self.rows, strict=True):
+            place = rounds.get(node.digest)
+            key = len(found) if place is None else (place[:2], row[1], row[3])
+            known = found.setdefault(key, [row[0], row[1], 0.0, row[3], 0])
+            known[2] += row[2]
+            known[4] += 1
+        return [
+            (f"{count:,} × {what}" if count > 1 else what, outcome, seconds, why)
+            for what, outcome, seconds, why, count in found.values()
+        ]
+
+    @staticmethod
+    def _rank(row: tuple[str, str, float, str]) -> tuple[bool, float]:
         """What has no history comes first, then what was dear."""
-        _, outcome, seconds, _ = self.rows[k]
+        _, outcome, seconds, _ = row
         return outcome not in (Outcome.REFUSED.value, Outcome.ENTERED.value), -seconds
 
     @staticmethod

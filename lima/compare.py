@@ -6,11 +6,13 @@ import heapq
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lima.aligned import Difference, Walk
 from lima.environment import differences as environment_differences
+from lima.labels import cut
 from lima.node import Node
+from lima.patches import Round, rounds_of
 from lima.record import Lineage
 
 FIRST = 20
@@ -27,7 +29,8 @@ class Diff:
     """The places where two results part, the earliest of the computation first.
 
     A sequence of `Difference`; empty, and so false, where the two lineages are one. `print` shows
-    it. `total` counts all that were found, of which the first are kept; `counts` by kind.
+    it. `total` counts all that were found, of which the first are kept; `counts` by kind. What
+    differs at one place of every round of a loop is kept once, and counted in `places` once.
 
     >>> import lima, numpy as np
     >>> x = lima.array(np.ones(3), name="x")
@@ -38,8 +41,11 @@ class Diff:
          by result
     """
 
-    def __init__(self, differences: list[Difference], counts: Counter[str], nodes: int) -> None:
+    def __init__(
+        self, differences: list[Difference], counts: Counter[str], nodes: int, places: int
+    ) -> None:
         self.differences = tuple(differences)
+        self.places = places
         self.counts = counts
         self.nodes = nodes
 
@@ -67,8 +73,9 @@ class Diff:
     def __str__(self) -> str:
         if not self.total:
             return f"the same lineage: {self.nodes} nodes"
-        rest = self.total - len(self)
+        rest = self.places - len(self)
         head = f"{self.total} difference{'s' * (self.total != 1)}"
+        head += f" in {self.places} place{'s' * (self.places != 1)}" * (self.places != self.total)
         head += f", the first {len(self)}" if rest else ""
         lines = [f"  {k}. {found}" for k, found in enumerate(self.differences, 1)]
         return "\n".join([head, *lines])
@@ -79,8 +86,58 @@ class Diff:
 def diff(a: Lineage, b: Lineage, first: int = FIRST) -> Diff:
     """The differences of two lineages; `lima.diff` takes results and files as well."""
     walk = Walk()
-    found = heapq.nsmallest(max(first, 1), _all(walk, a, b), key=_earliest)
-    return Diff(found, walk.counts, 0 if found else len(a))
+    found = _by_place(_all(walk, a, b), a, b)
+    kept = heapq.nsmallest(max(first, 1), found, key=_earliest)
+    if found:
+        longer = _rounds(walk, a, b)
+        kept = [*longer, *kept][: max(first, 1)]
+        return Diff(kept, walk.counts, 0, len(found) + len(longer))
+    return Diff([], walk.counts, len(a), 0)
+
+
+def _by_place(found: Iterable[Difference], a: Lineage, b: Lineage) -> list[Difference]:
+    """The differences, those at one place of the rounds of a loop as one: the earliest."""
+    kept: dict[Any, Difference] = {}
+    rounds: list[dict[bytes, Round]] = []
+    for one in found:
+        if not rounds:
+            rounds = [rounds_of(a.nodes), rounds_of(b.nodes)]
+        left, right = (
+            None if node is None else places.get(node.digest)
+            for node, places in zip((one.a, one.b), rounds, strict=True)
+        )
+        if left is None or right is None:
+            kept[len(kept)] = one
+            continue
+        key = (one.kind, one.output, left[:2], right[:2])
+        known = kept.get(key)
+        at = left.round
+        if known is None or known.rounds is None:
+            one.rounds = (at, at, 1)
+            kept[key] = one
+            continue
+        begin, end, count = known.rounds
+        earlier = known if _earliest(known) <= _earliest(one) else one
+        earlier.rounds = (min(begin, at), max(end, at), count + 1)
+        kept[key] = earlier
+    return list(kept.values())
+
+
+def _rounds(walk: Walk, a: Lineage, b: Lineage) -> list[Difference]:
+    """Loops of the same operations that have another number of rounds."""
+    counts: list[dict[tuple[str, ...], int]] = []
+    for record in (a, b):
+        found: dict[tuple[str, ...], int] = {}
+        for ops, _, number in rounds_of(record.nodes).values():
+            found[ops] = max(found.get(ops, 0), number)
+        counts.append(found)
+    notes = []
+    for ops, n in counts[0].items():
+        m = counts[1].get(ops, n)
+        if m != n:
+            names = cut(", ".join(dict.fromkeys(ops)), 44)
+            notes.append(walk.note("rounds", None, None, f"{n:,} of {names}", f"{m:,}", ""))
+    return notes
 
 
 def closest(node: Node, candidates: Iterable[Node]) -> tuple[Difference, ...] | None:

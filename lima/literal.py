@@ -15,6 +15,7 @@ import numpy as np
 
 from lima.errors import NotCanonical
 from lima.node import Ref, Unique, content_bytes, dtype_text, encode, layout_of
+from lima.streams import Slot
 
 # --------------------------------------------------------------------------- arrays with strides
 
@@ -179,6 +180,7 @@ _SPELLERS: dict[type, Callable[[Any], str]] = {
     slice: _spell_slice,
     type(Ellipsis): lambda x: "...",
     Ref: repr,
+    Slot: repr,
     Unique: lambda x: f'unique({quoted(x.what)}, "{x.token.hex()}")',
     np.ndarray: _spell_array,
 }

@@ -25,6 +25,7 @@ from lima.node import Node, content_bytes, dtype_text, encode, settled
 from lima.source import to_python
 from lima.systemds import ENVIRONMENT as OF_SYSTEMDS
 from lima.systemds import Source, recognised
+from lima.unfolding import Folded
 
 MAX_ROWS = 200
 """Nodes that the HTML form of a lineage lists."""
@@ -43,6 +44,7 @@ class Lineage:
     environment  facts of the process that computed the results (see `lima.environment`)
     data_dir     folder with the arrays of the leaves, for a lineage that was read from a file
     foreign      the log of another system that this is read from (`lima.systemds`)
+    folded       the program of a log with patches; nodes are made of it when they are asked for
 
     >>> from lima.node import Node, Spec, leaf
     >>> x = leaf(np.ones((2, 3)), "X")
@@ -53,7 +55,9 @@ class Lineage:
     (True, 1)
     """
 
-    __slots__ = ("_nodes", "checks", "data_dir", "environment", "foreign", "outputs")
+    __slots__ = (
+        "_nodes", "_outputs", "checks", "data_dir", "environment", "folded", "foreign"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -63,13 +67,24 @@ class Lineage:
         environment: Mapping[str, str] | None = None,
         data_dir: Path | None = None,
         foreign: Source | None = None,
+        folded: Folded | None = None,
     ) -> None:
-        self.outputs = dict(zip(outputs, settled(list(outputs.values())), strict=True))
+        made = dict(zip(outputs, settled(list(outputs.values())), strict=True))
+        self._outputs: dict[str, Node] | None = made if folded is None else None
+        self.folded = folded
         self.checks = dict(checks or {})
         self.environment = dict(present_environment() if environment is None else environment)
         self.data_dir = data_dir
         self.foreign = foreign
         self._nodes: list[Node] | None = None
+
+    @property
+    def outputs(self) -> dict[str, Node]:
+        """name -> Node."""
+        if self._outputs is None:
+            assert self.folded is not None
+            self._outputs = self.folded.nodes()
+        return self._outputs
 
     @property
     def nodes(self) -> list[Node]:
@@ -81,6 +96,8 @@ class Lineage:
     @property
     def leaves(self) -> list[Node]:
         """The nodes whose data came from outside."""
+        if self._outputs is None and self.folded is not None:
+            return list(self.folded.leaves)
         return [node for node in self.nodes if node.is_leaf]
 
     def find(
@@ -169,11 +186,12 @@ class Lineage:
 
     def digest(self, name: str | None = None) -> str:
         """The digest of an output as 32 hexadecimal digits; the name may be left out of one."""
-        if name is None and len(self.outputs) == 1:
-            (name,) = self.outputs
-        if name not in self.outputs:
-            raise KeyError(f"{name!r} is none of the outputs {', '.join(self.outputs)}")
-        return self.outputs[name].digest.hex()
+        digests = self._identity()
+        if name is None and len(digests) == 1:
+            (name,) = digests
+        if name not in digests:
+            raise KeyError(f"{name!r} is none of the outputs {', '.join(digests)}")
+        return digests[name].hex()
 
     def log(self) -> str:
         """The lineage as text, in the grammar of `docs/log-format.md`."""
@@ -259,7 +277,7 @@ class Lineage:
         return {node.digest: k for k, node in enumerate(self.nodes, 1)}
 
     def __len__(self) -> int:
-        return len(self.nodes)
+        return len(self.nodes) if self.folded is None else self.folded.count
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Lineage):
@@ -270,13 +288,15 @@ class Lineage:
         return hash(frozenset(self._identity().items()))
 
     def _identity(self) -> dict[str, bytes]:
+        if self.folded is not None:
+            return self.folded.digests
         return {name: node.digest for name, node in self.outputs.items()}
 
     def __repr__(self) -> str:
         names = [leaf.name or "an unnamed array" for leaf in self.leaves]
         shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
         origin = f" from {shown}" if names else ""
-        return f"<Lineage of {', '.join(self.outputs)}: {len(self)} nodes{origin}>"
+        return f"<Lineage of {', '.join(self._identity())}: {len(self)} nodes{origin}>"
 
     def _repr_html_(self) -> str:
         numbers = self._numbers()
@@ -411,8 +431,9 @@ def loads(text: str) -> Lineage:
 
 def _lineage(found: Log, data_dir: Path | None) -> Lineage:
     return Lineage(
-        found.outputs, checks=found.checks, environment=found.environment, data_dir=data_dir
-    )
+        found.outputs, checks=found.checks, environment=found.environment, data_dir=data_dir,
+        folded=found.folded,
+    )  # fmt: skip
 
 
 def _lines_of(file: IO[bytes]) -> Iterator[str]:

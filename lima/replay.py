@@ -19,6 +19,7 @@ from lima.op import Kind, evaluate, own, owner
 from lima.ops.of_scipy import row_of
 from lima.record import Lineage, check_of, loads, read, write
 from lima.source import to_python
+from lima.unfolding import Folded, Machine
 
 __all__ = [
     "Lineage", "ReplayWarning", "loads", "read", "recompute", "to_python", "write",
@@ -60,10 +61,14 @@ def recompute(lineage: Lineage, inputs: Mapping[str, Any] | None = None) -> dict
 def results(lineage: Lineage, inputs: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The results by name, as `recompute` gives them, compared with nothing."""
     leaves = Leaves(lineage, dict(inputs or {}))
+    if lineage.folded is not None:
+        rounds = Rounds(lineage.folded, leaves)
+        return _own({name: item[1] for name, item in lineage.folded.run(rounds).items()}, leaves)
     nodes = lineage.nodes
     numbers = {node.digest: k for k, node in enumerate(nodes, 1)}
     run = Run(nodes, lineage.outputs.values(), leaves, numbers)
-    return _outputs(lineage, run.all(), leaves)
+    present = run.all()
+    return _own({name: present[node.digest] for name, node in lineage.outputs.items()}, leaves)
 
 
 class Run:
@@ -151,6 +156,28 @@ class Run:
         return target if owned else None
 
 
+class Rounds(Machine):
+    """Computes the lines of a folded lineage; an item is a node and its value."""
+
+    def __init__(self, folded: Folded, leaves: Leaves) -> None:
+        super().__init__(folded.needs)
+        self.leaves = leaves
+
+    def inputs(self, items: list[Any]) -> list[Any]:
+        return [item[0] if type(item) is tuple and _is_item(item) else item for item in items]
+
+    def made(self, number: int, node: Node, items: list[Any]) -> Any:
+        pairs = zip(node.inputs, items, strict=True) if node.inputs else ()
+        data = [item[1] if type(i) is Node else i for i, item in pairs]
+        value = _value(node, data, self.leaves, number, None)  # writes get a copy
+        node.inputs = ()  # they would keep all rounds
+        return node, value
+
+
+def _is_item(item: tuple[Any, ...]) -> bool:
+    return len(item) == 2 and type(item[0]) is Node
+
+
 def _value(node: Node, data: list[Any], leaves: Leaves, number: int, buffer: Any) -> Any:
     spec = node.spec
     if spec.op == LEAF:
@@ -201,12 +228,11 @@ def _is_unique(value: Any) -> bool:
     return type(value) is Unique
 
 
-def _outputs(lineage: Lineage, present: dict[bytes, Any], leaves: Leaves) -> dict[str, Any]:
+def _own(values: dict[str, Any], leaves: Leaves) -> dict[str, Any]:
     """The results as arrays of their own: no views, no input, none twice."""
     given = set(map(id, leaves.used))
     found: dict[str, Any] = {}
-    for name, node in lineage.outputs.items():
-        value = present[node.digest]
+    for name, value in values.items():
         if isinstance(value, np.ndarray) and (value.base is not None or id(value) in given):
             value = value.copy(order="K")
         given.add(id(value))

@@ -19,6 +19,7 @@ import numpy as np
 from lima.errors import LogError, NotCanonical
 from lima.literal import NAN_BITS, NUMBERS, arrange, number
 from lima.node import Ref, Unique, dtype_text, layout_of
+from lima.streams import Slot
 
 MAX_DEPTH = 100
 """Deepest nesting of parentheses in one value."""
@@ -34,8 +35,8 @@ _ESCAPED = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|(.))",
 
 TOKEN = re.compile(
     r"""\s*(
-      [%][0-9]{1,12}(?![0-9])                                               # node
-    | [@][0-9]{1,9}(?![0-9])                                                # reference
+      [%][0-9]{1,12}(?:/[0-9]{1,12})*(?:~[$]?[0-9]{1,12})?(?![0-9])           # node
+    | [@$][0-9]{1,9}(?![0-9])                                               # reference, slot
     | \.\.\. | [()\[\]{},:=|]                                             # mark
     | b?"[^"\\]*(?:\\.[^"\\]*)*" | '[^'\\]*(?:\\.[^'\\]*)*'                 # bytes, string
     | -?[A-Za-z_][A-Za-z_0-9]*(?:\.[A-Za-z_0-9]+)*(?:\#[0-9]{1,10})?        # name
@@ -52,7 +53,15 @@ _SINGLE = {
     **dict.fromkeys("0123456789", "number"),
     **dict.fromkeys(_LETTERS, "name"),
 }
-_FIRST = {**_SINGLE, "%": "node", "@": "ref", ".": "mark", '"': "string", "'": "string"}
+_FIRST = {
+    **_SINGLE,
+    "%": "node",
+    "@": "ref",
+    "$": "slot",
+    ".": "mark",
+    '"': "string",
+    "'": "string",
+}
 """Kinds of tokens: of those of at most one character, and of others by their first one."""
 
 
@@ -81,12 +90,14 @@ _DTYPE = re.compile(r"[<>|][?bBiufcmMSUV][0-9]{1,9}(\[[0-9]{0,9}[A-Za-z]{1,2}\])
 class Scanner:
     """The tokens of one line. Methods raise LogError, which says what was expected and found."""
 
-    __slots__ = ("at", "depth", "tokens")
+    __slots__ = ("at", "depth", "slots", "tokens")
 
-    def __init__(self, line: str) -> None:
+    def __init__(self, line: str, slots: list[Slot] | None = None) -> None:
+        """`slots` collects the slots of the line; without it there may be none."""
         self.tokens = TOKEN.findall(line)
         self.at = 0
         self.depth = 0
+        self.slots = slots
 
     @property
     def kind(self) -> str | None:
@@ -248,6 +259,13 @@ def _read_name(scanner: Scanner, text: str) -> Any:
         raise LogError(f"{text}(...) is no constant: {error}") from None
 
 
+def _read_slot(scanner: Scanner, text: str) -> Slot:
+    if scanner.slots is None:
+        raise LogError(f"expected a value, found {text!r} outside of a patch")
+    scanner.slots.append(Slot(int(text[1:])))
+    return scanner.slots[-1]
+
+
 _READERS: dict[str, Callable[[Scanner, str], Any]] = {
     "number": _read_number,
     "string": _read_string,
@@ -255,6 +273,7 @@ _READERS: dict[str, Callable[[Scanner, str], Any]] = {
     "mark": _read_mark,
     "name": _read_name,
     "ref": lambda scanner, text: Ref(int(text[1:])),
+    "slot": _read_slot,
 }
 
 

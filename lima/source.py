@@ -20,9 +20,11 @@ import numpy as np
 
 from lima.errors import ReplayError
 from lima.log import Check, distinct
+from lima.looped import Looped
 from lima.node import OUTPUT, Node, Ref
 from lima.op import OPS, Kind, Op
 from lima.ops.of_scipy import module_of, row_of
+from lima.patches import program_of
 from lima.spelled import HELPERS, NEEDS, Text, call_text, literal, operator_text
 
 SHORT = 60
@@ -50,7 +52,9 @@ def to_python(
     ReplayError for what NumPy alone cannot do.
     """
     names = _Names(outputs)
-    return _program(_Body(outputs, names), names, data_dir, dict(checks or {}))
+    program = program_of(names.nodes, outputs)
+    body = _Body(outputs, names) if program is None else Looped(program, outputs, names)
+    return _program(body, names, data_dir, dict(checks or {}))
 
 
 class _Names:
@@ -91,11 +95,12 @@ class _Names:
 
     def of(self, node: Node) -> str:
         """The name of the variable that shall hold `node`."""
-        name = self.wanted.get(node.digest)
-        if name is None:
-            self.count += 1
-            name = f"v{self.count}"
-        return name
+        return self.wanted.get(node.digest) or self.numbered()
+
+    def numbered(self) -> str:
+        """A name for a result that nobody has named."""
+        self.count += 1
+        return f"v{self.count}"
 
 
 def _row(node: Node) -> Op:
@@ -150,6 +155,11 @@ class _Body:
             self.left.update(item.digest for item in _inputs(node))
         for node in names.nodes:
             self.add(node)
+
+    def results(self) -> list[str]:
+        """How each output reads."""
+        wanted, texts = self.names.wanted, self.texts
+        return [wanted.get(n.digest) or str(texts[n.digest]) for n in self.outputs.values()]
 
     def add(self, node: Node) -> None:
         """Write `node`: as a statement, or for use inside others."""
@@ -350,11 +360,8 @@ def _is_generator(node: Node) -> bool:
 # --------------------------------------------------------------------------- the whole program
 
 
-def _program(body: _Body, names: _Names, data_dir: Path | None, checks: dict[str, Check]) -> str:
-    results = [
-        names.wanted.get(node.digest) or str(body.texts[node.digest])
-        for node in body.outputs.values()
-    ]
+def _program(body: Any, names: _Names, data_dir: Path | None, checks: dict[str, Check]) -> str:
+    results = body.results()
     code = [
         f"def {names.function}({', '.join(names.leaves.values())}):",
         *_docstring(names, body.outputs, checks),

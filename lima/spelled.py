@@ -16,6 +16,7 @@ from lima.node import Node, Ref, Unique, content_bytes, dtype_text, layout_of
 from lima.op import Op
 from lima.ops import sparse_text
 from lima.ops.spelling import path
+from lima.streams import Slot
 
 PRIMARY, UNARY = 9, 7
 
@@ -48,7 +49,7 @@ class Text(str):
         return made
 
 
-Refer = Callable[[Ref], Text]
+Refer = Callable[[Any], Text]
 
 
 def wrapped(text: Text, level: int) -> str:
@@ -141,7 +142,7 @@ def _dict(x: dict[Any, Any], refer: Refer | None) -> Text:
     return Text("{" + ", ".join(pairs) + "}")
 
 
-def _ref(x: Ref, refer: Refer | None) -> Text:
+def _ref(x: Ref | Slot, refer: Refer | None) -> Text:
     if refer is None:
         raise ReplayError(f"{x!r} stands where no input can be named")
     return refer(x)
@@ -211,6 +212,7 @@ _WRITERS: dict[type, Callable[[Any, Refer | None], Text]] = {
     slice: _slice,
     type(Ellipsis): lambda x, refer: Text("..."),
     Ref: _ref,
+    Slot: _ref,
     Unique: _unique,
     np.ndarray: _array,
 }
