@@ -78,7 +78,7 @@ def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     if None in orders or type(optimize) is not bool:
         return None
     by_rows = in_rows(spec.get("subscripts"), "".join(map(str, orders)), optimize)
-    first, second = wanted if by_rows else wanted[::-1]
+    first, second = tuple(wanted if by_rows else wanted[::-1])
     one, other = (0, 1) if first in labels[0] else (1, 0)
     m, k, n = sizes[first], sizes[shared], sizes[second]
     fast = cost.product(m, k, n, dtype.itemsize)
