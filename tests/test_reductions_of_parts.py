@@ -62,11 +62,13 @@ def run(shape, name, options, given, **session):
         return data, want, here.stats.partial
 
 
-def test_every_shape_is_derived_for_some_axis():
-    for shape in SHAPES.keys() - {"empty part", "with ones", "one column", "F order"}:
-        axes = ({"axis": 0}, {"axis": -1}) if shape != "concatenate" else ({}, {"axis": 0})
-        fired = [run(shape, "sum", options, arrays("f8"))[2] for options in axes]
-        assert any(fired), shape
+WAITING = SHAPES.keys() - {"empty part", "with ones", "one column", "F order", "rows"}
+
+
+@pytest.mark.parametrize("shape", sorted(WAITING))
+def test_every_shape_is_derived_for_some_axis(shape):
+    axes = ({"axis": 0}, {"axis": -1}) if shape != "concatenate" else ({}, {"axis": 0})
+    assert any(run(shape, "sum", options, arrays("f8"))[2] for options in axes)
 
 
 @pytest.mark.parametrize("name", EXACT)
