@@ -10,6 +10,7 @@ from lima.op import OPS, Kind, op
 from lima.ops.contraction import CONTRACTION
 from lima.ops.infer import as_view
 from lima.ops.products import RULES
+from lima.ops.solving import SOLVING
 from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling
 
 # --------------------------------------------------------------------------- products
@@ -250,7 +251,7 @@ op("linalg.svdvals", np.linalg.svdvals, operands="x", **SPECTRAL)
 
 # --------------------------------------------------------------------------- solvers and inverses
 
-op("linalg.solve", np.linalg.solve, operands="a b", **CUBIC)
+op("linalg.solve", np.linalg.solve, operands="a b", rules=(SOLVING,), **CUBIC)
 op("linalg.tensorsolve", np.linalg.tensorsolve, operands="a b", **CUBIC)
 op("linalg.lstsq", np.linalg.lstsq, operands="a b", wrap=tuple, **SPECTRAL)
 family((np.linalg.inv, np.linalg.tensorinv), **CUBIC)
