@@ -10,6 +10,7 @@ from lima.op import OPS, Kind, op
 from lima.ops.contraction import CONTRACTION
 from lima.ops.infer import as_view
 from lima.ops.products import RULES
+from lima.ops.shifted import RULES as CENTRED
 from lima.ops.solving import SOLVING
 from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling
 
@@ -28,7 +29,7 @@ op(
     calls=(np.matmul, np.linalg.matmul),
     aliasing=True,
     growth=1.5,
-    rules=RULES,
+    rules=(*RULES, *CENTRED),
     infix="@",
 )
 op(
@@ -56,7 +57,7 @@ op(
     signature="a, b, out=None",
     aliasing=True,
     growth=1.5,
-    rules=RULES,
+    rules=(*RULES, *CENTRED),
 )
 op("inner", np.inner, operands="a b", signature="a, b", aliasing=True, growth=1.5)
 op("vdot", np.vdot, operands="a b", signature="a, b", aliasing=True)

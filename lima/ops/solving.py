@@ -95,9 +95,9 @@ SOLVING = Rule(
     example=(
         "def f(X, d):\n"
         "    G = X[:900].T @ X[:900] + X[900:912].T @ X[900:912]\n"
-        "    A = np.kron(G, np.eye(8))\n"
+        "    A = np.kron(G, np.eye(24))\n"
         "    u = np.ones(len(A))\n"
-        "    for _ in range(9):\n"
+        "    for _ in range(30):\n"
         "        u = np.linalg.solve(A, u)\n"
         "    return A, u"
     ),
