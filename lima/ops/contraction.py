@@ -73,6 +73,8 @@ def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     sizes = dict(zip("".join(labels), metas[0][0] + metas[1][0], strict=True))
     if metas[0][0][labels[0].index(shared)] != sizes[shared] or 0 in sizes.values():
         return None  # a single line that NumPy repeats
+    if cost.CALL + sizes[wanted[0]] * sizes[shared] * sizes[wanted[1]] / SPEED < cost.DERIVATION:
+        return None
     orders = [_order(x) for x in inputs]
     optimize = spec.get("optimize", False)
     if None in orders or type(optimize) is not bool:
