@@ -70,6 +70,10 @@ guarded   a check at run time decides, and declines where cancellation could hur
 """
 
 
+class Declined(Exception):
+    """Raised by `Offer.make` where only the data shows that the derivation will not do."""
+
+
 class Offer(NamedTuple):
     """A derivation that a rule proposes.
 
@@ -110,6 +114,8 @@ class Rule:
     exactness  one of `CLASSES`
     plan       finds an `Offer` for a call, or None; it gets a `lima.rewrite.Planner`
     example    a function in source text whose second result the rule derives from its first
+    structured whether it asks for an operand that waits as a layout or is a view of lines; a rule
+               that does not is tried at every miss, so its `plan` must decline within a microsecond
     """
 
     name: str
@@ -118,3 +124,4 @@ class Rule:
     exactness: str
     plan: Callable[..., Offer | None]
     example: str
+    structured: bool = True

@@ -24,7 +24,7 @@ from lima.errors import InternalError
 from lima.forcing import adopt_lineage, force, mark_inexact
 from lima.node import Node, Spec, new_node
 from lima.op import OPS, Op, is_simple
-from lima.pattern import Offer, Same, finite
+from lima.pattern import BITWISE, Declined, Offer, Same, finite
 from lima.pieces import Piece, bare, form_of, parts, pieces, structured, upright
 from lima.stats import Outcome, outcome_row
 from lima.values import Pending, Value, aliased, hush, new_value, nodes_of, unhush
@@ -215,13 +215,14 @@ class Planner(Tools):
 
     def best(self, row: Op, spec: Spec, inputs: Sequence[Any]) -> Offer | None:
         """The offer that saves most, of the rules of `row` that the session allows."""
-        if not structured(inputs) or self._depths.get(get_ident(), 0) > MAX_DEPTH:
+        if self._depths.get(get_ident(), 0) > MAX_DEPTH:
             return None
+        has_structure = structured(inputs)
         found = None
         here = self.session
         allowed = here.allowed
         for rule in row.rules:
-            if rule.exactness in allowed:
+            if rule.exactness in allowed and (has_structure or not rule.structured):
                 offer = rule.plan(self, rule, row, spec, inputs)
                 if offer is not None and (found is None or offer.saved > found.saved):
                     found = offer
@@ -244,6 +245,8 @@ class Planner(Tools):
             made = self._carried_out(offer)
             if made.meta != offer.meta:
                 raise InternalError(f"{offer.rule.name}: {made.meta} instead of {offer.meta}")
+        except Declined:
+            return None
         except Exception as error:
             if here.config.strict:
                 raise
@@ -255,8 +258,10 @@ class Planner(Tools):
             if not (offer.finite or finite(data)):
                 return None  # the plain operation shall say so, with NumPy's warnings
             made.shared = made.shared or not data.flags.writeable
-        node.derived = made.node
-        node.inexact = True
+        mark_inexact(node)
+        if offer.rule.exactness != BITWISE or made.node.inexact:
+            node.derived = made.node
+            node.inexact = True
         seconds = perf_counter() - start
         node.outcome = outcome_row(Outcome.PARTIAL, seconds, offer.rule.name)
         here.counts.partial[offer.rule.name] += 1

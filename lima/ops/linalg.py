@@ -7,9 +7,13 @@ from typing import Any
 import numpy as np
 
 from lima.op import OPS, Kind, op
+from lima.ops.contraction import CONTRACTION
 from lima.ops.infer import as_view
 from lima.ops.products import RULES
+from lima.ops.shifted import RULES as CENTRED
+from lima.ops.solving import SOLVING
 from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling
+from lima.ops.windows import WINDOW
 
 # --------------------------------------------------------------------------- products
 
@@ -26,7 +30,7 @@ op(
     calls=(np.matmul, np.linalg.matmul),
     aliasing=True,
     growth=1.5,
-    rules=RULES,
+    rules=(*RULES, WINDOW, *CENTRED),
     infix="@",
 )
 op(
@@ -54,7 +58,7 @@ op(
     signature="a, b, out=None",
     aliasing=True,
     growth=1.5,
-    rules=RULES,
+    rules=(*RULES, WINDOW, *CENTRED),
 )
 op("inner", np.inner, operands="a b", signature="a, b", aliasing=True, growth=1.5)
 op("vdot", np.vdot, operands="a b", signature="a, b", aliasing=True)
@@ -75,6 +79,64 @@ op(
     growth=1.5,
 )
 op("linalg.matrix_power", np.linalg.matrix_power, growth=1.5)
+
+
+# Of matrices these are `np.dot` inside, of the same operands: the bits are those of the row `dot`.
+
+
+def _matrices(*arrays: Any) -> bool:
+    return all(getattr(a, "ndim", None) == 2 for a in arrays)
+
+
+@spelling(np.inner)
+def _respell_inner(args: Args, kwargs: Kwargs) -> Respelled:
+    if len(args) == 2 and not kwargs and _matrices(*args) and args[0].shape[1] == args[1].shape[1]:
+        return OPS["dot"], (args[0], args[1].T), {}
+    return OPS["inner"], args, kwargs
+
+
+@spelling(np.tensordot, np.linalg.tensordot)
+def _respell_tensordot(args: Args, kwargs: Kwargs) -> Respelled:
+    if {"a", "b"}.isdisjoint(kwargs) and 1 < len(args) < 4 and _matrices(*args[:2]):
+        a, b = args[:2]
+        pair = _contracted(args[2] if len(args) == 3 else kwargs.get("axes", 2))
+        if (
+            pair is not None
+            and len(kwargs) + len(args) < 4
+            and a.shape[pair[0]] == b.shape[pair[1]]
+        ):
+            return OPS["dot"], (a if pair[0] % 2 else a.T, b.T if pair[1] % 2 else b), {}
+    return OPS["tensordot"], args, kwargs
+
+
+def _contracted(axes: Any) -> tuple[int, int] | None:
+    """The one axis of either matrix over which `np.tensordot` sums; None if these are not two."""
+    if type(axes) is int:
+        return (1, 0) if axes == 1 else None
+    if type(axes) not in (tuple, list) or len(axes) != 2:
+        return None
+    found = [k[0] if type(k) in (tuple, list) and len(k) == 1 else k for k in axes]
+    if not all(type(k) is int and -2 <= k < 2 for k in found):
+        return None
+    return found[0], found[1]
+
+
+@spelling(np.linalg.multi_dot)
+def _respell_multi_dot(args: Args, kwargs: Kwargs) -> Respelled:
+    arrays: Any = args[0] if len(args) == 1 and not kwargs else None
+    if type(arrays) in (tuple, list) and 1 < len(arrays) < 4 and _matrices(*arrays):
+        return _multi_dot, tuple(arrays), {}
+    return OPS["linalg.multi_dot"], args, kwargs
+
+
+def _multi_dot(a: Any, b: Any, c: Any = None) -> Any:
+    """The products in the order that NumPy takes: fewer multiplications first."""
+    if c is None:
+        return np.dot(a, b)
+    (m, k), (n, p) = a.shape, c.shape
+    left_first = m * n * (k + p) < k * p * (m + n)
+    return np.dot(np.dot(a, b), c) if left_first else np.dot(a, np.dot(b, c))
+
 
 # These multiply element by element: it cannot matter whether two operands are one buffer.
 op("outer", np.outer, operands="a b", growth=2)
@@ -108,6 +170,7 @@ op(
     aliasing=True,
     growth=1.5,
     source=_einsum_text,
+    rules=(CONTRACTION,),
 )
 # One operand of which no label is summed or dropped: a transpose or a diagonal, which is a view.
 op(
@@ -190,7 +253,7 @@ op("linalg.svdvals", np.linalg.svdvals, operands="x", **SPECTRAL)
 
 # --------------------------------------------------------------------------- solvers and inverses
 
-op("linalg.solve", np.linalg.solve, operands="a b", **CUBIC)
+op("linalg.solve", np.linalg.solve, operands="a b", rules=(SOLVING,), **CUBIC)
 op("linalg.tensorsolve", np.linalg.tensorsolve, operands="a b", **CUBIC)
 op("linalg.lstsq", np.linalg.lstsq, operands="a b", wrap=tuple, **SPECTRAL)
 family((np.linalg.inv, np.linalg.tensorinv), **CUBIC)

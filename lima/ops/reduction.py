@@ -17,6 +17,7 @@ import numpy as np
 
 from lima.node import Spec
 from lima.op import ALONG, DOWN, FUSES, WHOLE, Fold, Meta, op
+from lima.ops.joined import RULES
 from lima.ops.spelling import family, path, permitting
 
 ALONG_ROWS: dict[str, Callable[..., Any]] = {}
@@ -133,6 +134,7 @@ for _signature, _functions in _REDUCTIONS.items():
             calls=(_function,),
             threaded=_function.__name__ in ALONG_COLUMNS,
             folds=_folds(_function.__name__),
+            rules=RULES.get(path(_function), ()),
         )
 
 for _function, _other in ((np.max, np.amax), (np.min, np.amin)):
@@ -144,8 +146,9 @@ for _function, _other in ((np.max, np.amax), (np.min, np.amin)):
         calls=(_function, _other),
         threaded=_function.__name__ in ALONG_COLUMNS,
         folds=_folds(_function.__name__),
+        rules=RULES[_function.__name__],
     )
-op("count_nonzero", np.count_nonzero, weight=4.0)
+op("count_nonzero", np.count_nonzero, weight=4.0, rules=RULES["count_nonzero"])
 op("trace", np.trace)
 op("average", np.average, wrap=tuple, weight=8.0)  # a tuple with returned=True
 
