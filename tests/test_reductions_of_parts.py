@@ -214,3 +214,11 @@ def test_one_reduction_of_the_whole_once_the_parts_have_paid_for_it(monkeypatch)
             got = np.asarray(T[:, columns].sum(axis=0))
             np.testing.assert_allclose(got, X[:, columns].sum(axis=0), rtol=1e-9, atol=1e-9)
         assert session.stats.partial["sum-of-lines"] >= 14
+
+
+@pytest.mark.parametrize("shape", ["vstack", "hstack", "rows"])
+@pytest.mark.parametrize("name", ["var", "std"])
+def test_planning_a_spread_says_nothing(shape, name, recwarn):
+    """One degree of freedom less than rows is no news where there are thousands of rows."""
+    run(shape, name, {"axis": 0, "ddof": 1}, arrays(np.float64))
+    assert not recwarn.list

@@ -72,7 +72,8 @@ def print_runs(console: Console, pairs: Sequence[Pair]) -> None:
     table.add_row("together", f"{plain:.2f}", f"{traced:.2f}", f"{plain / traced:.2f}")
     console.print(table)
     console.print(
-        "max diff: the largest difference of any result with lima; the bits are compared too.",
+        "max diff: the largest difference of any result with lima; the bits are compared too"
+        " (sessions with exactness='bitwise').",
         style="dim",
     )
 

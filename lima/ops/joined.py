@@ -46,7 +46,8 @@ class Call:
 
     def meta(self) -> tuple[tuple[int, ...], Any]:
         """Shape and dtype of the result."""
-        one = self.row.kernel(np.ones((1,) * len(self.shape), self.dtype), **self.options)
+        asked = {k: v for k, v in self.options.items() if k not in ("ddof", "correction")}
+        one = self.row.kernel(np.ones((1,) * len(self.shape), self.dtype), **asked)
         kept = [1 if k == self.axis or self.axis is None else n for k, n in enumerate(self.shape)]
         if self.keeps:
             return tuple(kept), one.dtype
