@@ -1,4 +1,5 @@
 cimport cython
+from lima.cache cimport Cache
 from lima.entries cimport Entry
 from lima.forcing cimport folded, forced
 from lima.node cimport Node, Spec, new_node

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lima.entries import MIN_SECONDS, Entry
+from lima.entries import Entry
 from lima.forcing import adopt_lineage, folded, forced, mark_inexact
 from lima.node import Node, Spec, new_node
 from lima.op import FUSED, HEAVY, LIGHT, VIEW, Op, clone, evaluate, own, owner
@@ -266,7 +266,7 @@ def probe(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any])
             nbytes += d.nbytes
     if nbytes < FLIGHT_BYTES or active_count() == 1:
         result, seconds = _timed(here, row, spec, node, data)
-        if seconds > MIN_SECONDS and here.keep(row, node, result, seconds):
+        if seconds > here.cache.worth and here.keep(row, node, result, seconds):
             return _kept(node, result)
         return new_value(node, result)
     with here.cache.flight(digest, probed=True) as flight:
@@ -327,7 +327,7 @@ def derive(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any]
     value = new_value(node, data)
     value.shared = made.shared
     keeps = seconds > DEAR or here.cache.sighted(node.digest, seconds, data.nbytes)
-    if keeps and seconds > MIN_SECONDS and here.keep(row, node, data, seconds):
+    if keeps and seconds > here.cache.worth and here.keep(row, node, data, seconds):
         value.shared = True
     return value
 
@@ -362,7 +362,7 @@ def _reduced(here: Session, row: Op, node: Node, result: Any, seconds: float) ->
         mark_inexact(node)
     node.outcome = outcome_row(COMPUTED, seconds, "as its operand was computed")
     here.counts.computed += 1
-    if seconds > MIN_SECONDS and here.keep(row, node, result, seconds):
+    if seconds > here.cache.worth and here.keep(row, node, result, seconds):
         return _kept(node, result)
     return new_value(node, result)
 
