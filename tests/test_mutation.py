@@ -488,3 +488,17 @@ def test_ufunc_at_refuses_a_read_only_array(place):
     with lima.session(), pytest.raises(ValueError, match="read-only"):
         lima.traced(use)(a)
     assert not a.any()
+
+
+@pytest.mark.parametrize("dtype", ["i8", "?", "f8", "c16"])
+def test_cleaning_in_place_writes_only_what_can_be_unclean(dtype):
+    def program(a):
+        try:
+            return np.nan_to_num(a.imag, copy=False)  # read-only, if `a` is real
+        except ValueError as error:
+            return np.array(str(error) == "assignment destination is read-only")
+
+    a = np.ones(3, dtype)
+    for _ in range(2):
+        found = lima.traced(program)(a)
+        assert found.dtype == program(a).dtype and found.tobytes() == program(a).tobytes()

@@ -81,6 +81,8 @@ def _nan_to_num_in_place(x: Any, **options: Any) -> Any:
     cleaned = np.nan_to_num(x, **options)
     if np.ndim(x) == 0 and not isinstance(x, np.ndarray):
         return cleaned  # scalars are immutable
+    if cleaned.dtype.kind not in "fc":  # nothing to clean, so NumPy does not write
+        return x if x.ndim else x[()]
     np.copyto(x, cleaned)
     return x if x.ndim else x[()]
 
