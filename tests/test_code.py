@@ -952,7 +952,6 @@ def test_an_ignored_argument_that_is_returned():
 )
 def test_reuse_of_one_function(reuse, operations, calls, monkeypatch):
     monkeypatch.setattr("lima.runtime.MIN_EFFORT", -1)
-    monkeypatch.setattr("lima.runtime.MIN_SECONDS", -1.0)
     traced = lima.traced(reuse=reuse)(lambda x: x.T @ x)
     with eager() as session:
         for _ in range(3):
