@@ -37,6 +37,7 @@ def always_pays(monkeypatch):
     """Derive wherever a rule applies: prices are tested by themselves."""
     monkeypatch.setattr(cost, "CALL", 1e-12)
     monkeypatch.setattr(cost, "DERIVATION", 1e-12)
+    monkeypatch.setattr(cost, "_machine", cost.Machine(4e10, 8e9, 2e9))  # of one thread, always
 
 
 @pytest.fixture
