@@ -8,8 +8,7 @@ results share memory, and which statements raised what.
 from __future__ import annotations
 
 import argparse
-import itertools
-import multiprocessing
+import atexit
 import random
 import sys
 import tempfile
@@ -17,7 +16,10 @@ import textwrap
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from functools import lru_cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -73,8 +75,13 @@ def kind(error, assigning):
 def load(text: str, traced: Any) -> dict[str, Any]:
     """A module's scope after running its text."""
     scope: dict[str, Any] = {"__name__": "fuzzed", "traced": traced}
-    exec(compile(text, "<fuzzed>", "exec"), scope)
+    exec(_compiled(text), scope)
     return scope
+
+
+@lru_cache(maxsize=8)
+def _compiled(text: str) -> Any:
+    return compile(text, "<fuzzed>", "exec")
 
 
 SCALE = 1
@@ -179,13 +186,19 @@ def describe(x: Any, arrays: list[Any], seen: dict[int, int]) -> Any:
             (describe(k, arrays, seen), describe(v, arrays, seen)) for k, v in x.items()
         ]
     if isinstance(x, np.random.Generator):
-        return "generator", repr(x.bit_generator.state)
+        return "generator", _state(x.bit_generator.state)
     if isinstance(x, np.random.RandomState):
-        state = x.get_state(legacy=False)
-        return "generator", state["state"]["key"].tobytes(), repr(list(state.items())[2:])
+        return "generator", _state(x.get_state(legacy=False))
     if type(x).__name__ in ("Box", "Held"):
         return type(x).__name__, [describe(v, arrays, seen) for v in vars(x).values()]
     return type(x).__name__, repr(x)
+
+
+def _state(state: Any) -> Any:
+    """A generator's state; printing the 624 words of some takes longer than a program."""
+    if isinstance(state, dict):
+        return [(name, _state(part)) for name, part in state.items()]
+    return state.tobytes() if isinstance(state, np.ndarray) else repr(state)
 
 
 def content(x: Any) -> Any:
@@ -223,13 +236,8 @@ class Outcome:
         for name, value in values.items():
             self.values[name] = describe(value, self.arrays, seen)
             self.names += [name] * (len(self.arrays) - len(self.names))
-        self.values["np.random"] = repr(np.random.get_state()[1:3])
-        self.shared = {
-            pair
-            for pair in itertools.combinations(range(len(self.arrays)), 2)
-            if np.may_share_memory(self.arrays[pair[0]], self.arrays[pair[1]])
-            and np.shares_memory(self.arrays[pair[0]], self.arrays[pair[1]])
-        }
+        self.values["np.random"] = _state(np.random.get_state(legacy=False))
+        self.shared = set(sharing(self.arrays))
 
     def differences(self, other: Outcome, values_only: bool = False) -> Iterator[str]:
         for name, value in self.values.items():
@@ -244,6 +252,18 @@ class Outcome:
             for i, j in sorted(self.shared ^ other.shared):
                 way = "shares" if (i, j) in self.shared else "does not share"
                 yield f"{self.names[i]} {way} memory with {self.names[j]} in the plain run"
+
+
+def sharing(arrays: list[Any]) -> Iterator[tuple[int, int]]:
+    """The pairs that share memory: of all those whose first and last bytes leave it possible."""
+    bounds = [(*np.lib.array_utils.byte_bounds(a), k) for k, a in enumerate(arrays) if a.size]
+    reaching: list[tuple[int, int]] = []
+    for low, high, k in sorted(bounds):
+        reaching = [(end, i) for end, i in reaching if end > low]
+        for _, i in reaching:
+            if np.shares_memory(arrays[i], arrays[k]):
+                yield min(i, k), max(i, k)
+        reaching.append((high, k))
 
 
 def bare(value: Any) -> Any:
@@ -291,16 +311,18 @@ def elements(part: Any, value: Any) -> str:
 @contextmanager
 def stress() -> Iterator[None]:
     """Whatever has more than one element waits, every operation probes, everything is kept."""
+    limits = [(row, row.small, row.at_once) for row in OPS.values()]
     with ExitStack() as stack:
-        for row in OPS.values():
-            for limit in ("small", "at_once"):
-                stack.callback(setattr, row, limit, getattr(row, limit))
-                setattr(row, limit, 1)
         for module in [m for name, m in sys.modules.items() if name.startswith("lima.")]:
-            for name, value in EAGER.items():
-                if name in vars(module):
-                    stack.enter_context(mock.patch.object(module, name, value))
-        yield
+            for name in EAGER.keys() & vars(module).keys():
+                stack.enter_context(mock.patch.object(module, name, EAGER[name]))
+        try:
+            for row, _, _ in limits:
+                row.small = row.at_once = 1
+            yield
+        finally:
+            for row, small, at_once in limits:
+                row.small, row.at_once = small, at_once
 
 
 EAGER: dict[str, Any] = {
@@ -310,6 +332,8 @@ EAGER: dict[str, Any] = {
     "CALL_SECONDS": -1.0,
     "KEEP_SECONDS": -1.0,
     "worth_keeping": lambda *args, **kwargs: True,
+    "LEAST_SECONDS": -1.0,
+    "SECONDS_A_BYTE": 0.0,
 }
 """Limits of what is worth probing and keeping, for `stress`."""
 
@@ -423,39 +447,72 @@ def recomputed_runs(text: str, seed: int) -> Iterator[tuple[str, Outcome]]:
         if not a.dtype.hasobject:
             kept = a.copy(order="K")
             leaves.hold(leaf(kept).digest, kept)
-    checked: list[str] = []
+    problems: list[str] = []
 
     def check_logs(result: Any) -> None:
-        for name, x in result.items():
-            if isinstance(x, lima.Array) and not x.dtype.hasobject and x.dtype.names is None:
-                checked.extend(_recomputed(name, x))
+        found = {name: x for name, x in result.items() if _can_be_logged(x)}
+        try:
+            problems.extend(_recomputed(found))
+        except lima.ReplayError as error:
+            if "cannot hold" not in str(error):
+                problems.append(str(error))
+            for name, x in found.items():
+                with suppress(lima.ReplayError):
+                    problems.extend(_recomputed({name: x}))
 
     with lima.session(memory="200MB", exactness="bitwise"):
         outcome = run(scope, scope["program"], seed, True, True, check_logs)
-    if checked:
-        raise AssertionError("; ".join(checked))
+    if problems:
+        raise AssertionError("; ".join(problems))
     yield "logged", outcome
 
 
-def _recomputed(name: str, x: Any) -> Iterator[str]:
-    """What goes wrong when a result is computed again from its log, written and read."""
-    log = lima.lineage(x=x)
+def _can_be_logged(x: Any) -> bool:
+    """Whether `x` has a lineage of which somebody still has the leaves: none was written since."""
+    if not isinstance(x, lima.Array) or x.dtype.hasobject or x.dtype.names is not None:
+        return False
+    return all(leaves.find(node.digest) is not None for node in lima.lineage(x=x).leaves)
+
+
+def _recomputed(results: dict[str, Any]) -> Iterator[str]:
+    """What goes wrong when results are computed again from their log, written and read."""
+    log = lima.lineage(**results)
     data = {node.digest.hex(): leaves.find(node.digest) for node in log.leaves}
-    if any(a is None for a in data.values()):
-        return  # written since, say: nobody has its elements any more
     with tempfile.TemporaryDirectory() as folder:
         path = lima.save(Path(folder) / "x.lima", log)
-        try:
-            again = np.asarray(lima.recompute(lima.load_log(path), data)["x"])
-        except lima.ReplayError as error:
-            if "cannot hold" not in str(error):
-                yield f"{name}: {error}"
-            return
-    wanted = np.asarray(x)
-    if (again.dtype, again.shape) != (wanted.dtype, wanted.shape):
-        yield f"{name}: {wanted.dtype}{wanted.shape} -> {again.dtype}{again.shape}"
-    elif wanted.dtype.char not in "gG" and again.tobytes() != wanted.tobytes():
-        yield f"{name}: {wanted.ravel()[:8]} -> {again.ravel()[:8]}"
+        found = lima.recompute(lima.load_log(path), data)
+    for name, x in results.items():
+        again, wanted = np.asarray(found[name]), np.asarray(x)
+        if (again.dtype, again.shape) != (wanted.dtype, wanted.shape):
+            yield f"{name}: {wanted.dtype}{wanted.shape} -> {again.dtype}{again.shape}"
+        elif wanted.dtype.char not in "gG" and again.tobytes() != wanted.tobytes():
+            yield f"{name}: {wanted.ravel()[:8]} -> {again.ravel()[:8]}"
+
+
+def stored_runs(text: str, seed: int) -> Iterator[tuple[str, Outcome]]:
+    """With a store; then in another process on the same store, which finds there what it can."""
+    scope = load(text, lima.traced)
+    with tempfile.TemporaryDirectory() as folder:
+        with stress(), lima.session(store=folder, exactness="bitwise"):
+            yield "with a store", run(scope, lima.traced(scope["program"]), seed)
+        yield "in another process", _neighbour().submit(found_again, text, seed, folder).result()
+
+
+def found_again(text: str, seed: int, folder: str) -> Outcome:
+    """What runs in the other process."""
+    scope = load(text, lima.traced)
+    with stress(), lima.session(store=folder, exactness="bitwise"):
+        outcome = run(scope, lima.traced(scope["program"]), seed)
+    outcome.arrays.clear()
+    return outcome
+
+
+@lru_cache
+def _neighbour() -> ProcessPoolExecutor:
+    """Another process, which lives as long as this one."""
+    pool = ProcessPoolExecutor(1, get_context("spawn"), _set_scale, (SCALE,))
+    atexit.register(pool.shutdown)
+    return pool
 
 
 MODES: tuple[Mode, ...] = (
@@ -465,6 +522,7 @@ MODES: tuple[Mode, ...] = (
     small_runs,
     namespace_runs,
     recomputed_runs,
+    stored_runs,
 )
 
 
@@ -527,9 +585,10 @@ def main(arguments: list[str] | None = None) -> int:
     kinds: Counter[str] = Counter()
     with ExitStack() as stack:
         if options.jobs > 1:
-            context = multiprocessing.get_context("spawn")
-            pool = stack.enter_context(context.Pool(options.jobs, _set_scale, (options.scale,)))
-            results = pool.imap_unordered(tried, seeds, chunksize=8)
+            pool = ProcessPoolExecutor(
+                options.jobs, get_context("spawn"), _set_scale, (options.scale,)
+            )
+            results = stack.enter_context(pool).map(tried, seeds, chunksize=8)
         else:
             _set_scale(options.scale)
             results = map(tried, seeds)

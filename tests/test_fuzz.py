@@ -7,7 +7,18 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from bench.fuzz import MODES, check, generate, inputs, load, main, reduced, report, source
+from bench.fuzz import (
+    MODES,
+    check,
+    found_again,
+    generate,
+    inputs,
+    load,
+    main,
+    reduced,
+    report,
+    source,
+)
 from lima.op import OPS
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -96,6 +107,21 @@ def test_every_way_to_run_traces(mode):
     finally:
         object.__setattr__(row, "kernel", np.matmul)
     assert made
+
+
+def test_the_other_process_finds_what_is_stored(tmp_path):
+    text, row = source(["v0 = A.T @ A"]), OPS["matmul"]
+    first = found_again(text, 1, str(tmp_path))
+
+    def failing(*operands):
+        raise AssertionError("computed again")
+
+    object.__setattr__(row, "kernel", failing)
+    try:
+        second = found_again(text, 1, str(tmp_path))
+    finally:
+        object.__setattr__(row, "kernel", np.matmul)
+    assert not list(first.differences(second))
 
 
 def test_command(capsys):
