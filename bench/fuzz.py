@@ -159,7 +159,8 @@ def written(choices: Any, count: int, seed: int) -> tuple[list[str], Counter[str
 def describe(x: Any, arrays: list[Any], seen: dict[int, int]) -> Any:
     """`x` as data that can be compared, its arrays collected in `arrays`."""
     if isinstance(x, lima.Array):
-        x = x.__array__() if x.ndim or x.dtype.hasobject else x.__array__()[()]
+        a = x.__array__()
+        x = a if a.ndim or a.dtype.hasobject or not a.dtype.isnative else a[()]
     if isinstance(x, np.ma.MaskedArray):
         return "masked", repr(x)
     if isinstance(x, np.ndarray):
@@ -356,6 +357,7 @@ def run(
     np.random.seed(seed)
     if namespace:
         arguments["rng"] = lima.numpy.random.default_rng(seed)
+        arguments["d"] = lima.array(arguments["d"])  # plain dates take no traced numbers
         held = arguments["held"]
         held.rng = lima.numpy.random.Generator(held.rng.bit_generator)
     if handles:

@@ -60,15 +60,13 @@ def view(g: Writer) -> str:
         *(f"np.transpose({a})", f"{a}.transpose({', '.join(map(str, range(n)))})", f"{a}[:, 0]"),
         *(f"np.moveaxis({a}, 0, -1)", f"np.require({a}, requirements='W')", f"np.fliplr({a})"),
         *(f"np.array({a}, copy=None)", f"{a}.astype({a}.dtype, copy=False)", f"np.diag({a})"),
-        *(
-            f"np.einsum('ij->ji', {a})",
-            f"np.einsum('ii->i', {a})",
-            f"{a}.view({BYTES.format(a=a)})",
-        ),
+        *(f"np.einsum('ij->ji', {a})", f"{a}.view({BYTES.format(a=a)})"),
         *(f"np.nan_to_num({a}, copy=False)", f"np.real_if_close({a})", f"np.trim_zeros({a})"),
         *(f"np.broadcast_arrays({a}, {g.like(a)})[0] + 0", f"np.atleast_1d({a})", f"{a}.conj()"),
         *(f"np.lib.stride_tricks.sliding_window_view({a}, 1, axis=0)", f"np.asfortranarray({a})"),
     ]
+    if 0 not in shape:  # of (0, 2) NumPy gives two elements that lie outside of the array
+        forms.append(f"np.einsum('ii->i', {a})")
     if g.chance(2):
         forms = [f"{a}[{g.basic(a)}]"]
     return g.new(g.one(forms))

@@ -137,9 +137,24 @@ def _outside(a: Handle, base: Handle) -> Value:
     data = base._value.data
     for spec in a._path:
         data = evaluate(OPS[spec.op], spec, (data,))
+    if a._path and type(data) is np.ndarray and data.flags.writeable is a._locked:
+        turn_writing(data, not a._locked)
     value = Foreign(leaf(data), data)
     value.shared = True
     return value
+
+
+def turn_writing(view: Any, wanted: bool) -> None:
+    """Make a new view writable or not, as it was before its base was locked, or unlocked."""
+    try:
+        view.setflags(write=wanted)
+    except ValueError:  # its base was locked after the view of the program was made
+        base = view.base
+        if type(base) is not np.ndarray or not base.flags.owndata:
+            return
+        base.setflags(write=True)
+        view.setflags(write=True)
+        base.setflags(write=False)
 
 
 def data_of(a: Handle) -> Any:

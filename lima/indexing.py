@@ -21,7 +21,7 @@ from lima.errors import NotCanonical
 from lima.handle import Handle, data_of, root_of, value_of, view_handle
 from lima.nesting import each
 from lima.node import Ref, Spec, new_node
-from lima.op import OPS, VIEW, Op, owner
+from lima.op import OPS, VIEW, Op, clone, owner
 from lima.runtime import apply
 from lima.values import Value, memory_of, new_value, overlapping
 from lima.writes import refuse_readonly, write
@@ -174,10 +174,14 @@ def _alone(value: Value, spec: Spec, item: Any) -> Any:
 
 def setitem(a: Handle, index: Any, item: Any) -> None:
     """`a[index] = item`."""
+    if a._locked and type(a._value.data) is _VOID:
+        clone(a._value.data)[index] = plain(item)  # an index that records refuse comes first
     refuse_readonly(a)
     base = root_of(a)
     assign = OPS["assign"]
     if type(item) in (list, tuple) and not _lifts_to_array(a, index):
+        if _set_records_in_turn(a, index, item, base):
+            return
         write_untraced(np.ndarray.__setitem__, a, (a, index, item), {}, "a sequence as an element")
         return
     if type(item) in (list, tuple):  # NumPy makes its items the array's, or refuses them
@@ -229,6 +233,46 @@ def _set_each(target: Handle, parts: Any) -> None:
     for k, part in enumerate(parts):
         if type(part) in (list, tuple):
             _set_each(getitem(target, k), part)
+        else:
+            setitem(target, k, part)
+
+
+def _set_records_in_turn(a: Handle, index: Any, parts: Any, base: Handle) -> bool:
+    """The same for an array of records, some of which are written over others: `t[:] = [t[1], *t]`.
+
+    A record that was read off an array is a view of it, unlike a number.
+    """
+    if value_of(a).meta[1].names is None or not _has_records_of(base, parts):
+        return False
+    _, kind = index_param(index, [])
+    target = None if kind == "gather" else getitem(a, index)
+    if not isinstance(target, Handle) or not _are_records(parts, value_of(target).meta[0]):
+        return False
+    _set_records(target, parts)
+    return True
+
+
+def _has_records_of(base: Handle, parts: Any) -> bool:
+    if type(parts) is list:
+        return any(_has_records_of(base, part) for part in parts)
+    return isinstance(parts, Handle) and root_of(parts) is base
+
+
+def _are_records(parts: Any, shape: tuple[int, ...]) -> bool:
+    """Whether nested lists have this shape, and records in them."""
+    if shape:
+        return (
+            type(parts) is list
+            and len(parts) == shape[0]
+            and all(_are_records(part, shape[1:]) for part in parts)
+        )
+    return type(parts) is tuple or (isinstance(parts, Handle) and not value_of(parts).meta[0])
+
+
+def _set_records(target: Handle, parts: Any) -> None:
+    for k, part in enumerate(parts):
+        if type(part) is list:
+            _set_records(getitem(target, k), part)
         else:
             setitem(target, k, part)
 

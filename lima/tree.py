@@ -27,6 +27,7 @@ from lima.handle import (
     locked,
     release,
     root_of,
+    turn_writing,
     value_of,
 )
 from lima.keys import Parameters, share_memory
@@ -169,7 +170,7 @@ class Leaving:
         if locked(h):
             data.setflags(write=False)
         elif not data.flags.writeable and h._path:
-            data.setflags(write=True)  # made before its base was locked
+            turn_writing(data, True)
         remember(data, value_of(h).node)
         return data
 

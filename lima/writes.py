@@ -10,7 +10,7 @@ import numpy as np
 from lima.errors import UnsupportedError
 from lima.forcing import force, forced
 from lima.frame import refuse
-from lima.handle import Handle, is_outside, locked, release, root_of, value_of
+from lima.handle import Handle, is_outside, locked, release, root_of, turn_writing, value_of
 from lima.node import OUTPUT, Node, Spec, leaf, new_node
 from lima.op import OPS, Op, clone, evaluate, moved, owner
 from lima.runtime import apply, raising
@@ -33,6 +33,9 @@ def write(
         refuse_readonly(target)
     if is_outside(target):
         window = value_of(target).data
+        if asked is not None and not locked(asked) and not window.flags.writeable:
+            window = window.view()
+            turn_writing(window, True)
         return _write_plain(window, row, spec, inputs, target)
     node = new_node(spec, nodes_of(inputs))
     data = forced(inputs)

@@ -94,6 +94,7 @@ A[0], v[:] = v, A[0]; r = A[0] + v; A[0, :2], A[0, 2:] = A[0, 2:].copy(), A[0, :
 r = A.take([0, 1], axis=0); r[:] = 0; s = A.repeat(2, 0); s[:] = 1; t = np.where(m, A, 0); t += 1; u = A.copy(); u[:] = 5
 r = v[:0]; r += 1; r[:] = 5; s = A[:, :0]; s *= 2; A[:0] = 7; t = np.zeros((0, 4)); t += v; t[:] = 1
 u[0] = [0, 3, -3, -1]; u[1:] = [7, 8, -1, 2]; u[[0, 1]] = [5, 6, 7, -8]; u[:, 0] = [9, u[0, 0], -3]; u[1] = 5, "a", 6, 7
+t[...] = [t[1], *t[:-1]]; t[::-1] = [t[0], (7, 7, 7), t[1], t[1]]; t[:2] = (t[1], t[0]); t.reshape(2, 2)[:] = [[t[3], t[0]], [t[1], t[2]]]; t[[0, 1]] = [t[2], t[0]]; t[:3] = [t[1]]
 k[:] = [1, 2, "a", 3]; v[1:] = [1, [2], 3]; u.flat[:2] = [9, -3]; u.fill(-1); v[:3] = [4, 5, None]; t[1:] = [(1, 2), 3]
 A[:2] = [A[1], A[0]]; A[2:4] = (A[3], A[2] + 0); B[::-1] = [B[1], B[0], B[3], B[2]]; A[[4, 5]] = [A[5], A[4]]
 C[:2] = [C[1], C[0]]; B[:, :2] = [B[1, :2]] * 4; a = np.ones((2, 2, 2)); a[0] = v[:2]; a[:] = [a[1, 1], a[0, 0]]; B[:2] = [B[1, :1], B[0, :1]]
@@ -475,6 +476,20 @@ def test_shape_in_place():
     with pytest.raises(NotImplementedError, match="views"):
         x.shape = 6
     assert seen.shape == (3,)
+
+
+@pytest.mark.parametrize("part", [lambda B: (B[1], B), lambda B: (B, B[1:]), lambda B: (B[1:], B)])
+@pytest.mark.parametrize("shape", [(5,), (4, 4)])
+def test_a_view_that_was_made_before_its_array_was_locked_stays_writable(part, shape):
+    def program(v, B):
+        early = v[:]
+        B += 1
+        late = v[:]
+        v.setflags(write=False)
+        early[0], late[1:2] = 3, 4
+        return early, late, late[1:], v[:]
+
+    same(program, lambda: part(np.arange(np.prod(shape) * 1.0).reshape(shape)))
 
 
 @pytest.mark.parametrize("place", [[0, 0], 1, np.s_[0:2]])
