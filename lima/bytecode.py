@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import inspect
 import types
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -62,6 +63,29 @@ def facts_of(code: types.CodeType) -> Facts:
             parts.append(_constant(constant))
             names |= {constant} if isinstance(constant, str) else set()
     return Facts(xxh3_128_digest(b"".join(parts)), tuple(uses), frozenset(names), refusal)
+
+
+@functools.lru_cache(maxsize=4096)
+def idle_parameters(code: types.CodeType) -> frozenset[str]:
+    """The parameters that a function takes and never looks at, such as `tol` of a direct solver."""
+    if facts_of(code).names & _SEES_LOCALS or code.co_flags & _IS_GENERATOR:
+        return frozenset()
+    count = code.co_argcount + code.co_kwonlyargcount
+    count += bool(code.co_flags & inspect.CO_VARARGS) + bool(code.co_flags & inspect.CO_VARKEYWORDS)
+    idle = set(code.co_varnames[:count])
+    for step in dis.get_instructions(code):
+        if step.opcode in _OF_LOCALS:
+            idle.difference_update(step.argval if type(step.argval) is tuple else (step.argval,))
+            if type(step.argval) not in (str, tuple):
+                return frozenset()
+    return frozenset(idle)
+
+
+_OF_LOCALS = frozenset((*dis.haslocal, *dis.hasfree))
+_SEES_LOCALS = frozenset(
+    {"locals", "vars", "dir", "eval", "exec", "super", "_getframe", "currentframe", "breakpoint"}
+)
+_IS_GENERATOR = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
 def _spelled(

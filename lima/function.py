@@ -7,12 +7,12 @@ import functools
 import weakref
 from collections.abc import Callable
 from time import perf_counter
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 from xxhash import xxh3_128_digest
 
-from lima.bytecode import NotReusable
+from lima.bytecode import NotReusable, idle_parameters
 from lima.code import Code, behind, code_of, is_code
 from lima.entries import SECOND_SIGHT
 from lima.errors import NotCanonical
@@ -37,6 +37,9 @@ MAX_FORMS = 1024
 """Forms of calls that are remembered for each function."""
 
 _SIMPLE = frozenset({bool, int, float, complex, str, type(None)})
+
+PROVEN = 4
+"""How many times cheaper calls of a function are kept once some were hits."""
 
 MAX_BARREN = 64
 """Calls of a helper in a row without a hit, after which it is no longer looked up."""
@@ -87,6 +90,7 @@ class TracedFunction:
         self.refusal: str | None = None
         self.barren = 0
         self._mean = 0.0
+        self._idle: tuple[CodeType | None, frozenset[str], frozenset[int]] = (None, _NONE, _NONE)
         self._forms: dict[Any, bytes] = {}
         self._keys: weakref.WeakKeyDictionary[Any, set[bytes]] = weakref.WeakKeyDictionary()
         self._bound = False
@@ -183,6 +187,16 @@ class TracedFunction:
 
     # ------------------------------------------------------------ reuse of whole calls
 
+    @property
+    def idle(self) -> frozenset[str]:
+        """Parameters that the function never looks at: they decide nothing."""
+        code = self.function.__code__
+        if code is not self._idle[0]:
+            names = idle_parameters(code)
+            positional = enumerate(code.co_varnames[: code.co_argcount])
+            self._idle = code, names, frozenset(k for k, name in positional if name in names)
+        return self._idle[1]
+
     def _call(
         self,
         args: tuple[Any, ...],
@@ -227,7 +241,7 @@ class TracedFunction:
             start = perf_counter()
             result = self._run(args, kwargs, outer, frame)
             seconds = perf_counter() - start
-            if frame.refusal is None and seconds > here.call_seconds:
+            if frame.refusal is None and seconds > here.call_seconds / (PROVEN if self.hits else 1):
                 self._keep(here, look, flight, result, set(originals), seconds)
             else:
                 self.refusal = frame.refusal or "it is too cheap to be kept"
@@ -261,8 +275,11 @@ class TracedFunction:
             return None
         arrays: list[Handle] = []
         found: list[Any] = []
-        for a in args:
-            if isinstance(a, Handle):
+        idle = self._idle[2] if self.idle else ()
+        for k, a in enumerate(args):
+            if k in idle:
+                found.append(None)
+            elif isinstance(a, Handle):
                 value = a._value
                 if a._base is not None or a._locked or isinstance(value, Foreign):
                     return None
@@ -393,6 +410,8 @@ class Look:
         if work.ignore:
             self.ignored = Ignored([arguments[k] for k in work.ignore])
             arguments = {k: v for k, v in arguments.items() if k not in work.ignore}
+        if work.idle:
+            arguments = {k: v for k, v in arguments.items() if k not in work.idle}
         self.arguments = arguments
         self.scan = scan = Scan()
         self.code, data = work.code.both()
@@ -483,4 +502,5 @@ def _error_state() -> bytes:
     return _encoded_names(modes)
 
 
+_NONE: frozenset[Any] = frozenset()
 _QUIET = frozenset({"ignore", "warn", "raise"})

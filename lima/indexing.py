@@ -21,7 +21,7 @@ from lima.errors import NotCanonical
 from lima.handle import Handle, data_of, root_of, value_of, view_handle
 from lima.nesting import each
 from lima.node import Ref, Spec, new_node
-from lima.op import OPS, VIEW, Op, clone, owner
+from lima.op import OPS, VIEW, Op, owner
 from lima.runtime import apply
 from lima.values import Value, memory_of, new_value, overlapping
 from lima.writes import refuse_readonly, write
@@ -175,7 +175,7 @@ def _alone(value: Value, spec: Spec, item: Any) -> Any:
 def setitem(a: Handle, index: Any, item: Any) -> None:
     """`a[index] = item`."""
     if a._locked and type(a._value.data) is _VOID:
-        clone(a._value.data)[index] = plain(item)  # an index that records refuse comes first
+        a._value.data.copy()[index] = plain(item)  # an index that records refuse comes first
     refuse_readonly(a)
     base = root_of(a)
     assign = OPS["assign"]

@@ -12,6 +12,8 @@ cdef class Account:
     cdef public object table
     cdef public bint barred
 
+    cpdef double allows(self, double direct)
+
 cdef class Tools:
     cdef public object session, apply
     cdef public Cache cache

@@ -6,8 +6,8 @@ probed, planned, kept and have lineage. A rule never touches the cache, and take
 live data; nothing is locked while it computes.
 
 Investment: a rule that would compute more than was asked for, since much was asked for in parts
-before, keeps an `Account` of the seconds spent on the parts. It invests once they reach the
-price, so the total is never more than twice the best choice made with hindsight.
+before, keeps an `Account` of the seconds spent on the parts. It invests as soon as the total stays
+within twice that of the best choice made with hindsight (`Account.allows`).
 """
 
 from __future__ import annotations
@@ -55,6 +55,15 @@ class Account:
         self.table: tuple[Node, Any, bool] | None = None
         self.barred = False
         self.size: float = np.inf
+
+    def allows(self, direct: float) -> float:
+        """Seconds that the larger product may take, now that a part of `direct` seconds is asked.
+
+        With s spent on parts, the best choice made with hindsight would have taken min(s + direct,
+        price) so far, and investing takes s + price: at most twice that if price <= s + 2 direct.
+        The first request alone is no sign that more will come.
+        """
+        return self.spent + (2.0 * direct if self.spent > 0.0 else direct)
 
 
 class Tools:

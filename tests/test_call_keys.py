@@ -117,6 +117,129 @@ def test_arrays_inside_of_arguments_are_named_by_how_one_reaches_them():
     assert names == ["data.rows", "folds[1]", "named['b']"]
 
 
+# --------------------------------------------------------------------------- unused parameters
+
+
+def solver(A, tol, *spare, verbose=False, **more):
+    return A @ A
+
+
+def by_locals(A, tol):
+    return A * len(locals()) * locals()["tol"]
+
+
+def by_name(A, tol):
+    return A * eval("tol")
+
+
+def in_closure(A, tol):
+    def scaled():
+        return A * tol
+
+    return scaled()
+
+
+def in_comprehension(A, tol):
+    return np.stack([A * tol for _ in range(2)])
+
+
+def in_branch(A, tol):
+    if A.shape[0] > 99:
+        A = A * tol
+    return A + 1
+
+
+def overwritten(A, tol):
+    tol = 2.0
+    return A * tol
+
+
+def spare_used(A, tol, *spare):
+    return A * len(spare)
+
+
+def more_used(A, tol, **more):
+    return A * more.get("scale", 1.0)
+
+
+class Solver:
+    def __init__(self, scale):
+        self.scale = scale
+
+    @lima.traced
+    def fit(self, A, tol):
+        return A @ A
+
+
+@pytest.mark.parametrize(
+    ("function", "hits"),
+    [
+        (solver, True),
+        (by_locals, False),
+        (by_name, False),
+        (in_closure, False),
+        (in_comprehension, False),
+        (in_branch, False),
+    ],
+)
+def test_parameters_that_are_never_looked_at_decide_nothing(function, hits):
+    traced, A = lima.traced(function), np.arange(9.0).reshape(3, 3)
+    with eager():
+        for tol in (1e-3, 2.0, 3.0):
+            np.testing.assert_array_equal(traced(A, tol), function(A, tol))
+        found = traced.cache_info().hits
+        assert found == 2 if hits else found == 0
+        for call in ({"tol": object()}, {"tol": A, "verbose": True}) if hits else ():
+            np.testing.assert_array_equal(traced(A, **call), A @ A)
+        assert traced.cache_info().hits == found + (2 if hits else 0)
+        with pytest.raises(TypeError):
+            traced(A)
+        with pytest.raises(TypeError):
+            traced(A, 1.0, tol=2.0)
+
+
+def test_other_arguments_decide_as_ever():
+    A = np.arange(9.0).reshape(3, 3)
+    with eager():
+        for function in (spare_used, more_used, overwritten, solver):
+            traced = lima.traced(function)
+            for args, kwargs in (
+                ((A, 1.0), {}),
+                ((A + 1, 1.0), {}),
+                ((A, 2.0, 5.0), {}),
+                ((A, 2.0, 5.0, 6.0), {}),
+                ((A, 2.0), {"scale": 3.0}),
+            ):
+                try:
+                    wanted = function(*args, **kwargs)
+                except TypeError:
+                    continue
+                np.testing.assert_array_equal(traced(*args, **kwargs), wanted)
+
+
+def test_an_object_that_its_method_never_looks_at_decides_nothing():
+    A = np.arange(9.0).reshape(3, 3)
+    with eager() as session:
+        Solver(1.0).fit(A, 1.0)
+        Solver(2.0).fit(A, 2.0)
+    assert session.stats.function_hits == 1
+
+
+def test_code_that_is_replaced_is_looked_at_anew():
+    def function(A, tol):
+        return A + 1
+
+    def other(A, tol):
+        return A + tol
+
+    traced, A = lima.traced(function), np.ones(3)
+    with eager():
+        traced(A, 1.0)
+        function.__code__ = other.__code__
+        assert traced(A, 5.0)[0] == 6.0
+        assert traced(A, 7.0)[0] == 8.0
+
+
 # --------------------------------------------------------------------------- values of Python's own
 
 
@@ -219,7 +342,7 @@ GROUPS = {
 
 @pytest.mark.parametrize("name", GROUPS)
 def test_equal_values_are_one_argument_and_no_two_others(name):
-    traced = lima.traced(lambda x, thing: x + 1)
+    traced = lima.traced(lambda x, thing: (thing, x + 1)[1])
     with eager():
         for k, thing in enumerate(GROUPS[name]()):
             assert traced(ones, thing).tolist() == [2.0, 2.0]

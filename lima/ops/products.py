@@ -347,7 +347,7 @@ def plan_table(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) ->
         opened = p.depth == 0 and not table.same  # else both sides would be cut
         opened = opened and _open_window(left, right)
         price = table.seconds = table.price()
-        saved = direct + account.spent - price
+        saved = account.allows(direct) - price
         if saved <= 0.0 and opened and p.ventures(direct, price):
             table.ahead, saved = True, cost.CALL
     if saved <= 0.0:
