@@ -2,13 +2,15 @@
 
 Every program runs with plain NumPy and then under lima in several ways. Results, arguments, module
 globals and generators must agree to the last bit: elements, dtypes, shapes, strides, flags, which
-results share memory, and which statements raised what.
+results share memory, and which statements raised what. With `--rules` the programs cut, join and multiply
+matrices, in sessions that use rules of partial reuse.
 """
 
 from __future__ import annotations
 
 import argparse
 import atexit
+import importlib
 import random
 import sys
 import tempfile
@@ -580,9 +582,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--failures", type=int, metavar="N", help="stop after N")
     parser.add_argument("--scale", type=int, default=1, metavar="K", help="longer axes (1)")
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="processes (1)")
+    parser.add_argument("--rules", action="store_true", help="programs for rules (`bench.parts`)")
     parser.add_argument("--quiet", action="store_true", help="no progress, no counts")
     options = parser.parse_args(arguments)
     seeds = range(options.seed, options.seed + options.programs)
+    trial = importlib.import_module("bench.parts").tried if options.rules else tried
     failures = done = 0
     kinds: Counter[str] = Counter()
     with ExitStack() as stack:
@@ -590,10 +594,10 @@ def main(arguments: list[str] | None = None) -> int:
             pool = ProcessPoolExecutor(
                 options.jobs, get_context("spawn"), _set_scale, (options.scale,)
             )
-            results = stack.enter_context(pool).map(tried, seeds, chunksize=8)
+            results = stack.enter_context(pool).map(trial, seeds, chunksize=8)
         else:
             _set_scale(options.scale)
-            results = map(tried, seeds)
+            results = map(trial, seeds)
         for seed, found, problem in results:
             done += 1
             kinds += found

@@ -17,6 +17,9 @@ cpdef object form_of(Value value)
 @cython.locals(item=Pending, found=list)
 cpdef list pieces(Value value, Py_ssize_t axis)
 
+@cython.locals(item=Pending, base=Value)
+cpdef object constant(Piece piece)
+
 cpdef Piece _whole(Value value, Py_ssize_t axis)
 
 @cython.locals(below=list)

@@ -105,9 +105,10 @@ def pieces(value: Value, axis: int) -> list[Piece]:
         return found
     form = form_of(value)
     item = value
-    if form is None:
-        _collect(value, axis, found)
-        return found
+    if form is None or 0 in item._meta[0]:
+        if form is None:
+            _collect(value, axis, found)
+        return found or [_whole(value, axis)]
     known = item.notes.get(axis) if item.notes is not None else None
     if known is not None:
         return known  # type: ignore[no-any-return]
@@ -117,6 +118,16 @@ def pieces(value: Value, axis: int) -> list[Piece]:
     if item.notes is not None and found[0].base is not value:  # no cycle of references
         item.notes[axis] = found
     return found
+
+
+def constant(piece: Piece) -> Filled | None:
+    """What a piece is filled with, if it is the line of a constant, computed since or not."""
+    base = piece.base
+    if piece.length != 1 or piece.axis != 0 or not isinstance(base, Pending) or base.node.inputs:
+        return None
+    form = base.row.form
+    found = None if form is None else form([], base.node.spec, None)
+    return found if type(found) is Filled else None
 
 
 def upright(value: Value, axis: int) -> tuple[Value, int]:

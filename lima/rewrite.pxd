@@ -3,7 +3,7 @@ from lima.cache cimport Cache
 from lima.entries cimport Entry
 from lima.node cimport Node, Spec, new_node
 from lima.op cimport Op
-from lima.pieces cimport bare, form_of, parts, pieces, structured, upright
+from lima.pieces cimport bare, constant, form_of, parts, pieces, structured, upright
 from lima.values cimport Pending, Value, aliased, hush, new_value, nodes_of, unhush
 
 cdef class Account:

@@ -25,7 +25,7 @@ from lima.forcing import adopt_lineage, force, mark_inexact
 from lima.node import Node, Spec, new_node
 from lima.op import OPS, Op, is_simple
 from lima.pattern import BITWISE, Declined, Offer, Same, finite
-from lima.pieces import Piece, bare, form_of, parts, pieces, structured, upright
+from lima.pieces import Piece, bare, constant, form_of, parts, pieces, structured, upright
 from lima.stats import Outcome, outcome_row
 from lima.values import Pending, Value, aliased, hush, new_value, nodes_of, unhush
 
@@ -100,6 +100,10 @@ class Tools:
         if row.aliasing:
             spec = aliased(row, spec, inputs)
         return self.apply(row, spec, inputs)
+
+    def data(self, value: Value) -> Any:
+        """The elements of a value, which may have waited for this."""
+        return force(value)
 
     def known(self, name: str, a: Value, b: Value) -> bool:
         """Whether the result of an operation of two operands is in the cache."""
@@ -217,6 +221,7 @@ class Planner(Tools):
     """Tries the rules of an operation, and carries out the best derivation."""
 
     pieces = staticmethod(pieces)
+    constant = staticmethod(constant)
     parts = staticmethod(parts)
     upright = staticmethod(upright)
     form = staticmethod(form_of)

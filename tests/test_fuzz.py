@@ -1,12 +1,14 @@
 """Random programs do under lima what they do under NumPy (`python -m bench.fuzz` runs many)."""
 
 import random
+from collections import Counter
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from bench import parts
 from bench.fuzz import (
     MODES,
     check,
@@ -49,6 +51,26 @@ def test_many_programs(start):
         modes = (MODES[seed % len(MODES)],)
         if check(lines, seed, modes) is not None:
             pytest.fail(report(lines, seed, modes), pytrace=False)
+
+
+@pytest.mark.parametrize("start", range(0, 240, 40))
+def test_programs_of_parts(start):
+    """Matrices that are cut, joined and multiplied, in sessions that use rules."""
+    used = Counter()
+    for seed in range(start, start + 40):
+        _, kinds, problem = parts.tried(seed)
+        used += kinds
+        assert problem is None, problem
+    assert used["product-of-lines"] > 20
+
+
+def test_a_wrong_rule_is_found(monkeypatch):
+    lines = ["v0 = X.T @ X", "v1 = X[:, [0, 2]].T @ X[:, [0, 2]]"]
+    assert parts.check(lines, 1) is None
+    monkeypatch.setattr(
+        OPS["lines"], "kernel", lambda a, rows, columns: a[: len(rows), : len(columns)]
+    )
+    assert "v1: " in parts.check(lines, 1)
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lima
+from bench import parts
 from lima import cost, rewrite
 from lima.cli import main
 from lima.node import Node, Spec, leaf
@@ -131,6 +132,25 @@ def test_products_of_joined_and_chosen_columns(left, right, kind):
                 assert got.dtype == want.dtype and got.shape == want.shape
                 assert got.flags.c_contiguous == want.flags.c_contiguous and got.flags.writeable
                 assert (np.abs(got - want) <= bound(a, b)).all()
+
+
+def test_a_constant_column_may_be_computed_in_between():
+    """What joins it was looked at before, as the line of a constant that waited."""
+    lines = [
+        "v3 = np.column_stack([F, F, np.full((8, 1), -0.5)])",
+        "v4 = np.hstack([v3, np.full((8, 1), 1.0)])",
+        "v6 = v4 @ v4.T",
+        "v12 = gram(v4)",
+    ]
+    assert parts.check(lines, 244) is None
+
+
+def test_no_columns_at_all(session):
+    X, d = lima.array(matrix(1)), lima.array(matrix(2, columns=1))
+    Z = np.hstack([X, d])
+    assert (Z[:, 5:5].T @ Z).shape == (0, COLUMNS + 1)
+    assert (Z.T @ Z[:, []]).shape == (COLUMNS + 1, 0)
+    assert not session.stats.faults
 
 
 def folds(X, y, k, w, spelling):

@@ -218,12 +218,12 @@ def plan_exact(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) ->
         return None
     if call.dtype.kind != "f":
         return offer._replace(finite=True)
-    return offer._replace(make=lambda: _signed(offer.make()))
+    return offer._replace(make=lambda: _signed(p, offer.make()))
 
 
-def _signed(made: Any) -> Any:
+def _signed(p: Any, made: Any) -> Any:
     """An extreme, unless it may be the other zero."""
-    if not np.all(made.data):
+    if not np.all(p.data(made)):
         raise Declined
     return made
 
@@ -292,7 +292,8 @@ def _merged(p: Any, parts: list[Any], axis: Any, divisor: float, root: bool) -> 
     squares = [p.run("multiply", gap, gap) for gap in gaps]
     within, between = _weighted(p, spreads, counts), _weighted(p, squares, counts)
     around = p.run("add", within, between)
-    _guard(counts, [x.data for x in means], [x.data for x in gaps], spreads, around.data)
+    seen = [[p.data(x) for x in each] for each in (means, gaps, spreads)]
+    _guard(counts, seen[0], seen[1], seen[2], p.data(around))
     made = p.run("divide", around, divisor)
     return p.run("sqrt", made) if root else made
 
@@ -312,7 +313,7 @@ def _guard(counts: Any, means: Any, gaps: Any, spreads: Any, around: Any) -> Non
     """
     error = 0.0
     for n, mean, gap, spread in zip(counts, means, gaps, spreads, strict=True):
-        error = error + n * np.abs(gap) * (np.abs(mean) + np.sqrt(spread.data))
+        error = error + n * np.abs(gap) * (np.abs(mean) + np.sqrt(spread))
     if not np.all(error <= AMPLIFIED * around):
         raise Declined
 

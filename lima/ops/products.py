@@ -66,8 +66,8 @@ class Side:
         at: dict[Any, int] = {}
         for piece in pieces:
             base = piece.base
-            form = p.form(base) if base.data is None else None
-            if type(form) is Filled:
+            form = p.constant(piece)
+            if form is not None:
                 shape, dtype = base.meta
                 key: Any = (form.value, inner, dtype.char)
                 if len(shape) == 2 and key not in at:

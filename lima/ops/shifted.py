@@ -168,14 +168,14 @@ def _moments(p: Any, name: str, z: Layers) -> tuple[Any, Any, Any, Any]:
     """X' X, column sums, the vector that is subtracted, and the squared norms of columns."""
     (m, n), dtype = z.base.meta
     gram = p.run(name, p.run("transpose", z.base), z.base)
-    before = np.diagonal(gram.data if gram.data is not None else p.run("copy", gram).data)
+    before = np.diagonal(p.data(gram))
     if z.shift is None:
         return gram, None, None, (before, before)
     sums = p.run("sum", z.base, axis=0)
     c = _vector(p, z.shift, n, dtype)
     if z.sign == 1:
         c = p.run("negative", c)
-    at, total = c.data, sums.data
+    at, total = p.data(c), p.data(sums)
     after = before - 2 * at * total + m * at * at
     return gram, sums, c, (before + m * at * at + 2 * np.abs(at * total), after)
 
@@ -194,12 +194,12 @@ def _smallest(dtype: Any) -> Any:
 
 def _scaled(p: Any, z: Layers, made: Any, factor: Any) -> Any:
     """`made` times (or divided by) factors, unless some digits are lost on the way."""
-    size = np.abs(factor.data)
+    size = np.abs(p.data(factor))
     least = _smallest(size.dtype)
     if not (np.all(size > least) and np.all(size < 1 / least)):
         raise Declined
     found = p.run(z.by, made, factor)
-    if np.any((made.data != 0) & (np.abs(found.data) < least)):
+    if np.any((p.data(made) != 0) & (np.abs(p.data(found)) < least)):
         raise Declined
     return found
 
@@ -225,7 +225,7 @@ def _cross(p: Any, name: str, z: Layers, b: Any, limit: float) -> Any:
     (_, n), dtype = z.base.meta
     _, _, c, norms = _moments(p, name, z)
     _check(norms, limit)
-    largest = np.abs(b.data).max()
+    largest = np.abs(p.data(b)).max()
     if not np.all(np.sqrt(norms[0]) * largest > _smallest(dtype)):
         raise Declined
     made = p.run(name, p.run("transpose", z.base), b)
