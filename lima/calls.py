@@ -477,6 +477,8 @@ def adopt(found: Any, why: str) -> Any:
 
 def _call_out(row: Op, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> Any:
     if type(out) is tuple:
+        if len(out) != getattr(row.calls[0], "nout", len(out)):
+            raise ValueError("The 'out' tuple must have exactly one entry per ufunc output")
         if len(out) > 1:
             return _call_outs(row, args, kwargs, out)
         out = out[0]
@@ -508,9 +510,14 @@ def _call_outs(
 ) -> tuple[Any, ...]:
     """A call with several results, each written into the array that is given for it, if any."""
     rest = {k: v for k, v in kwargs.items() if k != "out"}
+    for out in outs:
+        if isinstance(out, Handle):
+            refuse_readonly(out)
+        elif out is not None and not isinstance(out, np.ndarray):
+            raise TypeError("return arrays must be of ArrayType")
     results = function(row.calls[0], args[: len(row.operands)], rest)
-    if len(outs) != len(results):
-        raise ValueError(f"{row.name}: {len(results)} results, {len(outs)} arrays in out=")
+    if type(results) is not tuple or len(outs) != len(results):
+        raise ValueError(f"{row.name}: {len(outs)} arrays in out= are not one for each result")
     options: dict[str, Any] = {k: rest[k] for k in ("where", "casting") if k in rest}
     pairs = [(o, r) for o, r in zip(outs, results, strict=True) if o is not None]
     for out, found in pairs:
@@ -524,10 +531,6 @@ def _call_outs(
 
 
 def _check_out(row: Op, out: Any, found: Any, casting: Any) -> None:
-    if isinstance(out, Handle):
-        refuse_readonly(out)
-    elif not isinstance(out, np.ndarray):
-        raise TypeError("return arrays must be of ArrayType")
     if not np.can_cast(found.dtype, out.dtype, casting):
         raise TypeError(f"{row.name}: {found.dtype} into {out.dtype} with casting={casting!r}")
 
