@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -99,10 +100,24 @@ def _evaluated(
     """What was written, the `window` of `buffer`. A call that fails leaves what NumPy leaves."""
     try:
         return evaluate(row, spec, data, window)
-    except BaseException:
+    except BaseException as error:
+        if buffer is None and isinstance(error, Exception):
+            buffer = _half_written(base, row, spec, data)
         if buffer is not None:
             repoint(base, Value(leaf(buffer), buffer), spent)
         raise
+
+
+def _half_written(base: Handle, row: Op, spec: Spec, data: Sequence[Any]) -> Any:
+    """What a call that fails leaves in the array; None if it changes nothing.
+
+    `np.round(z, out=x)` of complex `z` writes the real parts, then finds no place for the others.
+    """
+    memory = force(base._value)
+    copy = clone(memory)
+    with suppress(Exception):
+        evaluate(row, spec, data, copy)
+    return None if copy.tobytes() == memory.tobytes() else copy
 
 
 def _write_view(
