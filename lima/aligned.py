@@ -113,13 +113,18 @@ class Difference:
             return head
         lines = [head]
         if self.a is not None and not self.a.is_leaf:
-            lines.append(f"in {label(self.a)}")
+            lines.append(f"in {label(self.a)}{self._lines()}")
         lines.append(f"by {self.output}{_spelled(self.path)}")
         if self.rounds is not None:
             first, last, count = self.rounds
             many = f"{count:,} rounds of a loop, the first is {first:,}, the last {last:,}"
             lines.append(f"in {many if count > 1 else f'round {first:,} of a loop'}")
         return "\n     ".join(lines)
+
+    def _lines(self) -> str:
+        """The user's lines of the two nodes, as far as they are known."""
+        known = [str(n.line) for n in (self.a, self.b) if n is not None and n.line is not None]
+        return f" at {' | '.join(dict.fromkeys(known))}" if known else ""
 
     def __repr__(self) -> str:
         return f"<Difference of {KINDS[self.kind]}: {self.then} | {self.now}>"

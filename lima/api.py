@@ -22,6 +22,7 @@ from lima.node import Node, topological
 from lima.op import OPS
 from lima.patches import rounds_of
 from lima.pattern import Rule
+from lima.places import Line
 from lima.record import Lineage, check_of
 from lima.record import read as _read_log
 from lima.record import write as _write_log
@@ -293,7 +294,10 @@ SHOWN = 60
 class Explanation:
     """How each operation behind a result was got; `print` it, or look at `.rows` and `.misses`.
 
-    rows are (operation, outcome, seconds, why), inputs before users. Results of calls that are
+    rows are (operation, outcome, seconds, why), inputs before users; `lines` are the user's lines
+    that asked for them (file, line, function), None where they were not recorded: see the option
+    `lines` of `lima.session`. A result that was reused shows the line that it was first made at,
+    or in an operation's case the one that asked for it here. Results of calls that are
     not traced ("refused") and plain arrays that traced code met ("entered") stand among them,
     with the name of the call or the place. `misses` says of the dearest operations that were
     computed why they were not reused.
@@ -308,6 +312,7 @@ class Explanation:
         seen = self._nodes.values()
         self._shown = [n for n in seen if not n.is_leaf or n.outcome]
         self.rows = [(repr(n.spec), *_outcome(n)) for n in self._shown]
+        self.lines = [n.line for n in self._shown]
         self.leaves = [n.name or n.digest.hex()[:12] for n in seen if n.is_leaf]
 
     @functools.cached_property
@@ -332,29 +337,35 @@ class Explanation:
             f"{operations} operations on {', '.join(self.leaves) or 'no leaves'}: {counts}; "
             f"{spent:.3g} s spent, {saved:.3g} s saved"
         )
-        rows = self.rows if len(self.rows) <= SHOWN else self._together()
+        rows, places = self.rows, self.lines
+        if len(rows) > SHOWN:
+            rows, places = self._together()
         dearest = sorted(range(len(rows)), key=lambda k: self._rank(rows[k]))[:SHOWN]
-        lines = [self._line(*rows[k]) for k in sorted(dearest)]
+        lines = [self._line(*rows[k], places[k]) for k in sorted(dearest)]
         rest = len(rows) - len(lines)
         lines += [f"  ... and {rest} more"] if rest else []
         if self.misses:
             lines += ["not reused:", *map(str, self.misses)]
         return "\n".join([head, *lines])
 
-    def _together(self) -> list[tuple[str, str, float, str]]:
-        """The rows, those of one place in a loop (the same in all but its numbers) as one."""
+    def _together(self) -> tuple[list[tuple[str, str, float, str]], list[Line | None]]:
+        """Rows and lines, those of one place in a loop (the same in all but its numbers) as one."""
         rounds = rounds_of(list(self._nodes.values()))
         found: dict[Any, list[Any]] = {}
-        for node, row in zip(self._shown, self.rows, strict=True):
+        lines: list[Line | None] = []
+        for node, row, line in zip(self._shown, self.rows, self.lines, strict=True):
             place = rounds.get(node.digest)
-            key = len(found) if place is None else (place[:2], row[1], row[3])
+            key = len(found) if place is None else (place[:2], row[1], row[3], line)
+            if key not in found:
+                lines.append(line)
             known = found.setdefault(key, [row[0], row[1], 0.0, row[3], 0])
             known[2] += row[2]
             known[4] += 1
-        return [
+        together = [
             (f"{count:,} × {what}" if count > 1 else what, outcome, seconds, why)
             for what, outcome, seconds, why, count in found.values()
         ]
+        return together, lines
 
     @staticmethod
     def _rank(row: tuple[str, str, float, str]) -> tuple[bool, float]:
@@ -363,8 +374,9 @@ class Explanation:
         return outcome not in (Outcome.REFUSED.value, Outcome.ENTERED.value), -seconds
 
     @staticmethod
-    def _line(what: str, outcome: str, seconds: float, why: str) -> str:
+    def _line(what: str, outcome: str, seconds: float, why: str, line: Line | None) -> str:
         shown = what if len(what) <= 58 else what[:55] + "..."
+        shown += f"  {line}" if line else ""
         return f"  {outcome:<9} {seconds * 1e3:10.3f} ms  {shown}" + (f"  ({why})" if why else "")
 
     __repr__ = __str__

@@ -18,7 +18,8 @@ from lima.errors import ConfigError
 from lima.pattern import CLASSES
 
 REUSE = ("none", "operation", "full", "partial", "hybrid")
-CHOICES = {"reuse": REUSE, "exactness": CLASSES, "environment": ("same", "any")}
+CHOICES = {"reuse": REUSE, "exactness": CLASSES, "environment": ("same", "any"),
+           "lines": ("large", "all", "none")}  # fmt: skip
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
          "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
 
@@ -68,6 +69,7 @@ class Config:
     store: str = ""
     store_bytes: int = 10**10
     environment: str = "same"
+    lines: str = "large"
 
     @classmethod
     def load(cls, **options: Any) -> Config:

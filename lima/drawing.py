@@ -71,7 +71,11 @@ def page(nodes: Sequence[Node], outputs: Mapping[str, Node], title: str, limit: 
 def _details(box: Box, numbers: Mapping[bytes, int]) -> dict[str, Any]:
     """What the page shows of a box when it is chosen."""
     shown = box.nodes[:DETAILS]
-    lines = [f"%{numbers[node.digest]} {label(node, numbers, width=120)}" for node in shown]
+    lines = [
+        f"%{numbers[node.digest]} {label(node, numbers, width=120)}"
+        + ("" if node.line is None else f"  at {node.line}")
+        for node in shown
+    ]
     if len(box.nodes) > len(shown):
         lines.append(f"... {len(box.nodes) - len(shown):,} more")
     return {"title": _title(box), "about": _about(box), "lines": lines}

@@ -40,7 +40,8 @@ class Miss(NamedTuple):
     differences: tuple[Difference, ...]
 
     def __str__(self) -> str:
-        lines = [f"  {label(self.node)}: {self.reason}"]
+        at = "" if self.node.line is None else f" at {self.node.line}"
+        lines = [f"  {label(self.node)}{at}: {self.reason}"]
         lines += ["    " + str(found).replace("\n", "\n  ") for found in self.differences]
         return "\n".join(lines)
 

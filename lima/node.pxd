@@ -1,4 +1,5 @@
 cimport cython
+from lima.places cimport stand
 
 cdef class Spec:
     cdef public str op
@@ -18,6 +19,9 @@ cdef class Node:
     cdef public object name
     cdef public Node derived
     cdef public bint inexact
+    cdef public int place
+
+cdef bint _records
 
 @cython.locals(node=Node)
 cpdef Node new_node(Spec spec, tuple inputs)

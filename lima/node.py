@@ -20,6 +20,7 @@ from xxhash import xxh3_128_digest
 
 from lima.errors import NotCanonical
 from lima.nesting import each
+from lima.places import Line, line_of, stand
 
 ENCODING_VERSION = 1
 """Version of the byte encoding; it begins every digest, so a change forgets old digests."""
@@ -279,10 +280,14 @@ class Node:
     `digest` and `height` are computed when first asked for. `outcome` says how the value was got in
     this process (see `lima.explain`); it is no part of the identity. `name` is the name of a leaf.
     `derived` is the node of the operations that gave the bits where a rule stood in for this one,
-    and `inexact` says that there is such a node here or among the ancestors.
+    and `inexact` says that there is such a node here or among the ancestors. `place` numbers the
+    user's line that made it, where lines are recorded (`record_lines`); it is no part of the
+    identity either.
     """
 
-    __slots__ = ("_digest", "_height", "derived", "inexact", "inputs", "name", "outcome", "spec")
+    __slots__ = (
+        "_digest", "_height", "derived", "inexact", "inputs", "name", "outcome", "place", "spec",
+    )  # fmt: skip
 
     def __init__(self, spec: Spec, inputs: tuple[Any, ...] = ()) -> None:
         self.spec = spec
@@ -293,6 +298,7 @@ class Node:
         self.name: str | None = None
         self.derived: Node | None = None
         self.inexact = False
+        self.place = 0
 
     @property
     def digest(self) -> bytes:
@@ -310,6 +316,11 @@ class Node:
     def is_leaf(self) -> bool:
         return self.spec.op == LEAF
 
+    @property
+    def line(self) -> Line | None:
+        """The user's line that first asked for this operation, if it was recorded."""
+        return line_of(self.place)
+
     def __repr__(self) -> str:
         label = f" {self.name!r}" if self.name else ""
         return f"<Node {self.spec!r}{label} of {len(self.inputs)} inputs>"
@@ -326,7 +337,23 @@ def new_node(spec: Spec, inputs: tuple[Any, ...]) -> Node:
     node.name = None
     node.derived = None
     node.inexact = False
+    node.place = stand() if _records else 0
     return node
+
+
+_records = False
+_large = True
+
+
+def record_lines(every: bool, large: bool) -> None:
+    """Whether every node remembers the user's line that made it, or at least those of much work."""
+    global _records, _large
+    _records, _large = every, every or large
+
+
+def large_line() -> int:
+    """The `place` of an operation of much work; 0 where lines are not recorded."""
+    return stand() if _large else 0
 
 
 def _finish(root: Node) -> bytes:
@@ -474,7 +501,7 @@ def _rebuilt(roots: Sequence[Node], derivations: bool) -> list[Node]:
                 made[id(node)] = node
             else:
                 fresh = made[id(node)] = new_node(node.spec, below)
-                fresh.name, fresh.outcome = node.name, node.outcome
+                fresh.name, fresh.outcome, fresh.place = node.name, node.outcome, node.place
     return [made[id(root)] for root in roots]
 
 

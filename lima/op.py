@@ -93,6 +93,7 @@ class Op:
     readonly    NumPy gives this view read-only
     infer       shape and dtype of a result that waits; None where it must run at once
     form        how the result lies on its operands, for rules (`lima.pattern`)
+    reach       which lines of the result hang on which of the operands (`lima.ops.reach`)
     rules       equations by which the result may be had from parts (`lima.pattern.Rule`)
     folds       how a reduction may take the elements of a value that waits, without writing it
     wrap        named-tuple type of a tuple result; `tuple` for a plain one; None for one array
@@ -118,7 +119,7 @@ class Op:
     __slots__ = (
         "aliasing", "at_once", "calls", "elides", "folds", "form", "growth", "infer", "infix",
         "inner", "into", "kernel", "kind", "lenient", "name", "names", "needs", "operands",
-        "params", "readonly", "rules", "scalars", "small", "source", "spec", "threaded",
+        "params", "reach", "readonly", "rules", "scalars", "small", "source", "spec", "threaded",
         "threads_state", "variadic", "version", "weight", "wrap",
     )  # fmt: skip
 
@@ -135,6 +136,7 @@ class Op:
         readonly: bool = False,
         infer: Callable[[Sequence[Any], Spec], Meta | None] | None = None,
         form: Callable[..., Form | None] | None = None,
+        reach: Callable[..., Any] | None = None,
         rules: tuple[Rule, ...] = (),
         folds: Callable[[Spec, Meta], Fold | None] | None = None,
         wrap: Any = None,
@@ -160,6 +162,7 @@ class Op:
         self.readonly = readonly
         self.infer = infer
         self.form = form
+        self.reach = reach
         self.rules = rules
         self.folds = folds if FUSES else None
         self.wrap = wrap

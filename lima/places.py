@@ -7,10 +7,13 @@ floating point errors is taken down, and said at the line where the operation st
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import warnings
+from sys import _getframe
+from threading import Lock
 from types import CodeType, FrameType, FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 OWN = "lima."
 
@@ -29,6 +32,114 @@ def here() -> Place | None:
             return frame.f_code, frame.f_lasti, scope
         frame = frame.f_back
     return None
+
+
+class Line(NamedTuple):
+    """A line of a program.
+
+    >>> print(Line("/home/me/model.py", 12, "fit"))
+    fit (model.py:12)
+    """
+
+    file: str
+    line: int
+    function: str
+
+    def __str__(self) -> str:
+        return f"{self.function} ({os.path.basename(self.file)}:{self.line})"
+
+
+MOST = 1 << 16
+"""Lines that are told apart; operations at further ones have none."""
+
+DEEPEST = 64
+"""Calls above an operation that are looked at for a line of the program itself."""
+
+_LIBRARY, _OWN = 1, 2
+_places: list[tuple[CodeType, int] | None] = [None]
+_numbers: dict[int, dict[int, int]] = {}
+_passed: dict[int, tuple[int, CodeType]] = {}
+"""Code of libraries and of lima, by identity, which it keeps since it is held here."""
+_adding = Lock()
+
+_PACKAGES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+_STANDARD = os.path.dirname(os.__file__) + os.sep
+
+
+def stand() -> int:
+    """A number for the user's line that runs; 0 where there is none. `line_of` tells the line.
+
+    That is the innermost one that is neither lima's nor of an installed package, else the innermost
+    that is not lima's.
+    """
+    frame: FrameType | None = _getframe()
+    library: FrameType | None = None
+    steps = 0
+    while frame is not None and steps < DEEPEST:
+        code = frame.f_code
+        lines = _numbers.get(id(code))
+        if lines is not None:
+            number = lines.get(frame.f_lasti)
+            return _number(code, frame.f_lasti) if number is None else number
+        known = _passed.get(id(code))
+        kind = _kind(frame) if known is None else known[0]
+        if kind == 0:
+            return _number(code, frame.f_lasti)
+        if kind == _LIBRARY and library is None:
+            library = frame
+        frame = frame.f_back
+        steps += 1
+    return 0 if library is None else _number(library.f_code, library.f_lasti, True)
+
+
+def _kind(frame: FrameType) -> int:
+    """Whose code runs in a frame: lima's, a library's, or (0) the program's own."""
+    code = frame.f_code
+    name = frame.f_globals.get("__name__")
+    file = code.co_filename
+    if type(name) is str and (name[:5] == OWN or name == "lima"):
+        kind = _OWN
+    elif any(part in file for part in _PACKAGES) or file.startswith((_STANDARD, "<frozen ")):
+        kind = _LIBRARY
+    else:
+        return 0
+    with _adding:
+        if len(_passed) >= MOST:
+            _passed.clear()
+        _passed[id(code)] = kind, code
+    return kind
+
+
+_of_libraries: dict[tuple[int, int], int] = {}
+
+
+def _number(code: CodeType, instruction: int, library: bool = False) -> int:
+    """The number of a place, a new one if there is room."""
+    with _adding:
+        if library:
+            found = _of_libraries.get((id(code), instruction))
+        else:
+            found = _numbers.get(id(code), {}).get(instruction)
+        if found is not None:
+            return found
+        number = len(_places)
+        if number >= MOST:
+            return 0
+        _places.append((code, instruction))
+        if library:
+            _of_libraries[id(code), instruction] = number
+        else:
+            _numbers.setdefault(id(code), {})[instruction] = number
+        return number
+
+
+def line_of(number: int) -> Line | None:
+    """The line that `stand` gave this number."""
+    place = _places[number]
+    if place is None:
+        return None
+    code, instruction = place
+    return Line(code.co_filename, _line(code, instruction), code.co_qualname)
 
 
 def _line(code: CodeType, instruction: int) -> int:

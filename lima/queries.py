@@ -222,6 +222,7 @@ def table(within: Named, checks: Mapping[str, Any]) -> dict[str, list[Any]]:
             None if dtype is None else dtype.str,
             None if row is None else row.outcome.value,
             None if row is None else row.seconds,
+            *(node.line or (None, None, None)),
             label(node, numbers),
             node.digest.hex(),
         )
@@ -232,7 +233,7 @@ def table(within: Named, checks: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 COLUMNS = (
     "id", "op", "name", "inputs", "literals", "params", "shape", "dtype", "outcome", "seconds",
-    "call", "digest",
+    "file", "line", "function", "call", "digest",
 )  # fmt: skip
 """Columns of a table of nodes."""
 

@@ -152,7 +152,8 @@ class Lineage:
         """The nodes as columns, which pandas, Polars and DuckDB take as they are.
 
         Columns: id, op, name, inputs (ids), literals, params, shape, dtype (None where only
-        computing would tell), outcome and seconds (None for a lineage from a file), call, digest.
+        computing would tell), outcome and seconds (None for a lineage from a file), file, line and
+        function (of the user's program, where they were recorded), call, digest.
         """
         return queries.table(self._named, self.checks)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from lima.entries import Entry
 from lima.forcing import adopt_lineage, folded, forced, mark_inexact
-from lima.node import Node, Spec, new_node
+from lima.node import Node, Spec, large_line, new_node
 from lima.op import FUSED, HEAVY, LIGHT, VIEW, Op, clone, evaluate, own, owner
 from lima.places import here
 from lima.rewrite import Planner
@@ -63,6 +63,7 @@ def apply(row: Op, spec: Spec, inputs: Sequence[Any]) -> Value:
     if kind is VIEW:
         waits = True in [isinstance(i, Value) and i.data is None for i in inputs]
         return wait_view(row, spec, node, inputs) if waits else run_view(row, spec, node, inputs)
+    node.place = large_line()
     here = current()
     if kind is HEAVY and here.reuses and effort(row, inputs) > MIN_EFFORT:
         return probe(here, row, spec, node, inputs)
@@ -89,6 +90,7 @@ def light(row: Op, spec: Spec, inputs: Sequence[Any]) -> Value:
             return made
     node = new_node(spec, nodes_of(inputs))
     if total > row.small:
+        node.place = large_line()
         here = current()
         if here.reuses:
             return probe(here, row, spec, node, inputs)
@@ -159,6 +161,7 @@ def waiting(row: Op, spec: Spec, inputs: Sequence[Any]) -> Pending | None:
     made = new_pending(new_node(spec, tuple(nodes)), row, inputs, meta, modes)
     if row.kind is not VIEW:
         made.place = here()
+        made.node.place = large_line()
     return made
 
 

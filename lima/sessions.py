@@ -15,7 +15,7 @@ from lima.catalog import Stored
 from lima.config import Config
 from lima.entries import FIRST_SIGHT, SECOND_SIGHT, SURELY, TINY_BYTES, Entry
 from lima.environment import thread_budget
-from lima.node import Node
+from lima.node import Node, record_lines
 from lima.op import Meta, Op
 from lima.pattern import CLASSES, ROUNDING
 from lima.stats import HIT, Stats, outcome_row
@@ -243,7 +243,16 @@ def current() -> Session:
         return _open[-1]
     if _default is None:
         _default = Session(Config.load())
+        _record_lines()
     return _default
+
+
+def _record_lines() -> None:
+    """Nodes remember lines while any session wants it: the hot path asks no session."""
+    wanted = {one.config.lines for one in _open}
+    if _default is not None:
+        wanted.add(_default.config.lines)
+    record_lines("all" in wanted, "large" in wanted)
 
 
 def configure(**options: Any) -> Session:
@@ -258,6 +267,7 @@ def configure(**options: Any) -> Session:
     if _default is not None:
         _default.close()
     _default = Session(Config.load(**options))
+    _record_lines()
     return _default
 
 
@@ -279,6 +289,9 @@ def session(**options: Any) -> Iterator[Session]:
     * `store`: a folder on a disk of this machine where results outlive the process; none by
       default. `store_bytes` is its budget. `environment` is "same", or "any" to use also what was
       computed with another NumPy, BLAS, number of threads or kind of processor.
+    * `lines`: which operations remember the user's line that asked for them, as `lima.explain`,
+      `lima.diff` and tables show it: "large" (heavy ones, and those on large arrays), "all" (some
+      0.1 µs for each small operation), or "none".
     * `strict`: whether a fault of a rule raises its error; else the operation is computed as asked.
 
     Raises ConfigError for an unknown option or value.
@@ -290,9 +303,11 @@ def session(**options: Any) -> Iterator[Session]:
     made = Session(Config.load(**options))
     token = _session.set(made)
     _open.append(made)
+    _record_lines()
     try:
         yield made
     finally:
         _open.remove(made)
+        _record_lines()
         _session.reset(token)
         made.close()
