@@ -22,7 +22,7 @@ from lima.api import (
     to_python,
 )
 from lima.array import Array, array
-from lima.ask import blame, diff, verify
+from lima.ask import blame, diff, reached, verify
 from lima.block import disabled, traced
 from lima.compare import Diff
 from lima.environment import compiled
@@ -86,6 +86,7 @@ __all__ = [
     "explain",
     "lineage",
     "load_log",
+    "reached",
     "read",
     "recompute",
     "rules",

@@ -16,11 +16,15 @@ from lima.api import lineage, load_log, prepared
 from lima.array import Array
 from lima.compare import FIRST, Diff
 from lima.compare import diff as _diff
-from lima.errors import UnknownLineage
+from lima.errors import ReplayError, UnknownLineage
 from lima.handle import data_of
-from lima.node import Node
+from lima.node import Node, topological
 from lima.nonfinite import Blame, Search
+from lima.queries import metas
+from lima.reaching import Reached, part_of
+from lima.reaching import reached as _reached
 from lima.record import Lineage
+from lima.replay import Leaves, Run
 from lima.sessions import current
 from lima.verification import Verification
 from lima.verification import verify as _verify
@@ -114,6 +118,66 @@ def blame(x: Any, inputs: Mapping[str, Any] | None = None) -> Blame:
         return found[node.digest]
 
     return Search(record, given, known).blame(root)
+
+
+INDEX_NODES = 200
+"""Operations that are computed again for the elements of an index array."""
+
+
+def reached(x: Any, of: Any, *, rows: Any = None, columns: Any = None) -> Reached:
+    """Which results depend on some rows or columns of the data, and which lines of them.
+
+    x is a result, a lineage (of several results: `lima.lineage(beta=beta, scores=scores)`), or the
+    path of a log. `of` is the array that is asked about: the name of a leaf, a plain array with its
+    content, or a node. `rows` and `columns` are numbers, a range, a slice or booleans; all if left
+    out.
+
+    The lines are followed through slices, selections, joins, transposes, elementwise operations,
+    reductions, products and sorting. What mixes lines in another way is taken to depend on all.
+    So a result that is not named does not depend on them, and neither do lines that are not named;
+    of what is named, more may be said than is true. Selections by index arrays are followed where
+    the indices can be found or computed again from the data at hand.
+
+    >>> import lima, numpy as np
+    >>> X = lima.array(np.ones((100, 3)), name="X")
+    >>> record = lima.lineage(scaled=2.0 * X[:50], mean=X.mean(axis=0), rest=X[50:].sum(axis=1))
+    >>> print(lima.reached(record, "X", rows=range(10, 20)))
+    scaled: rows 10 to 19
+    mean: all of it
+    not: rest
+    """
+    record = _lineage(x)
+    start = {}
+    for node in record.meant(of):
+        found = metas(record.nodes, {}).get(node.digest) if not node.is_leaf else None
+        shape = node.spec.get("shape") if node.is_leaf else found and found[0]
+        if shape is None:
+            raise UnknownLineage("the shape of what is asked about is not known")
+        start[node.digest] = part_of(shape, rows, columns, node.name or "the array")
+    checks = {record.outputs[name].digest: check for name, check in record.checks.items()}
+    indices: dict[bytes, Any] = {}
+
+    def known(node: Node) -> Any:
+        if node.digest not in indices:
+            indices[node.digest] = _computed(record, node)
+        return indices[node.digest]
+
+    return _reached(record.nodes, record.outputs, start, metas(record.nodes, checks), known)
+
+
+def _computed(record: Lineage, node: Node) -> Any:
+    """The value of a node, computed again from the leaves that are at hand; None if that fails."""
+    found = _cached(node)
+    plan = list(topological([node]))
+    if found is not None or len(plan) > INDEX_NODES:
+        return found
+    given = {n.digest.hex(): leaves.find(n.digest) for n in plan if n.is_leaf}
+    data = Leaves(record, {key: a for key, a in given.items() if a is not None})
+    numbers = {one.digest: k for k, one in enumerate(plan, 1)}
+    try:
+        return Run(plan, [node], data, numbers).all()[node.digest]
+    except ReplayError:
+        return None
 
 
 def _cached(node: Node) -> Any:

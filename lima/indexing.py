@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lima import leaves
 from lima.calls import (
     LIFT,
     adopt,
@@ -28,6 +29,9 @@ from lima.writes import refuse_readonly, write
 
 COPIED = 1 << 16
 """Bytes up to which a plain index array is copied."""
+
+HELD = 1 << 13
+"""Bytes up to which it is kept for logs and questions, although nothing else refers to it."""
 
 
 def index_param(index: Any, inputs: list[Any]) -> tuple[Any, str]:
@@ -69,9 +73,17 @@ def _index_item(item: Any, inputs: list[Any]) -> tuple[Any, str]:
     if kind is list and not item:
         item = np.zeros(0, np.intp)
     if kind is np.ndarray and item.nbytes <= COPIED:
-        inputs.append(leaf_value(item.copy()))  # not the owner's: so the selection may wait
+        copied = leaf_value(item.copy())  # not the owner's: so the selection may wait
+        if item.nbytes <= HELD:
+            leaves.hold(copied.node.digest, copied.data)
+        else:
+            leaves.seen(copied.node.digest, item)
+        inputs.append(copied)
     else:
-        inputs.append(LIFT.operand(item))
+        lifted = LIFT.operand(item)
+        if kind is list and isinstance(lifted, Value) and lifted.node.is_leaf:
+            leaves.hold(lifted.node.digest, lifted.data)
+        inputs.append(lifted)
     return Ref(len(inputs) - 1), "gather"
 
 

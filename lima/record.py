@@ -115,8 +115,16 @@ class Lineage:
         return queries.find(self._named, op, name, where)
 
     def uses(self, x: Any) -> bool:
-        """Whether any result depends on `x`: the name of a leaf, a node, or an array."""
+        """Whether any result depends on `x`: the name of a leaf, a node, or an array.
+
+        Which results depend on some rows of it, `lima.reached` tells.
+        """
         return queries.uses(self._named, x)
+
+    def meant(self, x: Any) -> list[Node]:
+        """The nodes that `x` means, as in `ancestors`."""
+        wanted = queries.digests(self._named, self._meant(x))
+        return [node for node in self.nodes if node.digest in wanted]
 
     def ancestors(self, x: Any) -> list[Node]:
         """What `x` was made from, inputs before users.

@@ -35,7 +35,7 @@ LAYERS = (
     ("values", "sessions", "fusion", "forcing", "pieces", "rewrite", "runtime"),
     (
         "handle", "labels", "page", "spelled", "variables", "looped", "source", "queries", "folding", "pictures", "drawing",
-        "exports", "record", "replay", "aligned", "compare", "verification", "nonfinite",
+        "exports", "reaching", "record", "replay", "aligned", "compare", "verification", "nonfinite",
     ),
     (
         "writes", "calls", "indexing", "operators", "flat", "in_place", "records", "array", "stand_in", "draws", "helpers",

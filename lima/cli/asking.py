@@ -38,27 +38,61 @@ def _diff(
     return 1 if found.total else 0
 
 
+Lines = Annotated[
+    str | None, typer.Option(metavar="A:B", help="Lines of what was used: 7, or 10:20.")
+]
+
+
+def _slice(text: str | None, option: str) -> int | slice | None:
+    """The lines that `7` or `10:20` means."""
+    if text is None:
+        return None
+    first, colon, last = text.partition(":")
+    try:
+        ends = [int(end) if end else None for end in (first, last)]
+    except ValueError:
+        raise typer.BadParameter(f"{text!r}: write 7 or 10:20", param_hint=option) from None
+    if colon:
+        return slice(*ends)
+    if ends[0] is None:
+        raise typer.BadParameter(f"{text!r}: write 7 or 10:20", param_hint=option)
+    return ends[0]
+
+
 @app.command("query")
 def _query(
     file: LogFile,
     op: Annotated[str | None, typer.Option(help="Operation, as linalg.solve or linalg.*.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of leaves or results.")] = None,
     uses: Annotated[str | None, typer.Option(help="Leaf or result that was used.")] = None,
+    rows: Lines = None,
+    columns: Lines = None,
     led_to: Annotated[str | None, typer.Option(help="Result that was made of it.")] = None,
     count: Annotated[bool, typer.Option("--count", help="Print the number only.")] = False,
 ) -> None:
-    """List nodes of a log: those for which all that is asked holds."""
+    """List nodes of a log: those for which all that is asked holds.
+
+    With --rows or --columns: the results that depend on these lines of what --uses names.
+    """
     record = loaded(file)
+    if rows is not None or columns is not None:
+        if uses is None:
+            raise typer.BadParameter("of which leaf? name it with --uses", param_hint="--rows")
+        lines = {"rows": _slice(rows, "--rows"), "columns": _slice(columns, "--columns")}
+        found = lima.reached(record, uses, **lines)
+        for use in found.values():
+            typer.echo(str(use))
+        return
     wanted = [record.find(op, name=name)]
     wanted += [record.descendants(uses)] if uses is not None else []
     wanted += [record.ancestors(led_to)] if led_to is not None else []
-    found = set.intersection(*({node.digest.hex() for node in nodes} for nodes in wanted))
+    digests = set.intersection(*({node.digest.hex() for node in nodes} for nodes in wanted))
     if count:
-        typer.echo(len(found))
+        typer.echo(len(digests))
         return
     table = record.table()
     for number, call, digest in zip(table["id"], table["call"], table["digest"], strict=True):
-        if digest in found:
+        if digest in digests:
             typer.echo(f"%{number} {call}")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lima.op import OPS, Kind, op
-from lima.ops import forms, infer
+from lima.ops import forms, infer, reach
 from lima.ops.spelling import (
     Args,
     Kwargs,
@@ -25,6 +25,7 @@ LIGHT, VIEW = Kind.LIGHT, Kind.VIEW
 
 FILL = "shape, dtype=None, order='C'"
 LIKE = "dtype=None, order='K', subok=True, shape=None"
+MOVED: dict[str, Any] = {"reach": reach.moved}
 
 op(
     "zeros",
@@ -53,8 +54,21 @@ op(
     infer=infer.full,
     form=forms.filled(),
 )
-family((np.zeros_like, np.ones_like), LIGHT, signature=f"a, {LIKE}", infer=infer.like)
-op("full_like", np.full_like, LIGHT, signature=f"a, fill_value, {LIKE}", infer=infer.like)
+family(
+    (np.zeros_like, np.ones_like),
+    LIGHT,
+    signature=f"a, {LIKE}",
+    infer=infer.like,
+    reach=reach.shaped,
+)
+op(
+    "full_like",
+    np.full_like,
+    LIGHT,
+    signature=f"a, fill_value, {LIKE}",
+    infer=infer.like,
+    reach=reach.shaped,
+)
 
 # What `np.empty` holds is not determined, and what is not determined can be neither reused nor
 # computed again. Zeros are one of the values that it may hold.
@@ -138,9 +152,26 @@ family((np.bartlett, np.blackman, np.hamming, np.hanning, np.kaiser), LIGHT, ope
 
 ARRAY = "object, dtype=None, order='K', subok=False, ndmin=0"
 
-op("array", np.array, LIGHT, operands="object", signature=ARRAY, infer=infer.array)
+op(
+    "array",
+    np.array,
+    LIGHT,
+    operands="object",
+    signature=ARRAY,
+    infer=infer.array,
+    reach=reach.moved,
+)
 # A list or tuple, nested, with arrays anywhere inside.
-op("nested", np.array, LIGHT, operands="", signature=ARRAY, calls=(), source=written("np.array"))
+op(
+    "nested",
+    np.array,
+    LIGHT,
+    operands="",
+    signature=ARRAY,
+    calls=(),
+    source=written("np.array"),
+    reach=reach.moved_within,
+)
 # With copy=None or False the result may be the operand itself.
 op(
     "array.view",
@@ -149,10 +180,16 @@ op(
     operands="object",
     signature=f"{ARRAY}, copy=True",
     calls=(),
+    reach=reach.moved,
     source=written("np.array"),
 )
-family((np.asarray, np.asanyarray), VIEW, signature="a, dtype=None, order=None, copy=None")
-family((np.ascontiguousarray, np.asfortranarray), VIEW, signature="a, dtype=None")
+family(
+    (np.asarray, np.asanyarray),
+    VIEW,
+    signature="a, dtype=None, order=None, copy=None",
+    reach=reach.elementwise,
+)
+family((np.ascontiguousarray, np.asfortranarray), VIEW, signature="a, dtype=None", **MOVED)
 op("require", np.require, VIEW, signature="a, dtype=None, requirements=None")
 
 

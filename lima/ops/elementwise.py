@@ -11,6 +11,7 @@ import numpy as np
 
 from lima.node import Spec
 from lima.op import OPS, Kind, Meta, evaluate, op
+from lima.ops import reach
 from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling, written
 
 # --------------------------------------------------------------------------- inference
@@ -132,6 +133,9 @@ def ufunc(
         _methods(function, name)
 
 
+REACHES = {"reduce": reach.reduced, "accumulate": reach.onward, "outer": reach.outer}
+
+
 def _methods(function: np.ufunc, name: str) -> None:
     for method, signature in {
         "reduce": "array, axis=0, dtype=None, out=None, keepdims=False, initial=MISSING,"
@@ -141,7 +145,13 @@ def _methods(function: np.ufunc, name: str) -> None:
         "outer": "A, B, *, out=None, where=True, casting='same_kind', dtype=None",
     }.items():
         operands = {"reduceat": "array indices", "outer": "A B"}.get(method, "array")
-        op(f"{name}.{method}", getattr(function, method), operands=operands, signature=signature)
+        op(
+            f"{name}.{method}",
+            getattr(function, method),
+            operands=operands,
+            signature=signature,
+            reach=REACHES.get(method),
+        )
     op(
         f"{name}.at",
         _at(function),
@@ -185,13 +195,14 @@ def _square(inputs: Sequence[Any]) -> Any:
 
 # The operator has short cuts that the function lacks: `x ** 2` is a square, `x ** 0.5` a root.
 op("pow", operator.pow, Kind.LIGHT, operands="x y", params={}, calls=(), infix="**",
-   infer=inexact_only, weight=16.0, inner=_square)  # fmt: skip
+   reach=reach.elementwise, infer=inexact_only, weight=16.0, inner=_square)  # fmt: skip
 
 
 # Python's operators on complex scalars do not round as the functions do.
-op("mul", operator.mul, Kind.LIGHT, operands="x y", params={}, calls=(), infix="*")
+op("mul", operator.mul, Kind.LIGHT, operands="x y", params={}, calls=(), infix="*",
+   reach=reach.elementwise)  # fmt: skip
 op("abs", operator.abs, Kind.LIGHT, operands="x", params={}, calls=(),
-   source=lambda texts, params: f"abs({texts[0]})")  # fmt: skip
+   reach=reach.elementwise, source=lambda texts, params: f"abs({texts[0]})")  # fmt: skip
 
 
 def _ipow(x: Any, y: Any) -> None:
@@ -249,6 +260,7 @@ op(
     operands="condition x y",
     signature="condition, x, y",
     infer=broadcast,
+    reach=reach.elementwise,
     inner=lambda inputs: np.where if len(inputs) == 3 else None,
 )
 
@@ -274,6 +286,7 @@ op(
     Kind.LIGHT,
     signature="a, a_min=None, a_max=None, out=None, where=True, casting='same_kind', dtype=None",
     calls=(np.clip,),
+    reach=reach.elementwise,
     source=_clip_text,
 )
 
@@ -288,14 +301,15 @@ def _respell_clip(args: Args, kwargs: Kwargs) -> Respelled:
     return OPS["clip"], args, {names.get(k, k): v for k, v in kwargs.items()}
 
 
-op("isclose", np.isclose, Kind.LIGHT, operands="a b")
-op("round", np.round, Kind.LIGHT, calls=(np.round, np.around))
-op("angle", np.angle, Kind.LIGHT, operands="z")
+op("isclose", np.isclose, Kind.LIGHT, operands="a b", reach=reach.elementwise)
+op("round", np.round, Kind.LIGHT, calls=(np.round, np.around), reach=reach.elementwise)
+op("angle", np.angle, Kind.LIGHT, operands="z", reach=reach.elementwise)
 op("unwrap", np.unwrap, Kind.LIGHT, operands="p")
 family(
     (np.sinc, np.i0, np.nan_to_num, np.isposinf, np.isneginf, np.fix, np.iscomplex, np.isreal),
     Kind.LIGHT,
     operands="x",
+    reach=reach.elementwise,
 )
 
 # As the universal functions, but complex where a real result does not exist.

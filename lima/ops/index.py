@@ -9,7 +9,7 @@ import numpy as np
 
 from lima.node import Ref, Spec
 from lima.op import OPS, Kind, Meta, op
-from lima.ops import forms
+from lima.ops import forms, reach
 from lima.ops.infer import hollow
 
 Path = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
@@ -81,7 +81,7 @@ op(
     infer=_slice_meta,
     form=forms.sliced,
 )
-op("element", _get, Kind.LIGHT, calls=(), params={"index": None})
+op("element", _get, Kind.LIGHT, calls=(), params={"index": None}, reach=reach.moved)
 op(
     "gather",
     _get,
@@ -90,6 +90,7 @@ op(
     params={"index": None},
     infer=_select_meta,
     form=forms.gathered,
+    reach=reach.moved,
 )
 
 
@@ -112,4 +113,5 @@ op(
     operands="a value",
     params={"path": (), "index": ...},
     into="a",
+    reach=reach.moved,
 )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lima.op import OPS, Kind, op
+from lima.ops import reach
 from lima.ops.contraction import CONTRACTION
 from lima.ops.infer import as_view
 from lima.ops.products import RULES
@@ -31,6 +32,7 @@ op(
     aliasing=True,
     growth=1.5,
     rules=(*RULES, WINDOW, *CENTRED),
+    reach=reach.product,
     infix="@",
 )
 op(
@@ -59,6 +61,7 @@ op(
     aliasing=True,
     growth=1.5,
     rules=(*RULES, WINDOW, *CENTRED),
+    reach=reach.product,
 )
 op("inner", np.inner, operands="a b", signature="a, b", aliasing=True, growth=1.5)
 op("vdot", np.vdot, operands="a b", signature="a, b", aliasing=True)
@@ -139,8 +142,8 @@ def _multi_dot(a: Any, b: Any, c: Any = None) -> Any:
 
 
 # These multiply element by element: it cannot matter whether two operands are one buffer.
-op("outer", np.outer, operands="a b", growth=2)
-op("linalg.outer", np.linalg.outer, operands="x1 x2", growth=2)
+op("outer", np.outer, operands="a b", growth=2, reach=reach.outer)
+op("linalg.outer", np.linalg.outer, operands="x1 x2", growth=2, reach=reach.outer)
 op("kron", np.kron, operands="a b", growth=2)
 op("cross", np.cross, operands="a b", weight=16.0)
 op("linalg.cross", np.linalg.cross, operands="x1 x2", weight=16.0)
@@ -171,6 +174,7 @@ op(
     growth=1.5,
     source=_einsum_text,
     rules=(CONTRACTION,),
+    reach=reach.contracted,
 )
 # One operand of which no label is summed or dropped: a transpose or a diagonal, which is a view.
 op(
@@ -253,7 +257,14 @@ op("linalg.svdvals", np.linalg.svdvals, operands="x", **SPECTRAL)
 
 # --------------------------------------------------------------------------- solvers and inverses
 
-op("linalg.solve", np.linalg.solve, operands="a b", rules=(SOLVING,), **CUBIC)
+op(
+    "linalg.solve",
+    np.linalg.solve,
+    operands="a b",
+    rules=(SOLVING,),
+    reach=reach.solution,
+    **CUBIC,
+)
 op("linalg.tensorsolve", np.linalg.tensorsolve, operands="a b", **CUBIC)
 op("linalg.lstsq", np.linalg.lstsq, operands="a b", wrap=tuple, **SPECTRAL)
 family((np.linalg.inv, np.linalg.tensorinv), **CUBIC)
@@ -264,8 +275,10 @@ op("linalg.pinv", np.linalg.pinv, **SPECTRAL)
 op("linalg.det", np.linalg.det, **CUBIC)
 op("linalg.matrix_rank", np.linalg.matrix_rank, operands="A", **SPECTRAL)
 # Some norms are singular values.
-family((np.linalg.norm, np.linalg.cond, np.linalg.matrix_norm), operands="x", **CUBIC)
-family((np.linalg.vector_norm, np.linalg.trace), operands="x", weight=2.0)
+op("linalg.norm", np.linalg.norm, operands="x", reach=reach.reduced, **CUBIC)
+family((np.linalg.cond, np.linalg.matrix_norm), operands="x", **CUBIC)
+op("linalg.vector_norm", np.linalg.vector_norm, operands="x", weight=2.0, reach=reach.reduced)
+op("linalg.trace", np.linalg.trace, operands="x", weight=2.0)
 
 # --------------------------------------------------------------------------- polynomials
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from lima.node import Spec
 from lima.op import ALONG, DOWN, FUSES, WHOLE, Fold, Meta, op
+from lima.ops import reach
 from lima.ops.joined import RULES
 from lima.ops.spelling import family, path, permitting
 
@@ -134,6 +135,7 @@ for _signature, _functions in _REDUCTIONS.items():
             calls=(_function,),
             threaded=_function.__name__ in ALONG_COLUMNS,
             folds=_folds(_function.__name__),
+            reach=reach.onward if _signature is SCAN else reach.reduced,
             rules=RULES.get(path(_function), ()),
         )
 
@@ -146,11 +148,12 @@ for _function, _other in ((np.max, np.amax), (np.min, np.amin)):
         calls=(_function, _other),
         threaded=_function.__name__ in ALONG_COLUMNS,
         folds=_folds(_function.__name__),
+        reach=reach.reduced,
         rules=RULES[_function.__name__],
     )
-op("count_nonzero", np.count_nonzero, weight=4.0, rules=RULES["count_nonzero"])
+op("count_nonzero", np.count_nonzero, weight=4.0, reach=reach.reduced, rules=RULES["count_nonzero"])
 op("trace", np.trace)
-op("average", np.average, wrap=tuple, weight=8.0)  # a tuple with returned=True
+op("average", np.average, wrap=tuple, weight=8.0, reach=reach.reduced)  # a tuple with returned=True
 
 for _name in ("cumulative_sum", "cumulative_prod"):  # NumPy 2.1 and later
     if hasattr(np, _name):
@@ -158,13 +161,14 @@ for _name in ("cumulative_sum", "cumulative_prod"):  # NumPy 2.1 and later
 
 # --------------------------------------------------------------------------- order statistics
 
-op("median", np.median, signature=MEDIAN, weight=32.0)
-op("nanmedian", np.nanmedian, signature=MEDIAN, weight=32.0)
+op("median", np.median, signature=MEDIAN, weight=32.0, reach=reach.reduced)
+op("nanmedian", np.nanmedian, signature=MEDIAN, weight=32.0, reach=reach.reduced)
 family(
     (np.percentile, np.quantile, np.nanpercentile, np.nanquantile),
     operands="a q",
     signature=QUANTILE,
     weight=32.0,
+    reach=reach.quantiles,
 )
 
 # `overwrite_input=True` allows NumPy to spoil its operand; a value that others may read is not

@@ -7,15 +7,16 @@ from typing import Any
 import numpy as np
 
 from lima.op import OPS, op
+from lima.ops import reach
 from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling, written
 
 # --------------------------------------------------------------------------- sorting
 
-op("sort", np.sort, weight=16.0)
+op("sort", np.sort, weight=16.0, reach=reach.along)
 op("sort_complex", np.sort_complex, weight=64.0)
-op("argsort", np.argsort, weight=32.0)
-op("partition", np.partition, weight=4.0)
-op("argpartition", np.argpartition, weight=8.0)
+op("argsort", np.argsort, weight=32.0, reach=reach.along)
+op("partition", np.partition, weight=4.0, reach=reach.along)
+op("argpartition", np.argpartition, weight=8.0, reach=reach.along)
 # The keys are one array or a sequence of arrays.
 op("lexsort", np.lexsort, operands="", signature="keys, axis=-1", weight=128.0)
 

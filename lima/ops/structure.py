@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lima.op import CALLS, OPS, Kind, op
-from lima.ops import forms, infer
+from lima.ops import forms, infer, reach
 from lima.ops.infer import as_view, transposed
 from lima.ops.spelling import (
     SPELLINGS,
@@ -70,7 +70,7 @@ family((np.rollaxis, np.squeeze, np.expand_dims), VIEW, infer=as_view)
 op("diagonal", np.diagonal, VIEW, infer=as_view, readonly=True)
 op("linalg.diagonal", np.linalg.diagonal, VIEW, operands="x", infer=as_view, readonly=True)
 family((np.flip, np.fliplr, np.flipud, np.rot90), VIEW, operands="m", infer=as_view)
-family((np.real, np.imag), VIEW, operands="val", infer=as_view)
+family((np.real, np.imag), VIEW, operands="val", infer=as_view, reach=reach.elementwise)
 op("broadcast_to", np.broadcast_to, VIEW, operands="array", infer=as_view, readonly=True)
 op(
     "lib.stride_tricks.sliding_window_view",
@@ -152,10 +152,11 @@ op(
     signature="a, shape, order='C', copy=None",
     calls=(np.reshape,),
     form=forms.reshaped,
+    reach=reach.ordered,
     source=written("np.reshape", "shape"),
 )
 renamed(np.reshape, "reshape", newshape="shape")
-op("ravel", np.ravel, VIEW)
+op("ravel", np.ravel, VIEW, reach=reach.ordered)
 op("ndarray.view", np.ndarray.view, VIEW, signature="a, dtype=None")
 op("ndarray.getfield", np.ndarray.getfield, VIEW, signature="a, dtype, offset=0")
 
@@ -204,6 +205,7 @@ op(
     LIGHT,
     infer=infer.same,
     form=forms.same,
+    reach=reach.elementwise,
     signature="a, order='K', subok=False",
 )
 op(
@@ -214,11 +216,28 @@ op(
     signature=ASTYPE,
     calls=(np.astype, np.ndarray.astype),
     infer=infer.cast,
+    reach=reach.elementwise,
     source=_astype_text,
 )
 # `copy=False` may give the array itself.
-op("astype.view", _astype, VIEW, operands="x", signature=ASTYPE, calls=(), source=_astype_text)
-op("ndarray.flatten", np.ndarray.flatten, LIGHT, signature="a, order='C'", infer=infer.flat)
+op(
+    "astype.view",
+    _astype,
+    VIEW,
+    operands="x",
+    signature=ASTYPE,
+    calls=(),
+    reach=reach.elementwise,
+    source=_astype_text,
+)
+op(
+    "ndarray.flatten",
+    np.ndarray.flatten,
+    LIGHT,
+    signature="a, order='C'",
+    infer=infer.flat,
+    reach=reach.ordered,
+)
 
 
 @spelling(np.astype, np.ndarray.astype)
@@ -231,7 +250,8 @@ def _respell_astype(args: Args, kwargs: Kwargs) -> Respelled:
 
 # --------------------------------------------------------------------------- joining
 
-TUPLE: dict[str, Any] = {"operands": "tup", "variadic": True}
+MOVED: dict[str, Any] = {"reach": reach.moved}
+TUPLE: dict[str, Any] = {"operands": "tup", "variadic": True, **MOVED}
 
 op("vstack", np.vstack, LIGHT, infer=infer.vstacked, form=forms.vstacked, **TUPLE)
 op("hstack", np.hstack, LIGHT, infer=infer.hstacked, form=forms.hstacked, **TUPLE)
@@ -253,6 +273,7 @@ op(
     variadic=True,
     infer=infer.concatenated,
     form=forms.concatenated,
+    **MOVED,
 )
 op(
     "stack",
@@ -262,6 +283,7 @@ op(
     variadic=True,
     infer=infer.stacked,
     form=forms.stacked,
+    **MOVED,
 )
 op(
     "block",
@@ -271,6 +293,7 @@ op(
     signature="arrays",
     infer=infer.blocks,
     form=forms.blocks,
+    reach=reach.moved_within,
 )
 op(
     "append",
@@ -279,6 +302,7 @@ op(
     operands="arr values",
     infer=infer.appended,
     form=forms.appended,
+    **MOVED,
 )
 
 # --------------------------------------------------------------------------- splitting
@@ -295,12 +319,12 @@ for _name in ("split", "array_split", "hsplit", "vsplit", "dsplit", "unstack"):
 
 # --------------------------------------------------------------------------- rearranging
 
-op("roll", np.roll, LIGHT, infer=infer.rolled)
-op("repeat", np.repeat, LIGHT, infer=infer.repeated)
-op("tile", np.tile, LIGHT, operands="A", infer=infer.tiled)
+op("roll", np.roll, LIGHT, infer=infer.rolled, **MOVED)
+op("repeat", np.repeat, LIGHT, infer=infer.repeated, **MOVED)
+op("tile", np.tile, LIGHT, operands="A", infer=infer.tiled, **MOVED)
 op("resize", np.resize, LIGHT)
 op("insert", np.insert, LIGHT, operands="arr")
-op("delete", np.delete, LIGHT, operands="arr")
+op("delete", np.delete, LIGHT, operands="arr", **MOVED)
 # What a mode does not know is refused even where it equals another mode's default.
 op(
     "pad",
@@ -315,10 +339,10 @@ op("unpackbits", np.unpackbits, LIGHT, signature="a, axis=None, count=None, bito
 
 # --------------------------------------------------------------------------- triangles, diagonals
 
-op("tril", np.tril, LIGHT, operands="m", infer=infer.triangle)
-op("triu", np.triu, LIGHT, operands="m", infer=infer.triangle)
-op("diag", np.diag, LIGHT, operands="v", infer=infer.diagonal_matrix)
-op("diagflat", np.diagflat, LIGHT, operands="v", infer=infer.diagonal_matrix)
+op("tril", np.tril, LIGHT, operands="m", infer=infer.triangle, **MOVED)
+op("triu", np.triu, LIGHT, operands="m", infer=infer.triangle, **MOVED)
+op("diag", np.diag, LIGHT, operands="v", infer=infer.diagonal_matrix, **MOVED)
+op("diagflat", np.diagflat, LIGHT, operands="v", infer=infer.diagonal_matrix, **MOVED)
 op("vander", np.vander, LIGHT, operands="x")
 
 
@@ -335,7 +359,7 @@ def _respell_diag(args: Args, kwargs: Kwargs) -> Respelled:
 # --------------------------------------------------------------------------- picking elements
 
 # The indices are a parameter since an empty list of them is no array of floating point numbers.
-op("take", np.take, LIGHT, form=forms.taken)
+op("take", np.take, LIGHT, form=forms.taken, **MOVED)
 op("take_along_axis", np.take_along_axis, LIGHT, operands="arr indices")
 op("compress", np.compress, LIGHT, operands="condition a")
 op("extract", np.extract, LIGHT, operands="condition arr")
