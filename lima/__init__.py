@@ -22,7 +22,7 @@ from lima.api import (
     to_python,
 )
 from lima.array import Array, array
-from lima.ask import blame, diff, reached, verify
+from lima.ask import blame, diff, reached, sql, tables, verify
 from lima.block import disabled, traced
 from lima.compare import Diff
 from lima.environment import compiled
@@ -32,6 +32,7 @@ from lima.errors import (
     LimaError,
     LogError,
     NotCanonical,
+    QueryError,
     ReplayError,
     StoreError,
     StoreWarning,
@@ -65,6 +66,7 @@ __all__ = [
     "Lineage",
     "LogError",
     "NotCanonical",
+    "QueryError",
     "ReplayError",
     "ReplayWarning",
     "RuleInfo",
@@ -93,6 +95,8 @@ __all__ = [
     "run_script",
     "save",
     "session",
+    "sql",
+    "tables",
     "to_python",
     "traced",
     "verify",

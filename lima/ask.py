@@ -6,7 +6,7 @@ Where two of them part, whether a log still gives its results, what made one NaN
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from lima.api import lineage, load_log, prepared
 from lima.array import Array
 from lima.compare import FIRST, Diff
 from lima.compare import diff as _diff
-from lima.errors import ReplayError, UnknownLineage
+from lima.errors import ReplayError, StoreError, UnknownLineage
 from lima.handle import data_of
 from lima.node import Node, topological
 from lima.nonfinite import Blame, Search
@@ -26,6 +26,8 @@ from lima.reaching import reached as _reached
 from lima.record import Lineage
 from lima.replay import Leaves, Run
 from lima.sessions import current
+from lima.sql import Rows, Tables
+from lima.store import Store
 from lima.verification import Verification
 from lima.verification import verify as _verify
 
@@ -118,6 +120,50 @@ def blame(x: Any, inputs: Mapping[str, Any] | None = None) -> Blame:
         return found[node.digest]
 
     return Search(record, given, known).blame(root)
+
+
+def sql(x: Any, query: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> Rows:
+    """What a SELECT finds in the tables of a lineage or of a store.
+
+    x is a result, a lineage, the path of a log, a `lima.Store`, the folder of a store, or what
+    `lima.tables` made of one of these. `values` stand for `?` or `:name` in the query. Tables are
+    nodes, edges, names, parameters, literals, seeds, environment and stored, see "Questions in
+    SQL" in the documentation. Nothing can be changed. Raises QueryError for what SQLite refuses.
+
+    >>> import lima, numpy as np
+    >>> X = lima.array(np.ones((4, 3)), name="X")
+    >>> print(lima.sql((X.T @ X).sum(), "SELECT id, op FROM nodes ORDER BY id"))
+    id  op
+    --  ---------
+    1   leaf
+    2   transpose
+    3   matmul
+    4   sum
+    """
+    return (x if isinstance(x, Tables) else tables(x)).ask(query, values)
+
+
+def tables(x: Any) -> Tables:
+    """The tables that `lima.sql` asks, for several questions; x is as there.
+
+    >>> import lima, numpy as np
+    >>> found = lima.tables(lima.array(np.ones(3), name="x") + 1.0)
+    >>> lima.sql(found, "SELECT value FROM literals") == [(1.0,)]
+    True
+    >>> [name for name, _, kind in lima.sql(found, "SELECT * FROM names") if kind == "leaf"]
+    ['x']
+    """
+    if isinstance(x, Store):
+        return Tables(x)
+    if isinstance(x, str | os.PathLike) and os.path.isdir(x):
+        if not os.path.exists(os.path.join(x, "index.sqlite")):
+            raise StoreError(f"{os.fspath(x)}: there is no store")
+        store = Store(x)
+        try:
+            return Tables(store)
+        finally:
+            store.close()
+    return Tables(_lineage(x))
 
 
 INDEX_NODES = 200

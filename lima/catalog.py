@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
@@ -193,6 +193,14 @@ class Catalog:
         """The rows of a query."""
         with self._reading:
             return self._connected().execute(query, values).fetchall()
+
+    def stream(self, query: str) -> Iterator[Any]:
+        """The rows of a query one by one, by a connection of its own that nobody waits for."""
+        reader = self._connect("mode=ro")
+        try:
+            yield from reader.execute(query)
+        finally:
+            reader.close()
 
     def find(self, key: bytes, now: bool = False) -> list[Stored]:
         """The values of `key`, one for each numeric environment; raises Broken.

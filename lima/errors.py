@@ -47,5 +47,9 @@ class UnknownLineage(LimaError, LookupError):
     """No lineage is known for the given value."""
 
 
+class QueryError(LimaError, ValueError):
+    """A question in SQL that cannot be answered; the message says what SQLite refuses."""
+
+
 class InternalError(LimaError, AssertionError):
     """A broken invariant of lima itself; please report it."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -38,6 +40,19 @@ def _diff(
     return 1 if found.total else 0
 
 
+def _csv(found: Any) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([found.columns, *found])
+    return out.getvalue().rstrip("\n")
+
+
+TABLES: dict[str, Callable[[Any], str]] = {
+    "table": str,
+    "csv": _csv,
+    "json": lambda found: json.dumps([dict(zip(found.columns, row, strict=True)) for row in found]),
+}
+"""How `lima query` writes what a SELECT finds."""
+
 Lines = Annotated[
     str | None, typer.Option(metavar="A:B", help="Lines of what was used: 7, or 10:20.")
 ]
@@ -61,7 +76,8 @@ def _slice(text: str | None, option: str) -> int | slice | None:
 
 @app.command("query")
 def _query(
-    file: LogFile,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A lineage log, or a store.")],
+    sql: Annotated[str | None, typer.Argument(metavar="[SQL]", help="A SELECT.")] = None,
     op: Annotated[str | None, typer.Option(help="Operation, as linalg.solve or linalg.*.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of leaves or results.")] = None,
     uses: Annotated[str | None, typer.Option(help="Leaf or result that was used.")] = None,
@@ -69,11 +85,20 @@ def _query(
     columns: Lines = None,
     led_to: Annotated[str | None, typer.Option(help="Result that was made of it.")] = None,
     count: Annotated[bool, typer.Option("--count", help="Print the number only.")] = False,
+    form: Annotated[str, typer.Option("--format", "-f", help=", ".join(TABLES))] = "table",
 ) -> None:
     """List nodes of a log: those for which all that is asked holds.
 
-    With --rows or --columns: the results that depend on these lines of what --uses names.
+    With --rows or --columns: the results that depend on these lines of what --uses names. With
+    a SELECT: what it finds in the tables nodes, edges, names, parameters, literals, seeds,
+    environment and stored.
     """
+    if form not in TABLES:
+        allowed = ", ".join(TABLES)
+        raise typer.BadParameter(f"{form!r} is none of {allowed}", param_hint="--format")
+    if sql is not None:
+        typer.echo(TABLES[form](lima.sql(file if file.is_dir() else loaded(file), sql)))
+        return
     record = loaded(file)
     if rows is not None or columns is not None:
         if uses is None:

@@ -1,0 +1,322 @@
+"""Lineage as tables of SQLite, for questions in SQL.
+
+The tables are made for one connection, in a file of SQLite's own that it keeps in memory as long as
+it is small. Nodes are written as they come: a log with patches is run and not unfolded, a store is
+read row by row. Then the connection is closed for everything but reading.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, overload
+
+from lima.errors import LogError, QueryError
+from lima.labels import is_seed, label, short
+from lima.node import LEAF, OUTPUT, Node, leaf_with
+from lima.objects import Broken, read_form
+from lima.op import Meta
+from lima.queries import metas
+from lima.reading import Lines
+from lima.record import Lineage
+from lima.store import Store
+from lima.unfolding import Folded, Machine
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+SCHEMA = {
+    "nodes": "id INTEGER PRIMARY KEY, op TEXT, name TEXT, call TEXT, dtype TEXT, shape TEXT, "
+    "height INTEGER, outcome TEXT, seconds REAL, file TEXT, line INTEGER, function TEXT, "
+    "digest TEXT UNIQUE",
+    "edges": "id INTEGER, place INTEGER, input INTEGER",
+    "names": "name TEXT, id INTEGER, kind TEXT",
+    "parameters": "id INTEGER, name TEXT, value",
+    "literals": "id INTEGER, place INTEGER, value",
+    "seeds": "id INTEGER, name TEXT, value",
+    "environment": "name TEXT, value TEXT",
+    "stored": "id INTEGER, dtype TEXT, shape TEXT, nbytes INTEGER, seconds REAL, hits INTEGER, "
+    "created TEXT, used TEXT, program TEXT",
+}
+"""The tables, with their columns; `docs/asking.md` says what they mean."""
+
+INDEXES = (
+    "CREATE INDEX edges_of ON edges (id)",
+    "CREATE INDEX edges_to ON edges (input)",
+    "CREATE INDEX nodes_op ON nodes (op)",
+)
+
+SHOWN = 40
+"""Rows that are printed."""
+
+WIDEST = 60
+"""Characters of a printed value."""
+
+STEPS = 100_000
+"""Steps of SQLite's machine after which Python looks whether it was interrupted."""
+
+
+class Rows(Sequence[tuple[Any, ...]]):
+    """What a question in SQL gives: a sequence of tuples; `print` shows it as a table.
+
+    columns  names of the columns
+    """
+
+    def __init__(self, columns: Sequence[str], rows: list[tuple[Any, ...]]) -> None:
+        self.columns = tuple(columns)
+        self._rows = rows
+
+    @overload
+    def __getitem__(self, k: int) -> tuple[Any, ...]: ...
+    @overload
+    def __getitem__(self, k: slice) -> list[tuple[Any, ...]]: ...
+    def __getitem__(self, k: int | slice) -> Any:
+        return self._rows[k]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __eq__(self, other: object) -> bool:
+        return list(other) == self._rows if isinstance(other, Sequence) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def table(self) -> dict[str, list[Any]]:
+        """The columns by name, which pandas, Polars and DuckDB take as they are."""
+        return {name: [row[k] for row in self._rows] for k, name in enumerate(self.columns)}
+
+    def __str__(self) -> str:
+        shown = [self.columns, *[tuple(map(_text, row)) for row in self._rows[:SHOWN]]]
+        widths = [max(len(row[k]) for row in shown) for k in range(len(self.columns))]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in shown]
+        lines.insert(1, "  ".join("-" * width for width in widths))
+        rest = len(self) - SHOWN
+        return "\n".join([*lines, *([f"... {rest:,} more rows"] if rest > 0 else [])])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{escape(name)}</th>" for name in self.columns)
+        body = "".join(
+            f"<tr>{''.join(f'<td>{escape(_text(value))}</td>' for value in row)}</tr>"
+            for row in self._rows[:SHOWN]
+        )
+        rest = len(self) - SHOWN
+        more = f"<p>... {rest:,} more rows</p>" if rest > 0 else ""
+        return f"<table><tr>{head}</tr>{body}</table>{more}"
+
+
+def _text(value: Any) -> str:
+    text = "" if value is None else f"{value:.6g}" if type(value) is float else str(value)
+    text = " ".join(text.split())
+    return text if len(text) <= WIDEST else text[: WIDEST - 3] + "..."
+
+
+# --------------------------------------------------------------------------- tables
+
+
+def _sqlite() -> Any:
+    """The module, which takes longer to load than the rest of lima's own modules together."""
+    return import_module("sqlite3")
+
+
+class Tables:
+    """The tables of one lineage or store, to be asked any number of times."""
+
+    def __init__(self, source: Lineage | Store) -> None:
+        sqlite3 = _sqlite()
+        self.error: type[Exception] = sqlite3.Error
+        self.wrong: tuple[type[Exception], ...] = (sqlite3.Error, sqlite3.Warning)
+        self.connection: Connection = sqlite3.connect("", isolation_level=None)
+        run = self.connection.execute
+        run("PRAGMA journal_mode=OFF")
+        run("PRAGMA trusted_schema=OFF")
+        run("BEGIN")
+        for name, columns in SCHEMA.items():
+            run(f"CREATE TABLE {name} ({columns})")
+        if isinstance(source, Store):
+            self._store(source)
+        else:
+            self._lineage(source)
+        for index in INDEXES:
+            run(index)
+        run("COMMIT")
+        run("PRAGMA query_only=ON")
+        allowed = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE}
+        called = sqlite3.SQLITE_FUNCTION
+
+        def may(action: int, _: Any, name: Any, *__: Any) -> int:
+            harmless = action in allowed or (action == called and name != "load_extension")
+            return int(sqlite3.SQLITE_OK if harmless else sqlite3.SQLITE_DENY)
+
+        self.connection.set_authorizer(may)
+        self.connection.set_progress_handler(lambda: 0, STEPS)  # here Python may be interrupted
+
+    def ask(self, query: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> Rows:
+        """The rows that a SELECT gives. Raises QueryError for anything that SQLite refuses."""
+        try:
+            cursor = self.connection.execute(query, values)
+            found = cursor.fetchall()
+        except self.wrong as error:
+            raise QueryError(_told(error)) from error
+        if cursor.description is None:
+            raise QueryError(f"expected a question such as SELECT op FROM nodes, got {query!r}")
+        return Rows([item[0] for item in cursor.description], found)
+
+    # ------------------------------------------------------------ filling
+
+    def add(self, node: Node, meta: Meta | None = None, height: int | None = None) -> int:
+        """Write a node whose inputs were written before; its number, also if it was there."""
+        run = self.connection.execute
+        digest = node.digest.hex()
+        inputs = [item for item in node.inputs if isinstance(item, Node)]
+        numbers = {item.digest: self.number(item.digest) for item in inputs}
+        outcome = node.outcome
+        shape, dtype = (None, None) if meta is None else (str(list(meta[0])), meta[1].str)
+        values = (
+            node.spec.op,
+            node.name,
+            label(node, {k: n for k, n in numbers.items() if n is not None}, width=200),
+            dtype,
+            shape,
+            node.height if height is None else height,
+            None if outcome is None else outcome.outcome.value,
+            None if outcome is None else float(outcome.seconds),
+            *(node.line or (None, None, None)),
+            digest,
+        )
+        marks = ", ".join("?" * len(values))
+        made = run(f"INSERT OR IGNORE INTO nodes VALUES (NULL, {marks})", values)
+        if not made.rowcount:
+            return self.number(node.digest) or 0
+        number = int(made.lastrowid or 0)
+        for k, item in enumerate(node.inputs):
+            if isinstance(item, Node):
+                run("INSERT INTO edges VALUES (?,?,?)", (number, k, numbers[item.digest]))
+            elif node.spec.op != OUTPUT:
+                run("INSERT INTO literals VALUES (?,?,?)", (number, k, _value(item)))
+        if node.spec.op == LEAF:
+            if node.name:
+                run("INSERT INTO names VALUES (?,?,'leaf')", (node.name, number))
+            return number
+        table = "seeds" if is_seed(node) else None
+        for name, value in node.spec.params:
+            if name != "alias":
+                row = (number, name, _value(value))
+                run("INSERT INTO parameters VALUES (?,?,?)", row)
+                if table is not None:
+                    run("INSERT INTO seeds VALUES (?,?,?)", row)
+        return number
+
+    def number(self, digest: bytes) -> int | None:
+        """The number of a node that was written."""
+        row = self.connection.execute("SELECT id FROM nodes WHERE digest=?", (digest.hex(),))
+        found = row.fetchone()
+        return None if found is None else int(found[0])
+
+    def _facts(self, facts: Mapping[str, Any]) -> None:
+        rows = [(str(name), str(value)) for name, value in facts.items()]
+        self.connection.executemany("INSERT INTO environment VALUES (?,?)", rows)
+
+    def _lineage(self, record: Lineage) -> None:
+        folded = record.folded
+        if folded is not None:
+            folded.run(_Writing(folded, self))
+            digests = folded.digests
+        else:
+            digests = {name: node.digest for name, node in record.outputs.items()}
+            sure = {digests[name]: check for name, check in record.checks.items()}
+            known = metas(record.nodes, sure)
+            for node in record.nodes:
+                self.add(node, known.get(node.digest))
+        for name, digest in digests.items():
+            row = (name, self.number(digest))
+            self.connection.execute("INSERT INTO names VALUES (?,?,'result')", row)
+            check = record.checks.get(name)
+            if check is not None:
+                self.connection.execute(
+                    "UPDATE nodes SET dtype=?, shape=? WHERE id=?",
+                    (check.dtype, str(list(check.shape)), row[1]),
+                )
+        self._facts(record.environment)
+
+    # ------------------------------------------------------------ stores
+
+    def _store(self, store: Store) -> None:
+        stream = store.catalog.stream(
+            "SELECT digest, inputs, text, height FROM nodes ORDER BY height, digest"
+        )
+        try:
+            for row in stream:
+                node, height = _stored_node(*row)
+                self.add(node, _leaf_meta(node), height)
+            rows = store.catalog.stream(
+                "SELECT e.key, p.form, e.nbytes, e.seconds, e.hits, "
+                "strftime('%Y-%m-%d %H:%M:%S', e.created, 'unixepoch'), "
+                "strftime('%Y-%m-%d %H:%M:%S', e.used, 'unixepoch'), r.program "
+                "FROM entries e LEFT JOIN parts p ON p.key=e.key AND p.env=e.env AND p.place=0 "
+                "LEFT JOIN runs r ON r.id=e.run ORDER BY e.seconds DESC"
+            )
+            for key, form, *rest in rows:
+                known = read_form(form)
+                described = (known.dtype, str(list(known.shape)))
+                values = (self.number(bytes(key)), *described, *rest)
+                self.connection.execute("INSERT INTO stored VALUES (?,?,?,?,?,?,?,?,?)", values)
+        except (LogError, Broken, TypeError, ValueError, self.error) as error:
+            raise QueryError(f"{store.path}: its index is damaged: {error}") from error
+        self._facts(json.loads(store.facts))
+
+
+class _Writing(Machine):
+    """Writes the nodes of a log with patches as its lines run; of each only its digest is kept."""
+
+    def __init__(self, folded: Folded, tables: Tables) -> None:
+        super().__init__(folded.needs)
+        self.tables = tables
+
+    def made(self, number: int, node: Node, items: list[Any]) -> Node:
+        self.tables.add(node, _leaf_meta(node))
+        node.inputs = ()  # they would keep all rounds
+        return node
+
+
+def _leaf_meta(node: Node) -> Meta | None:
+    return metas([node], None).get(node.digest) if node.is_leaf else None
+
+
+def _stored_node(digest: bytes, inputs: bytes, text: str, height: int) -> tuple[Node, int]:
+    """A node of a store; its inputs are known by their digests alone."""
+    if type(inputs) is not bytes or type(text) is not str or len(inputs) % 16:
+        raise LogError("a row of its lineage")
+    names = [inputs[k : k + 16] for k in range(0, len(inputs), 16)]
+    node = Lines([leaf_with(name, "|V1", (), "C") for name in names]).one(text)
+    if node.digest != digest:
+        raise LogError("a node has another digest")
+    return node, int(height)
+
+
+def _value(value: Any) -> Any:
+    """A value as SQLite has it: numbers and short text as they are, else as lima spells it."""
+    kind = type(value)
+    if kind is bool or (kind is int and abs(value) < 1 << 63) or kind is float or value is None:
+        return value
+    return value if kind is str and len(value) < WIDEST else short(value, 200)
+
+
+def _told(error: Exception) -> str:
+    """SQLite's message, and what there is to ask."""
+    text = str(error)
+    if "not authorized" in text or "prohibited" in text:
+        return f"{text}: lineage can only be read, by one SELECT"
+    if "no such table" in text:
+        return f"{text}; the tables are {', '.join(SCHEMA)}"
+    if "no such column" in text:
+        columns = "; ".join(f"{name}({', '.join(_columns(name))})" for name in SCHEMA)
+        return f"{text}; there are {columns}"
+    return text
+
+
+def _columns(table: str) -> Iterator[str]:
+    return (column.split()[0] for column in SCHEMA[table].split(", "))
