@@ -8,6 +8,7 @@ read row by row. Then the connection is closed for everything but reading.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from importlib import import_module
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from lima.errors import LogError, QueryError
 from lima.labels import is_seed, label, short
-from lima.node import LEAF, OUTPUT, Node, leaf_with
+from lima.node import LEAF, Node, leaf_with
 from lima.objects import Broken, read_form
 from lima.op import Meta
 from lima.queries import metas
@@ -53,6 +54,12 @@ SHOWN = 40
 
 WIDEST = 60
 """Characters of a printed value."""
+
+AT_ONCE = 1000
+"""Nodes whose rows are handed to SQLite together."""
+
+REMEMBERED = 200_000
+"""Nodes whose numbers are remembered; SQLite is asked for those of earlier ones."""
 
 STEPS = 100_000
 """Steps of SQLite's machine after which Python looks whether it was interrupted."""
@@ -129,6 +136,9 @@ class Tables:
         sqlite3 = _sqlite()
         self.error: type[Exception] = sqlite3.Error
         self.wrong: tuple[type[Exception], ...] = (sqlite3.Error, sqlite3.Warning)
+        self.count = 0
+        self.rows: defaultdict[str, list[tuple[Any, ...]]] = defaultdict(list)  # to be written
+        self.numbers: dict[bytes, int] = {}  # of the latest nodes
         self.connection: Connection = sqlite3.connect("", isolation_level=None)
         run = self.connection.execute
         run("PRAGMA journal_mode=OFF")
@@ -140,6 +150,9 @@ class Tables:
             self._store(source)
         else:
             self._lineage(source)
+        self.write()
+        self.rows.clear()
+        self.numbers.clear()
         for index in INDEXES:
             run(index)
         run("COMMIT")
@@ -169,52 +182,63 @@ class Tables:
 
     def add(self, node: Node, meta: Meta | None = None, height: int | None = None) -> int:
         """Write a node whose inputs were written before; its number, also if it was there."""
-        run = self.connection.execute
-        digest = node.digest.hex()
-        inputs = [item for item in node.inputs if isinstance(item, Node)]
-        numbers = {item.digest: self.number(item.digest) for item in inputs}
-        outcome = node.outcome
-        shape, dtype = (None, None) if meta is None else (str(list(meta[0])), meta[1].str)
-        values = (
-            node.spec.op,
-            node.name,
-            label(node, {k: n for k, n in numbers.items() if n is not None}, width=200),
-            dtype,
-            shape,
-            node.height if height is None else height,
-            None if outcome is None else outcome.outcome.value,
-            None if outcome is None else float(outcome.seconds),
-            *(node.line or (None, None, None)),
-            digest,
+        known = self.number(node.digest)
+        if known is not None:
+            return known
+        self.count = number = self.count + 1
+        if len(self.numbers) >= REMEMBERED:
+            self.write()
+            self.numbers.clear()
+        inputs = [(k, i) for k, i in enumerate(node.inputs) if isinstance(i, Node)]
+        places = {item.digest: self.number(item.digest) or 0 for _, item in inputs}
+        self.numbers[node.digest] = number
+        spec, outcome, rows = node.spec, node.outcome, self.rows
+        rows["nodes"].append(
+            (
+                number,
+                spec.op,
+                node.name,
+                label(node, places, width=200),
+                None if meta is None else meta[1].str,
+                None if meta is None else str(list(meta[0])),
+                node.height if height is None else height,
+                None if outcome is None else outcome.outcome.value,
+                None if outcome is None else float(outcome.seconds),
+                *(node.line or (None, None, None)),
+                node.digest.hex(),
+            )
         )
-        marks = ", ".join("?" * len(values))
-        made = run(f"INSERT OR IGNORE INTO nodes VALUES (NULL, {marks})", values)
-        if not made.rowcount:
-            return self.number(node.digest) or 0
-        number = int(made.lastrowid or 0)
-        for k, item in enumerate(node.inputs):
-            if isinstance(item, Node):
-                run("INSERT INTO edges VALUES (?,?,?)", (number, k, numbers[item.digest]))
-            elif node.spec.op != OUTPUT:
-                run("INSERT INTO literals VALUES (?,?,?)", (number, k, _value(item)))
-        if node.spec.op == LEAF:
-            if node.name:
-                run("INSERT INTO names VALUES (?,?,'leaf')", (node.name, number))
+        rows["edges"] += [(number, k, places[item.digest]) for k, item in inputs]
+        if spec.op == LEAF:
+            rows["names"] += [(node.name, number, "leaf")] if node.name else []
             return number
-        table = "seeds" if is_seed(node) else None
-        for name, value in node.spec.params:
-            if name != "alias":
-                row = (number, name, _value(value))
-                run("INSERT INTO parameters VALUES (?,?,?)", row)
-                if table is not None:
-                    run("INSERT INTO seeds VALUES (?,?,?)", row)
+        if len(inputs) < len(node.inputs):
+            values = enumerate(node.inputs)
+            rows["literals"] += [(number, k, _value(i)) for k, i in values if type(i) is not Node]
+        if spec.params:
+            found = [(number, name, _value(v)) for name, v in spec.params if name != "alias"]
+            rows["parameters"] += found
+            rows["seeds"] += found if is_seed(node) else []
+        if len(rows["nodes"]) >= AT_ONCE:
+            self.write()
         return number
+
+    def write(self) -> None:
+        """Hand the rows that were made to SQLite."""
+        for table, rows in self.rows.items():
+            if rows:
+                marks = ", ".join("?" * len(rows[0]))
+                self.connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
+                rows.clear()
 
     def number(self, digest: bytes) -> int | None:
         """The number of a node that was written."""
-        row = self.connection.execute("SELECT id FROM nodes WHERE digest=?", (digest.hex(),))
-        found = row.fetchone()
-        return None if found is None else int(found[0])
+        found = self.numbers.get(digest)
+        if found is None and self.count > len(self.numbers):  # of one that was forgotten, perhaps
+            query = "SELECT id FROM nodes WHERE digest=?"
+            row = self.connection.execute(query, (digest.hex(),)).fetchone()
+            found = None if row is None else int(row[0])
+        return found
 
     def _facts(self, facts: Mapping[str, Any]) -> None:
         rows = [(str(name), str(value)) for name, value in facts.items()]
@@ -231,6 +255,7 @@ class Tables:
             known = metas(record.nodes, sure)
             for node in record.nodes:
                 self.add(node, known.get(node.digest))
+        self.write()
         for name, digest in digests.items():
             row = (name, self.number(digest))
             self.connection.execute("INSERT INTO names VALUES (?,?,'result')", row)
@@ -259,6 +284,7 @@ class Tables:
                 "FROM entries e LEFT JOIN parts p ON p.key=e.key AND p.env=e.env AND p.place=0 "
                 "LEFT JOIN runs r ON r.id=e.run ORDER BY e.seconds DESC"
             )
+            self.write()
             for key, form, *rest in rows:
                 known = read_form(form)
                 described = (known.dtype, str(list(known.shape)))
