@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import heapq
+import html
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from lima import side_by_side
 from lima.aligned import Difference, Walk
 from lima.environment import differences as environment_differences
+from lima.folding import LIMIT
 from lima.labels import cut
 from lima.node import Node
 from lima.patches import Round, rounds_of
-from lima.record import Lineage
+from lima.record import NOTEBOOK, Lineage
 
 FIRST = 20
 """Differences that `lima.diff` keeps, unless asked for otherwise."""
@@ -42,9 +45,17 @@ class Diff:
     """
 
     def __init__(
-        self, differences: list[Difference], counts: Counter[str], nodes: int, places: int
+        self,
+        differences: list[Difference],
+        counts: Counter[str],
+        nodes: int,
+        places: int,
+        sides: tuple[Lineage, Lineage],
+        pairs: Sequence[tuple[Node, Node]],
     ) -> None:
         self.differences = tuple(differences)
+        self._sides = sides
+        self._pairs = pairs
         self.places = places
         self.counts = counts
         self.nodes = nodes
@@ -82,6 +93,26 @@ class Diff:
 
     __repr__ = __str__
 
+    def to_svg(self, limit: int = LIMIT) -> str:
+        """Both lineages side by side as an SVG image, what differs in red, what follows in yellow.
+
+        What is compared stands at one height. Of what both have, only what the rest reads is shown;
+        of more than `limit` nodes, what repeats is one box.
+        """
+        return side_by_side.svg(*self._both(limit))
+
+    def to_html(self, limit: int = LIMIT) -> str:
+        """Both lineages side by side as a page without network: zoom, search, details of boxes."""
+        return side_by_side.page(*self._both(limit), str(self))
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>{self.to_svg(NOTEBOOK)}"
+
+    def _both(self, limit: int) -> tuple[side_by_side.Sides, int]:
+        a, b = self._sides
+        named = side_by_side.Side(a.nodes, a.outputs), side_by_side.Side(b.nodes, b.outputs)
+        return side_by_side.Sides(*named, self._pairs, self.differences), limit
+
 
 def diff(a: Lineage, b: Lineage, first: int = FIRST) -> Diff:
     """The differences of two lineages; `lima.diff` takes results and files as well."""
@@ -91,8 +122,9 @@ def diff(a: Lineage, b: Lineage, first: int = FIRST) -> Diff:
     if found:
         longer = _rounds(walk, a, b)
         kept = [*longer, *kept][: max(first, 1)]
-        return Diff(kept, walk.counts, 0, len(found) + len(longer))
-    return Diff([], walk.counts, len(a), 0)
+        pairs = [place[:2] for place in walk.places]
+        return Diff(kept, walk.counts, 0, len(found) + len(longer), (a, b), pairs)
+    return Diff([], walk.counts, len(a), 0, (a, b), ())
 
 
 def _by_place(found: Iterable[Difference], a: Lineage, b: Lineage) -> list[Difference]:

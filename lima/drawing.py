@@ -9,9 +9,9 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from lima.folding import Box, fold
 from lima.labels import cut, label
@@ -57,18 +57,27 @@ def page(nodes: Sequence[Node], outputs: Mapping[str, Node], title: str, limit: 
     """The picture as an HTML page that needs no network: zoom, search, details of each box."""
     boxes = fold(nodes, outputs, limit)
     numbers = {node.digest: k for k, node in enumerate(nodes, 1)}
-    details = json.dumps([_details(box, numbers) for box in boxes], ensure_ascii=True)
+    details = [details_of(box, numbers) for box in boxes]
+    return paged(title, _svg(boxes), "".join(_legend(boxes)), details)
+
+
+def paged(
+    title: str, svg: str, legend: str, details: Sequence[Mapping[str, Any]], notes: str = ""
+) -> str:
+    """The page around a picture; `title` and `notes` are plain text, `legend` is HTML."""
+    text = json.dumps(list(details), ensure_ascii=True)
     parts = {
         "TITLE": html.escape(title),
-        "SVG": _svg(boxes),
-        "LEGEND": "".join(_legend(boxes)),
-        "DETAILS": details.replace("<", "\\u003c"),  # no text ends the script that holds it
+        "SVG": svg,
+        "LEGEND": legend,
+        "NOTES": f"<pre>{html.escape(notes)}</pre>" if notes else "",
+        "DETAILS": text.replace("<", "\\u003c"),  # no text ends the script that holds it
     }
     # One pass over the page: what was put in is not looked at again.
     return re.sub(r"<!--([A-Z]+)-->", lambda mark: parts[mark[1]], PAGE)
 
 
-def _details(box: Box, numbers: Mapping[bytes, int]) -> dict[str, Any]:
+def details_of(box: Box, numbers: Mapping[bytes, int]) -> dict[str, Any]:
     """What the page shows of a box when it is chosen."""
     shown = box.nodes[:DETAILS]
     lines = [
@@ -78,7 +87,7 @@ def _details(box: Box, numbers: Mapping[bytes, int]) -> dict[str, Any]:
     ]
     if len(box.nodes) > len(shown):
         lines.append(f"... {len(box.nodes) - len(shown):,} more")
-    return {"title": _title(box), "about": _about(box), "lines": lines}
+    return {"title": title_of(box), "about": _about(box), "lines": lines}
 
 
 def _about(box: Box) -> str:
@@ -93,43 +102,80 @@ def _about(box: Box) -> str:
 def _legend(boxes: Iterable[Box]) -> Iterable[str]:
     for key in dict.fromkeys("data" if box.kind == "data" else box.outcome for box in boxes):
         fill, line = COLOURS[key]
-        name = key or "not timed"
-        yield f'<span style="background:{fill};border:1px solid {line}">{name}</span> '
+        yield legend_of(key or "not timed", fill, line)
+
+
+def legend_of(name: str, fill: str, line: str) -> str:
+    """What a colour means."""
+    return f'<span style="background:{fill};border:1px solid {line}">{name}</span> '
 
 
 # ------------------------------------------------------------------------------------- layout
 
 
-def _svg(boxes: list[Box]) -> str:
-    layers = _layers(boxes)
+class Picture(NamedTuple):
+    """Drawn boxes and edges; `left` and `right` are where they end, `layers` how many there are."""
+
+    parts: list[str]
+    left: float
+    right: float
+    layers: int
+
+    @property
+    def height(self) -> float:
+        return 2 * MARGIN + HEIGHT + (self.layers - 1) * ROW
+
+
+Paint = Callable[[Box], tuple[str, str]]
+
+
+def picture(boxes: list[Box], depth: list[int], paint: Paint, first: int = 0) -> Picture:
+    """The boxes in layers of these numbers; boxes are numbered from `first` on."""
+    layers = _layers(boxes, depth)
     _settle(layers)
     left = min(p.x - p.width / 2 for layer in layers for p in layer) - MARGIN
     right = max(p.x + p.width / 2 for layer in layers for p in layer) + MARGIN
-    width, height = right - left, 2 * MARGIN + HEIGHT + (len(layers) - 1) * ROW
-    numbers = {id(box): k for k, box in enumerate(boxes)}
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
-        f'viewBox="{left:.0f} 0 {width:.0f} {height:.0f}" '
-        'font-family="monospace" font-size="11">'
-    ]
+    numbers = {id(box): k for k, box in enumerate(boxes, first)}
     everything = [place for layer in layers for place in layer]
-    parts += [_edge(place, user) for place in everything for user in place.below]
-    parts += [_drawn(place, place.box, numbers) for place in everything if place.box is not None]
-    return "\n".join([*parts, "</svg>"])
+    parts = [_edge(place, user) for place in everything for user in place.below]
+    for place in everything:
+        if place.box is not None:
+            parts.append(_drawn(place, place.box, numbers, paint(place.box)))
+    return Picture(parts, left, right, len(layers))
 
 
-def _layers(boxes: list[Box]) -> list[list[Place]]:
-    """Places by layer, with a chain of passing places for each edge over several layers."""
+def framed(parts: Iterable[str], left: float, top: float, width: float, height: float) -> str:
+    """The SVG element around what was drawn."""
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
+        f'viewBox="{left:.0f} {top:.0f} {width:.0f} {height:.0f}" '
+        'font-family="monospace" font-size="11">'
+    )
+    return "\n".join([head, *parts, "</svg>"])
+
+
+def _svg(boxes: list[Box]) -> str:
+    made = picture(boxes, depths(boxes), colour)
+    return framed(made.parts, made.left, 0, made.right - made.left, made.height)
+
+
+def depths(boxes: list[Box]) -> list[int]:
+    """The layer of each box: below all that it reads."""
     depth = [0] * len(boxes)
     for k, box in enumerate(boxes):  # inputs come first
         depth[k] = 1 + max((depth[source] for source in box.inputs), default=-1)
     for source, user in _first_users(boxes, depth).items():
         if not boxes[source].inputs:
             depth[source] = user - 1  # what reads nothing stands just above its first user
+    return depth
+
+
+def _layers(boxes: list[Box], depth: list[int]) -> list[list[Place]]:
+    """Places by layer, with a chain of passing places for each edge over several layers."""
     layers: list[list[Place]] = [[] for _ in range(max(depth, default=0) + 1)]
     places = []
     for k, box in enumerate(boxes):
-        width = 18 + LETTER * max(len(_title(box)), 6)
+        width = 18 + LETTER * max(len(title_of(box)), 6)
         places.append(Place(box, depth[k], width))
         layers[depth[k]].append(places[k])
     passing: dict[tuple[int, int], Place] = {}
@@ -191,7 +237,7 @@ def _spread(layer: list[Place], wanted: list[float]) -> None:
 # ------------------------------------------------------------------------------------- drawing
 
 
-def _title(box: Box) -> str:
+def title_of(box: Box) -> str:
     title = f"{box.title}: {box.note}" if box.note else box.title
     return cut(f"{title} → {', '.join(box.results)}", 64) if box.results else title
 
@@ -208,17 +254,17 @@ def _edge(above: Place, below: Place) -> str:
     )
 
 
-def _drawn(place: Place, box: Box, numbers: Mapping[int, int]) -> str:
-    fill, line = colour(box)
+def _drawn(place: Place, box: Box, numbers: Mapping[int, int], colours: tuple[str, str]) -> str:
+    fill, line = colours
     x, y = place.x - place.width / 2, place.y - HEIGHT / 2
     corner = HEIGHT / 2 if box.kind == "data" else 4
     thick = 2 if box.kind in ("loop", "rest") or box.results else 1
     dashes = ' stroke-dasharray="5 3"' if box.kind == "rest" else ""
-    hint = html.escape("\n".join(filter(None, [_title(box), _about(box)])))
+    hint = html.escape("\n".join(filter(None, [title_of(box), _about(box)])))
     return (
         f'<g class="box" data-k="{numbers[id(box)]}"><title>{hint}</title>'
         f'<rect x="{x:.1f}" y="{y:.1f}" width="{place.width:.1f}" height="{HEIGHT}" '
         f'rx="{corner}" fill="{fill}" stroke="{line}" stroke-width="{thick}"{dashes}/>'
         f'<text x="{place.x:.1f}" y="{place.y + 4:.1f}" text-anchor="middle" fill="#111">'
-        f"{html.escape(_title(box))}</text></g>"
+        f"{html.escape(title_of(box))}</text></g>"
     )

@@ -86,7 +86,10 @@ class _Unit(NamedTuple):
 
 
 def fold(nodes: Sequence[Node], outputs: Mapping[str, Node], limit: int = LIMIT) -> list[Box]:
-    """The boxes of a picture, inputs before users: at most about `limit` of them."""
+    """The boxes of a picture, inputs before users: at most about `limit` of them.
+
+    Inputs that are not among `nodes` are left out.
+    """
     data = [node for node in nodes if node.is_leaf]
     units = [_Unit(_key(node), [node]) for node in nodes if not node.is_leaf]
     if len(nodes) > limit:
@@ -186,7 +189,7 @@ def _box(unit: _Unit) -> Box:
 def _connect(boxes: list[Box], outputs: Mapping[str, Node]) -> None:
     where = {node.digest: k for k, box in enumerate(boxes) for node in box.nodes}
     for k, box in enumerate(boxes):
-        read = (where[i.digest] for n in box.nodes for i in n.inputs if isinstance(i, Node))
+        read = (where.get(i.digest, k) for n in box.nodes for i in n.inputs if isinstance(i, Node))
         box.inputs = [source for source in dict.fromkeys(read) if source != k]
     for name, node in outputs.items():
         boxes[where[node.digest]].results.append(name)

@@ -27,7 +27,8 @@ aside pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 <header><b><!--TITLE--></b> &nbsp; <input type="search" placeholder="find an operation or name"
   aria-label="find"> <small></small> <button>whole</button><!--LEGEND--></header>
 <main><!--SVG--></main>
-<aside><p>Choose a box for what it holds. Drag to move, turn the wheel to zoom.</p></aside>
+<aside><p>Choose a box for what it holds. Drag to move, turn the wheel to zoom.</p>
+<!--NOTES--></aside>
 <script type="application/json" id="details"><!--DETAILS--></script>
 <script>
 "use strict";

@@ -35,7 +35,7 @@ LAYERS = (
     ("values", "sessions", "fusion", "forcing", "pieces", "rewrite", "runtime"),
     (
         "handle", "labels", "page", "spelled", "variables", "looped", "source", "queries", "folding", "pictures", "drawing",
-        "exports", "reaching", "record", "sql", "replay", "aligned", "compare", "verification", "nonfinite",
+        "exports", "reaching", "record", "side_by_side", "sql", "replay", "aligned", "compare", "verification", "nonfinite",
     ),
     (
         "writes", "calls", "indexing", "operators", "flat", "in_place", "records", "array", "stand_in", "draws", "helpers",
@@ -65,7 +65,8 @@ SIBLINGS = {
     ("tree", "twin"), ("tree", "keys"), ("tree", "frames"), ("keys", "frames"), ("keys", "constants"),
     ("sparse", "calls"), ("sparse", "sparse_calls"), ("sparse_calls", "calls"), ("sparse_calls", "draws"),
     ("block", "function"),
-    ("queries", "handle"), ("sql", "labels"), ("sql", "queries"), ("sql", "record"), ("queries", "labels"), ("record", "queries"), ("compare", "record"), ("compare", "labels"),
+    ("queries", "handle"), ("sql", "labels"), ("side_by_side", "aligned"), ("side_by_side", "drawing"), ("side_by_side", "folding"),
+    ("compare", "side_by_side"), ("compare", "folding"), ("sql", "queries"), ("sql", "record"), ("queries", "labels"), ("record", "queries"), ("compare", "record"), ("compare", "labels"),
     ("folding", "labels"), ("pictures", "folding"), ("pictures", "labels"), ("pictures", "queries"),
     ("drawing", "folding"), ("drawing", "labels"), ("drawing", "page"), ("drawing", "pictures"),
     ("record", "drawing"), ("record", "pictures"), ("record", "folding"), ("record", "exports"), ("exports", "labels"), ("exports", "queries"),

@@ -33,10 +33,15 @@ def _diff(
     a: Annotated[Path, typer.Argument(metavar="A", help="A lineage log.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
     first: Annotated[int, typer.Option(help="Differences to print.")] = 20,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Page to write, with both side by side.")
+    ] = None,
 ) -> int:
     """Tell where the results of two logs part; the exit status is 1 if they do."""
     found = lima.diff(a, b, first=first)
     typer.echo(str(found))
+    if html is not None:
+        html.write_text(found.to_html(), "utf-8")
     return 1 if found.total else 0
 
 
