@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_rows import ROWS as ALL_ROWS
+from test_rows import bound, calls_of
 
 import lima
 from lima import cli
+from lima.op import evaluate
+from lima.ops.reach import Part, reach_of
 
 ROWS, COLUMNS = 12, 5
 PLAIN = np.random.default_rng(0).standard_normal((ROWS, COLUMNS))
@@ -255,3 +261,75 @@ def test_command(tmp_path, capsys):
     assert cli.main(["query", str(tmp_path / "x.lima"), "--uses", "X", "--columns", "9"]) == 1
     assert "there are 5" in capsys.readouterr().err
     assert cli.main(["query", str(tmp_path / "x.lima"), "--rows", "2"]) == 2
+
+
+# --------------------------------------------------------------------------- every row
+
+
+STATING = [row for row in ALL_ROWS if reach_of(row) is not None]
+
+
+def changed_lines(a, axis, line):
+    """A copy of an array with one line changed."""
+    b = np.array(a)
+    at = (slice(None),) * axis + (line,)
+    if b.dtype.kind == "b":
+        b[at] = ~b[at]
+    elif b.dtype.kind in "iufc":
+        b[at] = b[at] + (3 if b.dtype.kind in "iu" else 3.25)
+    else:
+        return None
+    return b
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("row", STATING, ids=lambda row: row.name)
+def test_rows_state_no_box_that_is_too_small(row):
+    for _, _, _, args, kwargs in calls_of(row):
+        inputs, spec = bound(row, args, kwargs)
+        for k, a in enumerate(inputs):
+            if type(a) is not np.ndarray or not a.ndim or not a.size:
+                continue
+            for axis in range(a.ndim):
+                for line in {0, a.shape[axis] // 2, a.shape[axis] - 1}:
+                    check_box(row, spec, inputs, k, axis, line)
+
+
+def check_box(row, spec, inputs, k, axis, line):
+    parts = []
+    for i, item in enumerate(inputs):
+        if isinstance(item, np.ndarray | np.generic):
+            shape = np.shape(item)
+            lines = None
+            if i == k:
+                lines = [None] * len(shape)
+                lines[axis] = np.arange(shape[axis]) == line
+            parts.append(Part(shape, lines and tuple(lines), None if i == k else item))
+        else:
+            parts.append(item)
+    try:
+        found = reach_of(row)(row, spec, parts)
+    except Exception:  # as the walk has it: then all of the result is meant
+        return
+    other = changed_lines(inputs[k], axis, line)
+    if found is None or other is None:
+        return
+    data = [np.array(i) if isinstance(i, np.ndarray) else i for i in inputs]
+    try:
+        then = evaluate(row, spec, [*map(copy.copy, data)])
+        data[k] = other
+        now = evaluate(row, spec, data)
+    except (ValueError, TypeError, np.linalg.LinAlgError, FloatingPointError):
+        return
+    pairs = zip(then, now, strict=True) if type(then) is tuple else [(then, now)]
+    for x, y in pairs:
+        x, y = np.asarray(x), np.asarray(y)
+        assert found.shape == x.shape
+        changed = (x != y) & ~((x != x) & (y != y)) if x.shape == y.shape else np.ones(1, bool)
+        if not changed.any():
+            continue
+        assert found.touched
+        for n, kept in enumerate(found.lines):
+            if kept is not None:
+                others = tuple(m for m in range(changed.ndim) if m != n)
+                assert not (changed.any(axis=others) & ~kept).any()
