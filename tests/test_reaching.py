@@ -41,6 +41,18 @@ def shuffled(x):
     return x[np.random.default_rng(3).permutation(x.shape[0])]
 
 
+def sorted_in_place(x):
+    y = x.copy()
+    y.sort(axis=1)
+    return y
+
+
+def copied(x):
+    y = np.zeros_like(x)
+    np.copyto(y[::2], x[::2])
+    return y
+
+
 STEPS = {
     "double": lambda x: 2.0 * x,
     "shift": lambda x: x + OTHER[: x.shape[0], : x.shape[1]],
@@ -89,6 +101,10 @@ STEPS = {
     "assign": lambda x: assigned(x) if x.shape[0] > 7 else x,
     "through": lambda x: written_through_a_view(x) if x.shape[1] > 3 else x,
     "kept": lambda x: np.zeros_like(x) + x,
+    "differences": lambda x: np.vstack([np.diff(x, axis=0), x[:1]]),
+    "spectrum": lambda x: np.abs(np.fft.fft(x, axis=1)),
+    "sorted in place": sorted_in_place,
+    "copied": copied,
     "mixed": lambda x: x + np.fft.fft(x, axis=0).real,
     "cast": lambda x: x.astype(np.float32).astype(float),
 }

@@ -301,9 +301,10 @@ family(
 
 op("convolve", np.convolve, operands="a v", growth=1.5)
 op("correlate", np.correlate, operands="a v", growth=1.5)
+family((np.fft.fft, np.fft.ifft), weight=16.0, reach=reach.transformed)
 family((
-    np.fft.fft, np.fft.ifft, np.fft.rfft, np.fft.irfft, np.fft.hfft, np.fft.ihfft, np.fft.fft2,
+    np.fft.rfft, np.fft.irfft, np.fft.hfft, np.fft.ihfft, np.fft.fft2,
     np.fft.ifft2, np.fft.rfft2, np.fft.irfft2, np.fft.fftn, np.fft.ifftn, np.fft.rfftn,
     np.fft.irfftn,
 ), weight=16.0)  # fmt: skip
-family((np.fft.fftshift, np.fft.ifftshift), Kind.LIGHT, operands="x")
+family((np.fft.fftshift, np.fft.ifftshift), Kind.LIGHT, operands="x", reach=reach.moved)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lima.op import OPS, Kind, op
+from lima.ops import reach
 from lima.ops.spelling import Args, Kwargs, Respelled, by_name, renamed, spelling
 
 LIGHT = Kind.LIGHT
@@ -25,6 +26,7 @@ op(
     operands="dst src",
     signature="dst, src, casting='same_kind', where=True",
     into="dst",
+    reach=reach.moved,
 )
 # Lists stand as parameters where NumPy casts a list and refuses an array of the same numbers.
 op("put", np.put, LIGHT, into="a")
@@ -36,15 +38,17 @@ op("fill_diagonal", np.fill_diagonal, LIGHT, operands="a val", into="a")
 # --------------------------------------------------------------------------- methods of ndarray
 
 renamed(np.ndarray.put, "put", indices="ind", values="v")
-op("ndarray.fill", np.ndarray.fill, LIGHT, operands="a value", signature="a, value", into="a")
+op("ndarray.fill", np.ndarray.fill, LIGHT, operands="a value", signature="a, value", into="a",
+   reach=reach.moved)  # fmt: skip
 op("ndarray.sort", np.ndarray.sort, signature="a, axis=-1, kind=None, order=None, stable=None",
-   into="a", weight=16.0)  # fmt: skip
+   into="a", weight=16.0, reach=reach.along)  # fmt: skip
 op(
     "ndarray.partition",
     np.ndarray.partition,
     signature="a, kth, axis=-1, kind='introselect', order=None",
     into="a",
     weight=4.0,
+    reach=reach.along,
 )
 op(
     "ndarray.setfield",

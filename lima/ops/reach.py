@@ -289,6 +289,33 @@ def along(row: Op, spec: Spec, inputs: Sequence[Any]) -> Part | None:
     return _along(row, spec, inputs, lambda lines: None)
 
 
+def transformed(row: Op, spec: Spec, inputs: Sequence[Any]) -> Part | None:
+    """As `along`, where no other length of the lines is asked for."""
+    plain = all(name in ("axis", "norm") for name, _ in spec.params)
+    return along(row, spec, inputs) if plain else None
+
+
+def differenced(row: Op, spec: Spec, inputs: Sequence[Any]) -> Part | None:
+    """Each element with the next ones along an axis: differences of some order."""
+    order, first = spec.get("n", 1), inputs[0]
+    if any(name not in ("n", "axis") for name, _ in spec.params) or type(order) is not int:
+        return None
+    k = place(_axis(row, spec), len(first.shape)) if isinstance(first, Part) else None
+    if k is None or not 0 <= order < first.shape[k]:
+        return None
+    length = first.shape[k] - order
+    shape = (*first.shape[:k], length, *first.shape[k + 1 :])
+    if first.lines is None:
+        return Part(shape, None)
+    lines = list(first.lines)
+    one = lines[k]
+    if one is not None:
+        lines[k] = np.logical_or.reduce([one[i : i + length] for i in range(order + 1)])
+        if not lines[k].any():
+            return Part(shape, None)
+    return Part(shape, tuple(lines))
+
+
 def onward(row: Op, spec: Spec, inputs: Sequence[Any]) -> Part | None:
     """Along one axis each element with those before it: cumulative sums."""
     return _along(row, spec, inputs, lambda lines: lines and np.logical_or.accumulate(lines[0]))

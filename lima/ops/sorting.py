@@ -65,7 +65,7 @@ def _gradient(f: Any, *, spacing: Any = (), **options: Any) -> Any:
     return np.gradient(f, *spacing, **options)
 
 
-op("diff", np.diff, weight=2.0)
+op("diff", np.diff, weight=2.0, reach=reach.differenced)
 op("ediff1d", np.ediff1d, operands="ary", weight=2.0)
 op("trapezoid", np.trapezoid, operands="y", weight=4.0)
 op(
