@@ -173,8 +173,8 @@ INDEX_NODES = 200
 def reached(x: Any, of: Any, *, rows: Any = None, columns: Any = None) -> Reached:
     """Which results depend on some rows or columns of the data, and which lines of them.
 
-    x is a result, a lineage (of several results: `lima.lineage(beta=beta, scores=scores)`), or the
-    path of a log. `of` is the array that is asked about: the name of a leaf, a plain array with its
+    x is a result, several by name (`{"beta": beta, "scores": scores}`), a lineage, or the path of a
+    log. `of` is the array that is asked about: the name of a leaf, a plain array with its
     content, or a node. `rows` and `columns` are numbers, a range, a slice or booleans; all if left
     out.
 
@@ -192,7 +192,7 @@ def reached(x: Any, of: Any, *, rows: Any = None, columns: Any = None) -> Reache
     mean: all of it
     not: rest
     """
-    record = _lineage(x)
+    record = lineage(**x) if isinstance(x, Mapping) else _lineage(x)
     start = {}
     for node in record.meant(of):
         found = metas(record.nodes, {}).get(node.digest) if not node.is_leaf else None

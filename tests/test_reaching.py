@@ -209,6 +209,7 @@ def test_a_traced_model():
     late = lima.reached(record, PLAIN, rows=slice(9, 11))
     assert list(late) == ["scores", "sums"]
     assert list(late["scores"].rows) == [1, 2]
+    assert list(lima.reached({"s": scores, "t": sums}, "X", rows=0)) == ["s"]
     early = lima.reached(record, "X", rows=0)
     assert list(early) == ["beta", "scores"] and early["scores"].rows is None
 
