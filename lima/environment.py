@@ -6,7 +6,11 @@ import functools
 import os
 import platform
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
+from typing import Any
 
 import numpy as np
 import threadpoolctl
@@ -132,11 +136,52 @@ def thread_budget() -> int:
     told = _threads()
     if told.isdigit():
         return int(told)
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    return processors()
 
 
 def _simd() -> str:
     """The instruction sets that NumPy chose for typical loops on this processor."""
     loops = introspect.opt_func_info("^(add|exp|sin)$").values()
     return " ".join(sorted({loop["current"] for by_type in loops for loop in by_type.values()}))
+
+
+# --------------------------------------------------------------------------- limits of threads
+
+_limits: list[int] = []
+_limiting = threading.Lock()
+_limiter: list[Any] = []
+
+
+@contextmanager
+def blas_limited(threads: int) -> Iterator[None]:
+    """Let BLAS take so many threads at most in the `with` block; it is a setting of the process.
+
+    Blocks that run at the same time in several threads get the least of what they ask for, and the
+    last to end restores what was before the first.
+    """
+    with _limiting:
+        if not _limits:
+            controller = threadpoolctl.ThreadpoolController().select(user_api="blas")
+            _limiter[:] = [controller, controller.limit(limits=threads)]
+        _limits.append(threads)
+        _limit(min(_limits))
+    try:
+        yield
+    finally:
+        with _limiting:
+            _limits.remove(threads)
+            if _limits:
+                _limit(min(_limits))
+            else:
+                _limiter.pop().restore_original_limits()
+
+
+def _limit(threads: int) -> None:
+    for library in _limiter[0].lib_controllers:
+        library.set_num_threads(threads)
+
+
+def processors() -> int:
+    """The processors that this process may run on."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
