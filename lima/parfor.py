@@ -289,8 +289,7 @@ class Threads:
 
     def _run(self, k: int) -> Any:
         _task.set(self.tasks[k])
-        if self.session is not current():
-            _session.set(self.session)
+        _session.set(self.session)
         result = self.body(*self.calls[k])
         self.legacy.check()
         return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import signal
 import tempfile
 import traceback
 import uuid
@@ -19,6 +20,7 @@ import threadpoolctl
 from lima.block import _off, disabled
 from lima.code import behind
 from lima.config import Config
+from lima.draws import TracedGenerator
 from lima.errors import LimaError, TracingError
 from lima.frame import Frame, _frame, active, refuse
 from lima.function import TracedFunction
@@ -148,7 +150,8 @@ def _pool(workers: int) -> tuple[Any, Any]:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    quiet = signal.SIGINT, signal.SIG_IGN  # Ctrl-C goes to all; this process ends the others
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, quiet)
 
     def end(now: bool) -> None:
         processes = list((getattr(pool, "_processes", None) or {}).values()) if now else []
@@ -273,6 +276,7 @@ def _one(k: int, sent: bytes) -> bytes:
     with disabled() if setting.off else contextlib.nullcontext():
         if setting.traced:
             _frame.set(Frame(None))
+            args = [TracedGenerator(a) if type(a) is np.random.Generator else a for a in args]
         legacy = Legacy()
         result = setting.body(*args)
         legacy.check()

@@ -236,6 +236,9 @@ _session: ContextVar[Session | None] = ContextVar("lima_session", default=None)
 _default: Session | None = None
 _seen: Session | None = None
 """What threads without a session of their own see; see `_shared`."""
+_apart = False
+"""Whether that is the session of another thread than the main one, which does not see it."""
+_main: int | None = threading.main_thread().ident
 _open: list[tuple[Session, Session | None, int]] = []
 """Open sessions, what was in force where each was opened, and the thread that opened it."""
 _opening = threading.RLock()
@@ -251,7 +254,7 @@ def current() -> Session:
     session = _session.get()
     if session is not None:
         return session
-    if _seen is not None:
+    if _seen is not None and not (_apart and threading.get_ident() == _main):
         return _seen
     return default()
 
@@ -270,15 +273,17 @@ def _shared() -> Session | None:
     """The session that threads without one of their own see.
 
     Who started a thread cannot be told. So it is the innermost one of the main thread; where the
-    main thread has none, that of the only thread that has one. Where that leaves a choice (several
+    main thread has none, that of the only thread that has one (the main thread itself does not see
+    it). Where that leaves a choice (several
     threads, or tasks of an event loop, that each have their own) it is the one around them all, if
     there is one in that thread: nobody's work goes into another's session.
     """
+    global _apart
     threads = {thread for _, _, thread in _open}
-    main = threading.main_thread().ident
-    if main not in threads and len(threads) > 1:
+    _apart = _main not in threads
+    if _apart and len(threads) > 1:
         return None
-    chosen = main if main in threads else next(iter(threads), None)
+    chosen = next(iter(threads), None) if _apart else _main
     innermost: Session | None = None
     left = [(made, around) for made, around, thread in _open if thread == chosen]
     mine = {id(made) for made, _ in left}
@@ -305,8 +310,9 @@ def _closes(made: Session) -> None:
 
 def _in_child() -> None:
     """After a fork: the sessions of other threads are not in force anywhere."""
-    global _seen, _opening
+    global _seen, _opening, _main
     _opening = threading.RLock()
+    _main = threading.main_thread().ident
     me = threading.get_ident()
     if any(entry[2] == me for entry in _open):
         _open[:] = [entry for entry in _open if entry[2] == me]

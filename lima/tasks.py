@@ -158,30 +158,30 @@ def _of_several(name: str, index: int) -> TracingError:
 def entered(a: Any) -> None:
     """A plain array goes into a traced call; nothing to do outside of parallel loops."""
     task = _task.get()
-    if task is None or not a.size:
-        return
-    bounds, loop = _bounds(a), task.loop
-    with loop.lock:
-        had, wrote = loop.of(a)
-        if had.setdefault(bounds, task.index) != task.index:
-            had[bounds] = SEVERAL
-        clash = any(k != task.index for where, k in wrote.items() if _meet(where, bounds))
-    if clash:
-        raise _of_several("reads an array", task.index)
+    while task is not None and a.size:
+        bounds, loop = _bounds(a), task.loop
+        with loop.lock:
+            had, wrote = loop.of(a)
+            if had.setdefault(bounds, task.index) != task.index:
+                had[bounds] = SEVERAL
+            clash = any(k != task.index for where, k in wrote.items() if _meet(where, bounds))
+        if clash:
+            raise _of_several("reads an array", task.index)
+        task = loop.outer
 
 
 def written(a: Any) -> None:
     """A traced call has written the plain array `a`, one of its arguments."""
     task = _task.get()
-    if task is None or not a.size:
-        return
-    bounds, loop = _bounds(a), task.loop
-    with loop.lock:
-        had, wrote = loop.of(a)
-        wrote[bounds] = task.index
-        clash = any(k != task.index for where, k in had.items() if _meet(where, bounds))
-    if clash:
-        raise _of_several("writes an array", task.index)
+    while task is not None and a.size:
+        bounds, loop = _bounds(a), task.loop
+        with loop.lock:
+            had, wrote = loop.of(a)
+            wrote[bounds] = task.index
+            clash = any(k != task.index for where, k in had.items() if _meet(where, bounds))
+        if clash:
+            raise _of_several("writes an array", task.index)
+        task = loop.outer
 
 
 def _meet(a: tuple[int, int], b: tuple[int, int]) -> bool:

@@ -22,11 +22,11 @@ def ridge_of(item):
 
 
 @lima.traced
-def grid(X, y, regs, workers):
+def grid(X, y, regs, workers, backend="threads"):
     def body(reg):
         return np.linalg.solve(X.T @ X + reg * np.eye(X.shape[1]), X.T @ y)
 
-    return np.stack(lima.parfor(body, regs, workers=workers))
+    return np.stack(lima.parfor(body, regs, workers, backend))
 
 
 @lima.traced
@@ -68,11 +68,11 @@ def noisy(reg, rng):
 
 
 @lima.traced
-def noisy_grid(regs, workers):
+def noisy_grid(regs, workers, backend="threads"):
     def body(reg, rng):
         return rng.standard_normal(6) * reg
 
-    return np.stack(lima.parfor(body, regs, workers=workers, rng=11))
+    return np.stack(lima.parfor(body, regs, workers, backend, rng=11))
 
 
 def draws_from_all(k):

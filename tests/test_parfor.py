@@ -1,5 +1,6 @@
 """`lima.parfor`: the results, lineage, random numbers and errors of a plain loop."""
 
+import functools
 import os
 import threading
 import warnings
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 import lima
+from lima import leaves, sessions, tasks, transport, tree
 from lima.environment import blas_limited, thread_budget
 from lima.sessions import current
 
@@ -20,6 +22,11 @@ LONG = 60  # seconds: what takes longer hangs
 X = np.random.default_rng(1).standard_normal((300, 20))
 Y = X @ np.arange(20.0)
 REGS = [0.0, 0.5, 1.0, 2.0, 0.5]
+
+
+def cloudpickle():
+    found = transport._base()
+    return found.__module__ != "_pickle"
 
 
 def same(found, wanted):
@@ -282,6 +289,45 @@ def test_items_may_share_objects_that_hold_arrays(workers):
         same(a, X * k)
 
 
+def test_writes_in_loops_inside_of_loops():
+    out = np.zeros((4, 3))
+
+    def outer(k):
+        lima.parfor(lambda j: bodies.fill_row(out, k), [0], workers=1)
+
+    with lima.session(), pytest.raises(lima.TracingError, match="another item has as well"):
+        lima.parfor(outer, range(2), workers=1)
+
+
+def test_what_a_callable_object_holds_is_shared():
+    class Body:
+        def __init__(self, held):
+            self.held = held
+
+        def __call__(self, k):
+            return self.held[0] if k else None
+
+        def method(self, k):
+            return k
+
+    for body in (Body(np.random.default_rng(1)), Body(np.random.default_rng(1)).method):
+        with pytest.raises(lima.TracingError, match="rng=generator"):
+            lima.parfor(body, range(2), workers=2)
+    a = lima.array(np.zeros(3))
+
+    def writes(held, k):
+        held[k] = 1
+
+    with pytest.raises(lima.TracingError, match="other items can reach"):
+        lima.parfor(functools.partial(writes, a), range(2), workers=2)
+
+
+def test_calls_with_loops_in_them_are_not_kept_as_wholes():
+    with lima.session():
+        bodies.grid(X, Y, REGS, 2)
+        assert "parfor" in bodies.grid.cache_info().refusal
+
+
 # --------------------------------------------------------------------------- errors
 
 
@@ -440,6 +486,40 @@ def test_sessions_of_several_threads_do_not_leak():
         assert seen is own and (not main or seen is session)
 
 
+def test_items_do_not_see_the_sessions_of_others():
+    opened, looked = threading.Event(), threading.Event()
+
+    def body(k):
+        if k == 0:
+            with lima.session() as mine:
+                opened.set()
+                assert looked.wait(LONG)
+                return current() is mine
+        assert opened.wait(LONG)
+        looked.set()
+        return current().cache is around.cache
+
+    around = current()
+    assert lima.parfor(body, [0, 1], workers=2) == [True, True]
+
+
+def test_the_main_thread_does_not_see_the_session_of_another():
+    opened, looked = threading.Event(), threading.Event()
+
+    def work():
+        with lima.session():
+            opened.set()
+            assert looked.wait(LONG)
+
+    before = current()
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    assert opened.wait(LONG)
+    assert current() is before
+    looked.set()
+    thread.join(LONG)
+
+
 def test_a_session_in_one_thread_alone_is_seen_by_its_workers():
     def work():
         with lima.session() as mine:
@@ -521,6 +601,37 @@ def test_draws_in_processes_are_those_in_threads():
         lima.parfor(bodies.draws_from_all, [1, 2], 2, "processes")
 
 
+@pytest.mark.skipif(not cloudpickle(), reason="needs cloudpickle, for functions in functions")
+def test_a_loop_of_processes_inside_of_a_traced_function():
+    for grid, args in ((bodies.grid, (X, Y, REGS, 2)), (bodies.noisy_grid, (REGS, 2))):
+        with lima.session():
+            there = grid(*args, "processes")
+        with lima.session():
+            here = grid(*args)
+        same(there, here)
+        with lima.session():
+            assert lima.lineage(grid(*args, "processes")).log() == lima.lineage(grid(*args)).log()
+
+
+def test_an_interrupt_ends_processes(monkeypatch):
+    from lima import progress
+
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(progress.Progress, "show", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            lima.parfor(bodies.square, range(1000), 2, "processes")
+    assert lima.parfor(bodies.square, range(4), 2, "processes") == [0, 1, 4, 9]
+
+
+def test_a_body_that_cannot_be_sent_is_explained():
+    lock = threading.Lock()
+    with pytest.raises(lima.TracingError, match="cannot be sent to another process"):
+        lima.parfor(lambda k: lock, [1, 2], 2, "processes")
+
+
 def test_errors_of_other_processes():
     with pytest.raises(KeyError) as caught:
         lima.parfor(bodies.fails_at_two, range(20), 2, "processes")
@@ -575,3 +686,29 @@ def test_a_child_that_is_forked_in_a_loop_has_a_usable_cache():
         bodies.gram(X)
         assert lima.parfor(body, [0, 1], workers=2) == [0, 1]
     assert children == [0]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+def test_a_child_is_not_stopped_by_locks_that_other_threads_held():
+    held, finish = threading.Event(), threading.Event()
+
+    def hold():
+        with tree._known.lock, leaves._lock, tasks.OBJECTS, sessions._opening:
+            held.set()
+            assert finish.wait(LONG)
+
+    bodies.gram(X)
+    thread = threading.Thread(target=hold, daemon=True)
+    thread.start()
+    assert held.wait(LONG)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        with lima.session():
+            found = lima.parfor(lambda k: bodies.scaled(bodies.Model(X), k), [1, 2], workers=2)
+            lima.lineage(*found).log()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    finish.set()
+    thread.join(LONG)
