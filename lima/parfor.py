@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import Context, copy_context
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,9 @@ from lima.tasks import Guard, Loop, Task, _task, active_task
 from lima.walk import Walk
 
 BACKENDS = ("threads", "processes")
+
+LOOK_SECONDS = 0.01
+"""Seconds that an item takes from which it is looked at by itself whether it drew."""
 
 WAIT_SLICE = 0.1  # seconds between looks, so that Ctrl-C is seen on every platform
 
@@ -247,6 +251,7 @@ class Threads:
         if self.errors:
             first = min(self.errors)
             raise noted(self.errors[first], first, self.calls)
+        self.legacy.check()
         return self.results, self.tasks
 
     def _together(self) -> None:
@@ -290,6 +295,8 @@ class Threads:
     def _run(self, k: int) -> Any:
         _task.set(self.tasks[k])
         _session.set(self.session)
+        start = perf_counter()
         result = self.body(*self.calls[k])
-        self.legacy.check()
+        if perf_counter() - start > LOOK_SECONDS:
+            self.legacy.check()
         return result

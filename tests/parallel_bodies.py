@@ -154,3 +154,56 @@ def square(k):
 @lima.traced
 def inverse_of(a):
     return np.linalg.inv(a @ a.T + np.eye(a.shape[0]))
+
+
+@lima.traced
+def waiting(X, workers):
+    """Large elementwise values that wait when the loop begins, and views of what is written."""
+    large = np.exp(X * 0.25) - X
+    base = np.zeros(X.shape)
+    row = base[1]
+    base += large
+    part = large[:, ::2]
+
+    def body(k):
+        own = large[k : k + 5].copy()
+        own[0] = k
+        own *= part[k].sum()
+        return own.sum() + row[k] + (large * part.mean()).max(), large[k], base[:, k].T
+
+    found = lima.parfor(body, range(12), workers=workers)
+    base[:] = 1.0
+    return found, base, row, part
+
+
+WRITES = {
+    "item": lambda a, k: a.__setitem__(k, 1.0),
+    "view": lambda a, k: a[1:][::2].__setitem__(0, 1.0),
+    "add": lambda a, k: a.__iadd__(1.0),
+    "out": lambda a, k: np.add(a, 1.0, out=a),
+    "sort": lambda a, k: a.sort(),
+    "fill": lambda a, k: a.fill(2.0),
+    "copyto": lambda a, k: np.copyto(a, 3.0),
+    "put": lambda a, k: np.put(a, [0], 4.0),
+    "putmask": lambda a, k: np.putmask(a, a > 0, 4.0),
+    "at": lambda a, k: np.add.at(a, [0], 1.0),
+    "partition": lambda a, k: a.partition(2),
+    "shuffle": lambda a, k: np.random.default_rng(1).shuffle(a),
+    "flat": lambda a, k: a.flat.__setitem__(0, 1.0),
+    "where": lambda a, k: a.__setitem__(a > 0, 1.0),
+    "place": lambda a, k: np.place(a, a > 0, [1.0]),
+    "random": lambda a, k: np.random.default_rng(1).random(out=a),
+    "shape": lambda a, k: setattr(a, "shape", (2, -1)),
+}
+
+
+@lima.traced
+def writes_in(name, workers):
+    a = np.arange(8.0) + 1.0
+    write = WRITES[name]
+
+    def body(k):
+        write(a, k)
+
+    lima.parfor(body, range(3), workers=workers)
+    return a

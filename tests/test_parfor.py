@@ -21,6 +21,7 @@ from lima.sessions import current
 LONG = 60  # seconds: what takes longer hangs
 X = np.random.default_rng(1).standard_normal((300, 20))
 Y = X @ np.arange(20.0)
+BIG = np.random.default_rng(2).standard_normal((400, 300))
 REGS = [0.0, 0.5, 1.0, 2.0, 0.5]
 
 
@@ -109,6 +110,23 @@ def test_a_loop_inside_of_a_traced_function(workers):
     with lima.session():
         assert lima.lineage(bodies.grid(X, Y, REGS, 1)).log() == log
     same(lima.recompute(lima.lineage(found)), found)
+
+
+@pytest.mark.parametrize("reuse", ["none", "operation", "hybrid"])
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_items_read_what_waits_and_views_of_what_is_written(workers, reuse):
+    with lima.disabled():
+        wanted = bodies.waiting(BIG, 1)
+    for _ in range(5):
+        with lima.session(reuse=reuse):
+            for _ in range(2):
+                found = bodies.waiting(BIG, workers)
+                for a, b in zip(found[0], wanted[0]):
+                    for x, y in zip(a, b):
+                        same(x, y)
+                for x, y in zip(found[1:], wanted[1:]):
+                    same(x, y)
+                assert np.shares_memory(found[0][2][2], found[1])
 
 
 def test_a_loop_inside_of_a_loop():
@@ -247,6 +265,13 @@ def test_writes_to_a_shared_traced_array_are_refused():
         lima.parfor(body, range(4), workers=2)
     a[0] = 5.0  # after the loop it can be written again
     same(np.asarray(a), np.array([5.0, 0, 0, 0]))
+
+
+@pytest.mark.parametrize("name", sorted(bodies.WRITES))
+def test_every_way_of_writing_is_refused(name):
+    for workers in (1, 2):
+        with lima.session(), pytest.raises(lima.TracingError, match="other items can reach"):
+            bodies.writes_in(name, workers)
 
 
 def test_items_that_are_traced_arrays_may_be_written():
