@@ -2,9 +2,12 @@
 
 import functools
 import os
+import random
+import re
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import numpy as np
 import parallel_bodies as bodies
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 import lima
+from bench import fuzz
 from lima import leaves, sessions, tasks, transport, tree
 from lima.environment import blas_limited, thread_budget
 from lima.sessions import current
@@ -201,6 +205,35 @@ def test_random_loops_are_those_of_the_plain_program(items, workers):
     with lima.disabled():
         for a, b in zip(found, map(body, items)):
             same(a, b)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("seed", range(24))
+def test_random_programs_at_the_same_time(seed, monkeypatch):
+    """Two programs, each in three items, twice: all share a session, and do what they do alone."""
+    monkeypatch.setattr(np.random, "seed", lambda *seed: None)
+    texts = [fuzz.source(program) for program in without_shared_draws(seed)]
+    scopes = [fuzz.load(text, lambda f: f) for text in texts]
+    wanted = [fuzz.run(scope, scope["program"], seed) for scope in scopes]
+
+    def body(k):
+        scope = fuzz.load(texts[k % 2], lima.traced)
+        program = lima.traced(scope["program"])
+        return [fuzz.run(scope, program, seed) for _ in range(2)]
+
+    memory = "8KB" if seed % 3 == 0 else "200MB"
+    with fuzz.stress() if seed % 2 else nullcontext(), lima.session(memory=memory):
+        found = lima.parfor(body, range(6), workers=4)
+    for k, outcomes in enumerate(found):
+        for outcome in outcomes:
+            assert not list(wanted[k % 2].differences(outcome))
+
+
+def without_shared_draws(seed):
+    choices = random.Random(seed)
+    for _ in range(2):
+        lines = fuzz.generate(choices, choices.randint(5, 25), seed)
+        yield [line for line in lines if not re.search(r"random\.(?!default_rng|Generator)", line)]
 
 
 # --------------------------------------------------------------------------- random numbers
