@@ -1,9 +1,11 @@
 """`lima.parfor`: the results, lineage, random numbers and errors of a plain loop."""
 
 import functools
+import io
 import os
 import random
 import re
+import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 import lima
 from bench import fuzz
-from lima import leaves, sessions, tasks, transport, tree
+from lima import leaves, progress, sessions, tasks, transport, tree
 from lima.environment import blas_limited, thread_budget
 from lima.sessions import current
 
@@ -426,8 +428,6 @@ def test_nothing_runs_any_more_when_an_error_is_raised():
 
 
 def test_an_interrupt_ends_the_loop(monkeypatch):
-    from lima import progress
-
     begun, go = threading.Event(), threading.Event()
     count = []
 
@@ -448,7 +448,28 @@ def test_an_interrupt_ends_the_loop(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         lima.parfor(body, range(1000), workers=2)
     assert not [t for t in threading.enumerate() if t.name.startswith("lima-parfor")]
-    assert thread_budget() == thread_budget()
+
+
+def test_a_bar_is_shown_on_terminals_alone(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    for stream, wanted, shown in (
+        (Terminal(), "fitting", True), (Terminal(), True, True), (Terminal(), None, False),
+        (Terminal(), False, False), (io.StringIO(), True, False), (None, True, False),
+    ):  # fmt: skip
+        monkeypatch.setattr(sys, "stderr", stream)
+        with progress.Progress(wanted, 3) as bar:
+            bar.done()
+            bar.show()
+        assert (stream is not None and bool(stream.getvalue())) == shown
+        if wanted == "fitting":
+            assert "fitting" in stream.getvalue()
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    assert lima.parfor(len, ["a"], workers=1) == [1]
+    assert "lima.parfor" in sys.stderr.getvalue()
 
 
 def test_a_failed_item_lets_those_that_wait_compute():
@@ -672,8 +693,6 @@ def test_a_loop_of_processes_inside_of_a_traced_function():
 
 
 def test_an_interrupt_ends_processes(monkeypatch):
-    from lima import progress
-
     def interrupt(self):
         raise KeyboardInterrupt
 
