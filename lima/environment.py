@@ -36,6 +36,28 @@ def environment() -> dict[str, str]:
     return facts
 
 
+OR = " or "
+
+_also: set[str] = set()
+"""Numbers of BLAS threads that parallel loops of this process have had beside the program's."""
+
+
+def recorded() -> dict[str, str]:
+    """The `environment` that lineage of this process is of, for its logs.
+
+    Once a parallel loop has run with another number of BLAS threads, what is in memory may be of
+    either number. Then the fact "threads" says so, and bits that differ are no error.
+    """
+    facts = environment()
+    facts["threads"] = OR.join(sorted({facts["threads"], *_also}))
+    return facts
+
+
+def note_threads(number: int) -> None:
+    """Results of this process may be of another number of BLAS threads than it has."""
+    _also.add(str(number))
+
+
 def compiled() -> bool:
     """Whether the modules that every operation passes run as machine code (see `setup.py`).
 
@@ -47,7 +69,8 @@ def compiled() -> bool:
 def differences(then: dict[str, str], now: dict[str, str]) -> list[str]:
     """What differs between two environments and can change bits, as "numpy 2.0.1, now 2.1.0".
 
-    A fact that `then` does not have counts as equal.
+    A fact that `then` does not have counts as equal; one that it is not sure of, such as
+    "1 or 2" threads (see `recorded`), does not.
 
     >>> differences({"threads": "2", "lima": "1"}, {"threads": "4", "lima": "2"})
     ['threads 2, now 4']
@@ -55,7 +78,7 @@ def differences(then: dict[str, str], now: dict[str, str]) -> list[str]:
     return [
         f"{key} {then[key]}, now {now.get(key, 'unknown')}"
         for key in NUMERIC
-        if key in then and then[key] != now.get(key)
+        if key in then and (then[key] != now.get(key) or OR in then[key])
     ]
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from lima.code import behind, code_of
 from lima.draws import TracedGenerator
-from lima.environment import blas_limited, processors, thread_budget
+from lima.environment import blas_limited, note_threads, processors, thread_budget
 from lima.errors import ConfigError, TracingError
 from lima.frame import active
 from lima.handle import Handle, root_of
@@ -88,6 +88,8 @@ def parfor(
     calls: list[tuple[Any, ...]] = [(item,) for item in listed]
     if rng is not None:
         calls = [(i, g) for i, g in zip(listed, _spawned(rng, len(listed)), strict=True)]
+    if share != thread_budget():
+        note_threads(share)
     loop = Loop(active_task())
     with ExitStack() as stack:
         stack.enter_context(_guarded(loop, body, listed))

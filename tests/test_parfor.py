@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 import lima
 from bench import fuzz
-from lima import leaves, progress, sessions, tasks, transport, tree
+from lima import environment, leaves, progress, sessions, tasks, transport, tree
 from lima.environment import blas_limited, thread_budget
 from lima.sessions import current
 
@@ -492,6 +492,29 @@ def test_options_that_make_no_sense():
 
 
 # --------------------------------------------------------------------------- BLAS threads
+
+
+@pytest.fixture(autouse=True)
+def own_notes_of_threads(monkeypatch):
+    monkeypatch.setattr(environment, "_also", set())
+
+
+def test_logs_say_when_loops_had_another_number_of_threads():
+    with threadpool_limits(2, "blas"):
+        if thread_budget() != 2:
+            pytest.skip("this BLAS has one thread")
+        with lima.session(exactness="bitwise"):
+            (found,) = lima.parfor(bodies.gram, [X], 2)
+            assert lima.lineage(found).environment["threads"] == "2"
+            same(lima.recompute(found), found)
+        big = np.random.default_rng(1).standard_normal((500, 300))
+        with lima.session(exactness="rounding"):
+            found, _ = lima.parfor(bodies.gram, [big, X], 2)
+            record = lima.lineage(found)
+            assert record.environment["threads"] == "1 or 2"
+            with pytest.warns(lima.ReplayWarning, match="threads 1 or 2"):
+                again = lima.recompute(record)
+        np.testing.assert_allclose(again, found, atol=1e-9)
 
 
 def test_bitwise_sessions_keep_the_threads_of_the_caller():
