@@ -42,6 +42,7 @@ from lima.errors import (
 )
 from lima.nonfinite import Blame
 from lima.ops.coverage import Coverage, coverage
+from lima.parfor import parfor
 from lima.record import Lineage
 from lima.replay import ReplayWarning
 from lima.script import run_script
@@ -88,6 +89,7 @@ __all__ = [
     "explain",
     "lineage",
     "load_log",
+    "parfor",
     "reached",
     "read",
     "recompute",

@@ -6,7 +6,11 @@ import functools
 import os
 import platform
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
+from typing import Any
 
 import numpy as np
 import threadpoolctl
@@ -32,6 +36,28 @@ def environment() -> dict[str, str]:
     return facts
 
 
+OR = " or "
+
+_also: set[str] = set()
+"""Numbers of BLAS threads that parallel loops of this process have had beside the program's."""
+
+
+def recorded() -> dict[str, str]:
+    """The `environment` that lineage of this process is of, for its logs.
+
+    Once a parallel loop has run with another number of BLAS threads, what is in memory may be of
+    either number. Then the fact "threads" says so, and bits that differ are no error.
+    """
+    facts = environment()
+    facts["threads"] = OR.join(sorted({facts["threads"], *_also}))
+    return facts
+
+
+def note_threads(number: int) -> None:
+    """Results of this process may be of another number of BLAS threads than it has."""
+    _also.add(str(number))
+
+
 def compiled() -> bool:
     """Whether the modules that every operation passes run as machine code (see `setup.py`).
 
@@ -43,7 +69,8 @@ def compiled() -> bool:
 def differences(then: dict[str, str], now: dict[str, str]) -> list[str]:
     """What differs between two environments and can change bits, as "numpy 2.0.1, now 2.1.0".
 
-    A fact that `then` does not have counts as equal.
+    A fact that `then` does not have counts as equal; one that it is not sure of, such as
+    "1 or 2" threads (see `recorded`), does not.
 
     >>> differences({"threads": "2", "lima": "1"}, {"threads": "4", "lima": "2"})
     ['threads 2, now 4']
@@ -51,7 +78,7 @@ def differences(then: dict[str, str], now: dict[str, str]) -> list[str]:
     return [
         f"{key} {then[key]}, now {now.get(key, 'unknown')}"
         for key in NUMERIC
-        if key in then and then[key] != now.get(key)
+        if key in then and (then[key] != now.get(key) or OR in then[key])
     ]
 
 
@@ -132,11 +159,52 @@ def thread_budget() -> int:
     told = _threads()
     if told.isdigit():
         return int(told)
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    return processors()
 
 
 def _simd() -> str:
     """The instruction sets that NumPy chose for typical loops on this processor."""
     loops = introspect.opt_func_info("^(add|exp|sin)$").values()
     return " ".join(sorted({loop["current"] for by_type in loops for loop in by_type.values()}))
+
+
+# --------------------------------------------------------------------------- limits of threads
+
+_limits: list[int] = []
+_limiting = threading.Lock()
+_limiter: list[Any] = []
+
+
+@contextmanager
+def blas_limited(threads: int) -> Iterator[None]:
+    """Let BLAS take so many threads at most in the `with` block; it is a setting of the process.
+
+    Blocks that run at the same time in several threads get the least of what they ask for, and the
+    last to end restores what was before the first.
+    """
+    with _limiting:
+        if not _limits:
+            controller = threadpoolctl.ThreadpoolController().select(user_api="blas")
+            _limiter[:] = [controller, controller.limit(limits=threads)]
+        _limits.append(threads)
+        _limit(min(_limits))
+    try:
+        yield
+    finally:
+        with _limiting:
+            _limits.remove(threads)
+            if _limits:
+                _limit(min(_limits))
+            else:
+                _limiter.pop().restore_original_limits()
+
+
+def _limit(threads: int) -> None:
+    for library in _limiter[0].lib_controllers:
+        library.set_num_threads(threads)
+
+
+def processors() -> int:
+    """The processors that this process may run on."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1

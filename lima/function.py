@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from xxhash import xxh3_128_digest
 
+from lima import tasks
 from lima.bytecode import NotReusable, idle_parameters
 from lima.code import Code, behind, code_of, is_code
 from lima.entries import SECOND_SIGHT
@@ -28,10 +29,11 @@ from lima.record import Lineage
 from lima.sessions import Session, _session, current
 from lima.sparse import Sparse, lineage_of
 from lima.sparse_calls import parts_of
+from lima.tasks import active_task
 from lima.tree import Entry
 from lima.twin import bind_closure, bind_module
 from lima.values import Borrowed, Foreign, Value, error_modes
-from lima.walk import Walk
+from lima.walk import Walk, may_hold_objects
 
 MAX_FORMS = 1024
 """Forms of calls that are remembered for each function."""
@@ -100,10 +102,17 @@ class TracedFunction:
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What the function returns, plain arrays for plain arrays."""
         if not self._bound:
-            self._bind()
+            self.bind()
         outer = _frame.get()
         if outer is not None:
             return self._call(args, kwargs, outer, {})
+        if active_task() is not None and may_hold_objects((args, kwargs)):
+            with tasks.OBJECTS:
+                return self._enter(args, kwargs)
+        return self._enter(args, kwargs)
+
+    def _enter(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call from plain code."""
         entry = Entry(self.parameters, self.code)
         try:
             entry.take(args, kwargs)
@@ -111,6 +120,7 @@ class TracedFunction:
             entry.leave(None)
             return self.function(*args, **kwargs)
         try:
+            entry.announce()
             result = self._call(entry.args, entry.kwargs, None, entry.originals)
         except BaseException:
             entry.leave(None)
@@ -135,7 +145,7 @@ class TracedFunction:
                         walk.stands_for(a, a)
             return x
 
-        self._bind()
+        self.bind()
         entry = Entry(self.parameters, self.code)
         walk = Walk(collect)
         direct: set[int] = set()
@@ -177,7 +187,7 @@ class TracedFunction:
             raise
         return entry.leave(result)
 
-    def _bind(self) -> None:
+    def bind(self) -> None:
         scopes: list[dict[str, Any]] = [self.function.__globals__]
         for scope in (*scopes, *(m.__dict__ for m in self.modules)):
             bind_module(scope)

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections import OrderedDict
-from threading import Lock
 from types import FrameType
 from typing import Any, NamedTuple
 
 from lima.node import Node, leaf
 from lima.stats import Outcome, outcome_row
+from lima.tasks import Noted
 
 REMEMBERED = 256
 """Arrays given out that are recognised when they come back; the oldest is forgotten first."""
@@ -38,9 +37,8 @@ class _Given(NamedTuple):
     value: weakref.ref[Any]
 
 
-_given: OrderedDict[int, _Given] = OrderedDict()
-_nodes: OrderedDict[bytes, Node] = OrderedDict()
-_lock = Lock()
+_given = Noted(REMEMBERED)
+_nodes = Noted(REMEMBERED)
 
 
 def give(array: Any, handle: Any, value: Any) -> None:
@@ -49,14 +47,9 @@ def give(array: Any, handle: Any, value: Any) -> None:
     `handle` is what the program has of it.
     """
     entry = _Given(weakref.ref(array), weakref.ref(handle), weakref.ref(value))
-    digest = leaf(array).digest if array.nbytes <= SMALL_BYTES else None
-    with _lock:
-        _given[id(array)] = entry
-        if digest is not None:
-            _nodes[digest] = value.node
-        for known in (_given, _nodes):
-            if len(known) > REMEMBERED:
-                known.popitem(last=False)
+    _given.note(id(array), entry)
+    if array.nbytes <= SMALL_BYTES:
+        _nodes.note(leaf(array).digest, value.node)
 
 
 def given_back(array: Any) -> tuple[Any, Any]:
@@ -72,16 +65,13 @@ def given_back(array: Any) -> tuple[Any, Any]:
 
 def made_by(array: Any, entered: Node) -> Node | None:
     """The lineage of a copy of something that was given out; `entered` is the copy as a leaf."""
-    with _lock:
-        known = _nodes.get(entered.digest)
-        entries = () if known is not None else tuple(_given.values())
-    for entry in entries:
+    known: Node | None = _nodes.get(entered.digest)
+    for entry in () if known is not None else reversed(_given.latest()):
         value: Any = entry.value()
         data: Any = None if type(value).__name__ in LENT else getattr(value, "data", None)
         if getattr(data, "shape", None) == array.shape and data.dtype == array.dtype:
             digest = leaf(data).digest
-            with _lock:
-                _nodes[digest] = value.node
+            _nodes.note(digest, value.node)
             if digest == entered.digest:
                 return value.node  # type: ignore[no-any-return]
     return known

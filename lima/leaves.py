@@ -6,6 +6,7 @@ nowhere else (results of barriers, long literals) are held, up to `HELD_BYTES`.
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections import OrderedDict
 from threading import Lock
@@ -71,3 +72,13 @@ def find(digest: bytes) -> Any:
         except NotCanonical:
             continue
     return None
+
+
+def _in_child() -> None:
+    """After a fork: another thread may have held the lock."""
+    global _lock
+    _lock = Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

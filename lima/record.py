@@ -16,7 +16,7 @@ import numpy as np
 from xxhash import xxh3_128_hexdigest
 
 from lima import drawing, exports, pictures, queries
-from lima.environment import environment as present_environment
+from lima.environment import recorded as present_environment
 from lima.errors import LogError, ReplayError, UnknownLineage
 from lima.folding import LIMIT
 from lima.formats import Parts, taken

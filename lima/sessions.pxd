@@ -41,6 +41,7 @@ cdef class Session:
     cpdef object repaid(self, Op row, object value)
 
 cdef Session _default
+cdef Session _seen
 cdef list _open
 
 @cython.locals(session=Session)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -103,6 +105,13 @@ class Session:
         if self._threads == 0:
             self._threads = self.config.threads or thread_budget()
         return self._threads
+
+    def with_threads(self, threads: int) -> Session:
+        """The same session, cache and statistics, for work that may take so many threads."""
+        _ = self.planner  # one for all
+        made = copy.copy(self)
+        made._threads = threads
+        return made
 
     @property
     def pool(self) -> Pool:
@@ -224,35 +233,103 @@ PLANNER: list[Callable[[Session], Any]] = []
 """What makes the planner of a session (`lima.runtime`, since a planner runs operations)."""
 
 _session: ContextVar[Session | None] = ContextVar("lima_session", default=None)
-_open: list[Session] = []
 _default: Session | None = None
+_seen: Session | None = None
+"""What threads without a session of their own see; see `_shared`."""
+_apart = False
+"""Whether that is the session of another thread than the main one, which does not see it."""
+_main: int | None = threading.main_thread().ident
+_open: list[tuple[Session, Session | None, int]] = []
+"""Open sessions, what was in force where each was opened, and the thread that opened it."""
+_opening = threading.RLock()
 
 
 def current() -> Session:
     """The session in force here.
 
-    That is the innermost `with lima.session(...)` of this context; in a thread that has none, the
-    one that was opened last and is still open, so that workers share the session of the program
-    that started them; else the process-wide one.
+    That is the innermost `with lima.session(...)` of this context; in a thread that has none the
+    one that `_shared` chose, so that workers share the session of the program that started them;
+    else the process-wide one.
     """
-    global _default
     session = _session.get()
     if session is not None:
         return session
-    if _open:
-        return _open[-1]
+    if _seen is not None and not (_apart and threading.get_ident() == _main):
+        return _seen
+    return default()
+
+
+def default() -> Session:
+    """The process-wide session."""
+    global _default
     if _default is None:
-        _default = Session(Config.load())
-        _record_lines()
+        with _opening:
+            if _default is None:
+                _default = Session(Config.load())
+                _record_lines()
     return _default
 
 
 def _record_lines() -> None:
     """Nodes remember lines while any session wants it: the hot path asks no session."""
-    wanted = {one.config.lines for one in _open}
+    wanted = {made.config.lines for made, _, _ in _open}
     if _default is not None:
         wanted.add(_default.config.lines)
     record_lines("all" in wanted, "large" in wanted)
+
+
+def _shared() -> Session | None:
+    """The session that threads without one of their own see.
+
+    Who started a thread cannot be told. So it is the innermost one of the main thread; where the
+    main thread has none, that of the only thread that has one (the main thread itself does not see
+    it). Where that leaves a choice (several
+    threads, or tasks of an event loop, that each have their own) it is the one around them all, if
+    there is one in that thread: nobody's work goes into another's session.
+    """
+    global _apart
+    threads = {thread for _, _, thread in _open}
+    _apart = _main not in threads
+    if _apart and len(threads) > 1:
+        return None
+    chosen = next(iter(threads), None) if _apart else _main
+    innermost: Session | None = None
+    left = [(made, around) for made, around, thread in _open if thread == chosen]
+    mine = {id(made) for made, _ in left}
+    inside = [pair for pair in left if pair[1] is None or id(pair[1]) not in mine]
+    while len(inside) == 1:
+        innermost = inside[0][0]
+        inside = [pair for pair in left if pair[1] is innermost]
+    return innermost
+
+
+def _opens(made: Session, around: Session | None) -> None:
+    global _seen
+    with _opening:
+        _open.append((made, around, threading.get_ident()))
+        _seen = _shared()
+
+
+def _closes(made: Session) -> None:
+    global _seen
+    with _opening:
+        _open[:] = [entry for entry in _open if entry[0] is not made]
+        _seen = _shared()
+
+
+def _in_child() -> None:
+    """After a fork: the sessions of other threads are not in force anywhere."""
+    global _seen, _opening, _main
+    _opening = threading.RLock()
+    _main = threading.main_thread().ident
+    me = threading.get_ident()
+    if any(entry[2] == me for entry in _open):
+        _open[:] = [entry for entry in _open if entry[2] == me]
+    _seen = _shared()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
 
 
 def configure(**options: Any) -> Session:
@@ -275,7 +352,9 @@ def configure(**options: Any) -> Session:
 def session(**options: Any) -> Iterator[Session]:
     """A session of its own for the `with` block: an empty cache, options, statistics.
 
-    Threads that are started inside, and have no session of their own, share it.
+    Threads that are started inside, and have no session of their own, share it: a thread that has
+    none sees the innermost session that is open in the main thread, or, where the main thread has
+    none, that of the only thread that has one.
 
     * `memory`: byte budget of the cache, a number of bytes or text such as "2GB".
     * `policy`: row of the eviction table, "cost-size", "lru" or "dag-height".
@@ -301,13 +380,14 @@ def session(**options: Any) -> Iterator[Session]:
     0
     """
     made = Session(Config.load(**options))
+    around = _session.get()
     token = _session.set(made)
-    _open.append(made)
+    _opens(made, around)
     _record_lines()
     try:
         yield made
     finally:
-        _open.remove(made)
+        _closes(made)
         _record_lines()
         _session.reset(token)
         made.close()

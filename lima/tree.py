@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from itertools import islice
-from threading import Lock
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from lima import frames
+from lima import frames, tasks
 from lima.bytecode import NotReusable
 from lima.calls import plain
 from lima.code import CALLABLES, Code, code_of
@@ -38,6 +35,7 @@ from lima.sessions import current
 from lima.sparse import Sparse, to_plain
 from lima.sparse_calls import Opaque, of_parts, parts_of
 from lima.stats import Outcome, outcome_row
+from lima.tasks import Noted
 from lima.twin import plain_module, twin_of
 from lima.values import Borrowed, Value
 from lima.walk import ATOMS, Walk, arrays_by_name, layout_of
@@ -46,34 +44,26 @@ from lima.writes import detach, is_private
 # ----------------------------------------------------------------- lineage of plain arrays
 
 KNOWN_LIMIT = 1 << 16
-_known: OrderedDict[bytes, Node] = OrderedDict()
-_known_lock = Lock()
+_known = Noted(KNOWN_LIMIT)
 
 
 def remember(a: Any, node: Node) -> None:
     """Note that the bytes of the plain array `a` were made by `node`."""
-    digest = leaf(a).digest
-    with _known_lock:
-        _known[digest] = node
-        _known.move_to_end(digest)
-        if len(_known) > KNOWN_LIMIT:
-            _known.popitem(last=False)
+    _known.note(leaf(a).digest, node)
 
 
 def recall(a: Any) -> tuple[Node, Node | None]:
     """The leaf of the plain array `a`, and the node that made these bytes, if one is known."""
     entered = leaf(a)
-    with _known_lock:
-        return entered, _known.get(entered.digest)
+    return entered, _known.get(entered.digest)
 
 
 def recent(count: int) -> list[Node]:
     """The nodes that made what traced functions returned lately, the latest first."""
-    with _known_lock:
-        return list(islice(reversed(_known.values()), count))
+    return _known.latest()[:count]
 
 
-_parts: OrderedDict[bytes, None] = OrderedDict()
+_parts = Noted(KNOWN_LIMIT)
 """Leaves that entered as arrays of sparse arguments."""
 
 
@@ -84,17 +74,12 @@ def entering(a: Any, name: str | None, part: bool = False) -> Value:
     copies of the indices of `A`, which are not the history of `A`.
     """
     entered, made = recall(a)
-    if part and made is not None:
-        with _known_lock:
-            if entered.digest in _parts:
-                made = None
+    if part and made is not None and _parts.get(entered.digest):
+        made = None
     if made is None or made.is_leaf:  # an argument that was handed through has no history
         made = None
         if part:
-            with _known_lock:
-                _parts[entered.digest] = None
-                if len(_parts) > KNOWN_LIMIT:
-                    _parts.popitem(last=False)
+            _parts.note(entered.digest, True)
         entered.name = name
         seen(entered.digest, a)
     elif made.digest and made.inexact and not current().rounds:
@@ -248,6 +233,18 @@ class Entry:
         if self.originals:
             self._expose()
 
+    def announce(self) -> None:
+        """In a parallel loop: raises TracingError where another item writes what enters."""
+        for _, x in self.originals.values():
+            tasks.entered(x)
+
+    def _written(self) -> list[Any]:
+        """The arguments that the call has written, in a parallel loop."""
+        if tasks.active_task() is None:
+            return []
+        pairs = zip(self.originals.values(), self.values, strict=False)
+        return [x for (h, x), value in pairs if h._value is not value and not is_outside(h)]
+
     def _enter(self, x: Any) -> Any:
         kind = type(x)
         if kind in _ARRAYS:
@@ -321,6 +318,7 @@ class Entry:
 
     def leave(self, result: Any) -> Any:
         """`result` for the caller; nothing waits on the caller's memory any more."""
+        written = self._written()
         leaving = Leaving(self.originals)
         mine = set(self.originals)
         for value in self.values:
@@ -380,6 +378,8 @@ class Entry:
         for x in result if type(result) is tuple else (result,):
             if type(x) is np.ndarray and not leaving.knows(x):
                 self._note(x)
+        for x in written:
+            tasks.written(x)
         return result
 
     def _note(self, a: Any) -> None:

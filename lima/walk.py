@@ -354,6 +354,27 @@ class Walk:
         self._queue.clear()
 
 
+def may_hold_objects(x: Any) -> bool:
+    """Whether there may be objects in `x` that are changed in place: of the user's, or frames."""
+    todo = [x]
+    seen: set[int] = set()
+    while todo:
+        item = todo.pop()
+        kind = type(item)
+        if kind in ATOMS or id(item) in seen:
+            continue
+        layout = layout_of(item)
+        if kind in CONTAINERS:
+            seen.add(id(item))
+            todo += CONTAINERS[kind].items(item)
+        elif isinstance(item, tuple):
+            seen.add(id(item))
+            todo += item
+        elif layout is not None or str(kind.__module__).startswith("pandas."):
+            return True
+    return False
+
+
 # --------------------------------------------------------------------------- names
 
 NAMED_ITEMS = 100

@@ -15,6 +15,7 @@ from lima.handle import Handle, is_outside, locked, release, root_of, turn_writi
 from lima.node import OUTPUT, Node, Spec, leaf, new_node
 from lima.op import OPS, Op, clone, evaluate, moved, owner
 from lima.runtime import apply, raising
+from lima.tasks import Guard
 from lima.values import Borrowed, Pending, Value, live_users, nodes_of, tied
 
 
@@ -154,6 +155,9 @@ def set_in_place(a: Handle, row: Op, setting: Any) -> None:
     value = value_of(a)
     data = force(value)
     refuse(f"it sets the {name} of an array")
+    rivals = root_of(a)._rivals
+    if type(rivals) is Guard:
+        rivals()
     if not isinstance(data, np.ndarray) or (is_outside(a) and root_of(a) is a):
         setattr(data, name, setting)  # of a scalar NumPy refuses it
         return

@@ -20,10 +20,10 @@ PACKAGE = Path(importlib.util.find_spec("lima").origin).parent
 
 LAYERS = (
     (
-        "errors", "formats", "frame", "nesting", "pattern", "cost", "places", "loops", "short_rows",
+        "errors", "formats", "frame", "tasks", "nesting", "pattern", "cost", "places", "loops", "short_rows",
         "columns", "buffers", "streams",
     ),
-    ("node", "config", "stats", "walk", "pure"),
+    ("node", "config", "stats", "walk", "pure", "progress"),
     ("homes", "bytecode", "code"),
     ("op",),
     ("ops",),
@@ -43,12 +43,14 @@ LAYERS = (
     ),
     ("constants", "frames", "tree", "twin", "keys"),
     ("outside", "kept", "function", "block"),
+    ("transport", "processes", "parfor"),
     ("api", "nearest", "ask", "script", "numpy"),
     ("integrations", "cli", "demo", "__main__"),
 )  # fmt: skip
 """Modules and packages of lima, lowest layer first. A name may import those of lower rows only."""
 
 SIBLINGS = {
+    ("tasks", "errors"), ("processes", "transport"), ("parfor", "processes"),
     ("cli", "demo"), ("__main__", "cli"),
     ("policies", "entries"), ("flight", "entries"), ("flight", "policies"), ("flight", "cache"),
     ("cache", "entries"), ("cache", "flight"), ("cache", "policies"), ("literal", "environment"),
@@ -85,7 +87,10 @@ SIBLINGS = {
 PUBLIC_ONLY = frozenset(LAYERS[-1])
 """These know of lima what a user knows: the names in `lima.__all__`."""
 
-LAZY = frozenset({"numba", "scipy", "rich", "typer", "pandas", "dask", "sklearn", "networkx"})
+LAZY = frozenset(
+    "numba scipy rich typer pandas dask sklearn networkx joblib loky cloudpickle concurrent"
+    " multiprocessing".split()
+)
 """Packages that may be imported inside a function: optional, or too slow to load with lima."""
 
 HEAVY = ("numba", "llvmlite", "scipy", "rich", "typer", "click", "pandas", "sklearn")
