@@ -30,7 +30,7 @@ LAYERS = (
     (
         "entries", "policies", "flight", "cache", "leaves", "gates", "environment", "literal", "scan",
         "segments", "patches", "reading", "unfolding", "log", "systemds", "behind", "known", "folder", "trouble", "objects", "catalog", "ancestry",
-        "writing", "upkeep", "store",
+        "writing", "upkeep", "placeholders", "plainly", "store",
     ),
     ("values", "sessions", "fusion", "forcing", "pieces", "rewrite", "runtime"),
     (
@@ -42,7 +42,7 @@ LAYERS = (
         "sparse", "sparse_calls",
     ),
     ("constants", "frames", "tree", "twin", "keys"),
-    ("outside", "kept", "function", "block"),
+    ("outside", "kept", "terms", "lasting", "function", "block"),
     ("api", "nearest", "ask", "script", "numpy"),
     ("integrations", "cli", "demo", "__main__"),
 )  # fmt: skip
@@ -77,6 +77,8 @@ SIBLINGS = {
     ("writing", "catalog"), ("writing", "trouble"), ("upkeep", "objects"), ("upkeep", "catalog"),
     ("upkeep", "ancestry"), ("upkeep", "log"), ("upkeep", "store"), ("store", "folder"),
     ("store", "trouble"), ("store", "objects"), ("store", "catalog"), ("store", "writing"),
+    ("placeholders", "upkeep"), ("placeholders", "store"), ("plainly", "objects"),
+    ("terms", "kept"), ("lasting", "kept"), ("lasting", "terms"), ("lasting", "function"), ("function", "lasting"),
     ("store", "upkeep"), ("store", "entries"), ("store", "environment"),
 }  # fmt: skip
 """(importer, imported) within one row: the exceptions."""
