@@ -136,7 +136,9 @@ class Session:
 
     def fetched(self, row: Op, found: Stored) -> Entry | None:
         """What was found in the store, read into the cache; None if it is of no use."""
-        value = None if self.store is None else self.store.read(found, row.wrap)
+        if self.store is None or found.kind not in ("one", "tuple", "named"):
+            return None
+        value = self.store.read(found, row.wrap)
         if value is None:
             return None
         key, seconds, height = found.key, found.seconds, found.height

@@ -163,16 +163,14 @@ class Store:
             self.mixed = True
         if not self.readonly:
             self.writer.behind.put(Used(found.key, found.env), 0)
-        if found.kind == "one":
-            value = parts[0]
-            if found.parts[0].nbytes >= objects.MAPPED_BYTES:
-                self._mapped[found.key] = value
-                while len(self._mapped) > MAPPED:
-                    self._mapped.popitem(last=False)
-            return value
-        if found.kind != "named":
-            return tuple(parts)
-        return wrap(*parts) if wrap is not None else None
+        if found.kind == "named":
+            return wrap(*parts) if wrap is not None else None
+        value = parts[0] if found.kind == "one" else tuple(parts)
+        if max(part.nbytes for part in found.parts) >= objects.MAPPED_BYTES:
+            self._mapped[found.key] = value
+            while len(self._mapped) > MAPPED:
+                self._mapped.popitem(last=False)
+        return value
 
     def refuse(self, found: Stored, error: Exception) -> None:
         """An entry whose parts are whole, and yet of no use: it goes, and one warning says why."""
