@@ -227,6 +227,8 @@ class TracedFunction:
                 self._refused(f"{why}" or "its arguments are nested too deeply", outer)
         if look is None:  # outside of the handler, so that users' errors are not chained to it
             return self._run(args, kwargs, outer)
+        if here.cache.spill is not None:
+            here.cache.reload(look.key)
         with here.cache.flight(look.key, "function") as flight:
             restored = self._restored(here, look, flight)
             if restored is not None:

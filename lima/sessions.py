@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,12 +14,13 @@ import numpy as np
 
 from lima.cache import Cache
 from lima.catalog import Stored
-from lima.config import Config
+from lima.config import TEMPORARY, Config
 from lima.entries import FIRST_SIGHT, SECOND_SIGHT, SURELY, TINY_BYTES, Entry
 from lima.environment import thread_budget
 from lima.node import Node
 from lima.op import Meta, Op
 from lima.pattern import CLASSES, ROUNDING
+from lima.spill import Spill
 from lima.stats import HIT, Stats, outcome_row
 from lima.store import Store, opened
 
@@ -88,6 +91,10 @@ class Session:
         self.credit: dict[str, int] = {}
         self._pools = threading.local()
         self._threads = 0
+        if config.spill:
+            place = None if config.spill == TEMPORARY else config.spill
+            self.cache.spill = Spill(place, config.spill_bytes)
+            _spilling.add(self.cache.spill)
         self.store: Store | None = opened(config.store, config.store_bytes, config.environment)
 
     @property
@@ -214,7 +221,9 @@ class Session:
         self.cache.clear()
 
     def close(self) -> None:
-        """Write what is on its way to the store, and let go of its files."""
+        """Write what is on its way to the store, let go of its files, delete what was spilled."""
+        if self.cache.spill is not None:
+            self.cache.spill.close()
         if self.store is not None:
             self.store.close()
 
@@ -224,6 +233,16 @@ class Session:
 
 PLANNER: list[Callable[[Session], Any]] = []
 """What makes the planner of a session (`lima.runtime`, since a planner runs operations)."""
+
+_spilling: weakref.WeakSet[Spill] = weakref.WeakSet()
+
+
+def _at_exit() -> None:
+    for spill in list(_spilling):
+        spill.close()
+
+
+atexit.register(_at_exit)
 
 _session: ContextVar[Session | None] = ContextVar("lima_session", default=None)
 _open: list[Session] = []
@@ -281,6 +300,9 @@ def session(**options: Any) -> Iterator[Session]:
     * `store`: a folder on a disk of this machine where results outlive the process; none by
       default. `store_bytes` is its budget. `environment` is "same", or "any" to use also what was
       computed with another NumPy, BLAS, number of threads or kind of processor.
+    * `spill`: a folder for what memory has no room for, or True for a temporary one. Values go
+      there when they are evicted, if reading them back takes less time than computing them again,
+      and are deleted with the session. `spill_bytes` is the budget.
     * `strict`: whether a fault of a rule raises its error; else the operation is computed as asked.
 
     Raises ConfigError for an unknown option or value.

@@ -28,7 +28,7 @@ LAYERS = (
     ("op",),
     ("ops",),
     (
-        "entries", "policies", "flight", "cache", "leaves", "gates", "environment", "literal", "scan",
+        "entries", "policies", "flight", "spill", "cache", "leaves", "gates", "environment", "literal", "scan",
         "segments", "patches", "reading", "unfolding", "log", "systemds", "behind", "known", "folder", "trouble", "objects", "catalog", "ancestry",
         "writing", "upkeep", "placeholders", "plainly", "store",
     ),
@@ -50,7 +50,7 @@ LAYERS = (
 
 SIBLINGS = {
     ("cli", "demo"), ("__main__", "cli"),
-    ("policies", "entries"), ("flight", "entries"), ("flight", "policies"), ("flight", "cache"),
+    ("policies", "entries"), ("spill", "entries"), ("spill", "objects"), ("cache", "spill"), ("flight", "entries"), ("flight", "policies"), ("flight", "cache"),
     ("cache", "entries"), ("cache", "flight"), ("cache", "policies"), ("literal", "environment"),
     ("systemds", "leaves"), ("scan", "literal"), ("log", "literal"), ("log", "scan"),
     ("patches", "segments"), ("reading", "scan"), ("reading", "patches"), ("unfolding", "scan"), ("unfolding", "reading"),
