@@ -162,7 +162,7 @@ class Store:
         if found.env != self.env:
             self.mixed = True
         if not self.readonly:
-            self.writer.behind.put(Used(found.key, found.env), 0)
+            self.writer.behind.put(Used(found.key, found.env), 0, soon=False)
         if found.kind == "named":
             return wrap(*parts) if wrap is not None else None
         value = parts[0] if found.kind == "one" else tuple(parts)
