@@ -289,7 +289,7 @@ def session(**options: Any) -> Iterator[Session]:
     Threads that are started inside, and have no session of their own, share it.
 
     * `memory`: byte budget of the cache, a number of bytes or text such as "2GB".
-    * `policy`: row of the eviction table, "cost-size", "lru" or "dag-height".
+    * `policy`: row of the eviction table, "cost-size", "lru", "dag-height" or "adaptive".
     * `reuse`: "none" (trace only), "operation", "full" (operations and calls), "partial"
       (operations, and results from parts by rules), or "hybrid" (all of these).
     * `exactness`: how near rules must come to the plain computation. "bitwise": its bits;
