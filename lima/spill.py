@@ -14,8 +14,9 @@ import tempfile
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from itertools import count
 from pathlib import Path
-from threading import Lock
+from threading import Lock, RLock
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -80,9 +81,10 @@ class Spill:
         self._lock_file: int | None = None
         self._owner = os.getpid()
         self._open = True
-        self._names = 0
+        self._names = count()
         self._table: OrderedDict[bytes, _Spilled] = OrderedDict()
         self._lock = Lock()
+        self._first = RLock()  # held for what is done once
         self._write_speed = self._read_speed = 0.0  # bytes a second; not measured yet
 
     def __len__(self) -> int:
@@ -132,6 +134,10 @@ class Spill:
         )
         gone: list[_Spilled] = []
         with self._lock:
+            twin = self._table.pop(entry.key, None)  # of another thread
+            if twin is not None:
+                gone.append(twin)
+                self.bytes -= twin.nbytes
             self._table[entry.key] = made
             self.bytes += nbytes
             self.written += 1
@@ -143,8 +149,9 @@ class Spill:
 
     def pays(self, seconds: float, nbytes: int) -> bool:
         """Whether writing and reading so much takes less than `seconds`, by what was measured."""
-        if not self._write_speed:
-            self._measure()
+        with self._first:
+            if not self._read_speed:
+                self._measure()
         there_and_back = nbytes / self._write_speed + nbytes / self._read_speed
         return seconds > OVERHEAD + there_and_back
 
@@ -158,8 +165,7 @@ class Spill:
 
     def _write(self, a: Any) -> _File:
         flat = _flat(a)
-        self._names += 1
-        path = self._home() / f"{self._names}.bin"
+        path = self._home() / f"{next(self._names)}.bin"
         start = perf_counter()
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
         try:
@@ -177,15 +183,17 @@ class Spill:
 
     def _home(self) -> Path:
         """The folder of this session, made when it is first needed."""
-        if self._folder is None:
-            place = Path(self._place) if self._place else Path(tempfile.gettempdir())
-            place.mkdir(parents=True, exist_ok=True)
-            _sweep(place)
-            self._folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
-            if fcntl is not None:
-                self._lock_file = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-                fcntl.flock(self._lock_file, fcntl.LOCK_EX)
-        return self._folder
+        with self._first:
+            if self._folder is None:
+                place = Path(self._place) if self._place else Path(tempfile.gettempdir())
+                place.mkdir(parents=True, exist_ok=True)
+                _sweep(place)
+                made = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+                if fcntl is not None:
+                    self._lock_file = os.open(made / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+                    fcntl.flock(self._lock_file, fcntl.LOCK_EX)
+                self._folder = made
+            return self._folder
 
     # ------------------------------------------------------------ in
 

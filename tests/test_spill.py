@@ -349,7 +349,13 @@ def test_threads(tmp_path):
     wrong = []
 
     def use(seed):
-        rng = np.random.default_rng(seed)
+        try:
+            mix(np.random.default_rng(seed))
+        except BaseException as error:
+            wrong.append(error)
+            raise
+
+    def mix(rng):
         for _ in range(600):
             k = int(rng.integers(25))
             entry = c.get(b"%d" % k)
