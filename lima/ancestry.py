@@ -23,8 +23,8 @@ class TooLong(Exception):
     """A lineage that is not worth its place, or that no other process could have."""
 
 
-def ancestry(root: Node, known: set[bytes], most: int) -> list[Row]:
-    """Rows for `root` and those of its ancestors that are not `known`, inputs before users.
+def ancestry(roots: Iterable[Node], known: set[bytes], most: int) -> list[Row]:
+    """Rows for `roots` and those of their ancestors that are not `known`, inputs before users.
 
     Raises TooLong for more than `most`, and for a lineage with an object that equals no other.
     """
@@ -34,7 +34,7 @@ def ancestry(root: Node, known: set[bytes], most: int) -> list[Row]:
 
     rows: list[Row] = []
     seen: set[bytes] = set()
-    for node in topological([root], below):
+    for node in topological(roots, below):
         digest = node.digest
         if digest in known or digest in seen:
             continue

@@ -13,6 +13,9 @@ from typing import Any
 MAX_HELD = 1 << 28
 """Bytes that may wait; one piece of work always may."""
 
+MANY = 200
+"""Items that are not urgent, at which they are worked on all the same."""
+
 
 class Behind:
     """Calls `work` for each item, in the order in which they came, one at a time."""
@@ -29,14 +32,20 @@ class Behind:
         self._turn = RLock()  # held by whoever works
         self._running = False
 
-    def put(self, item: Any, nbytes: int) -> bool:
-        """Have an item worked on that holds `nbytes`; False if too much waits already."""
+    def put(self, item: Any, nbytes: int, soon: bool = True) -> bool:
+        """Have an item worked on that holds `nbytes`; False if too much waits already.
+
+        What need not be done soon waits for `flush`, for something else, or for many of its kind: a
+        thread takes its time from the program.
+        """
         with self._lock:
             if self.queue and self.held + nbytes > MAX_HELD:
                 return False
             self.queue.append((item, nbytes))
             self.held += nbytes
-            start, self._running = not self._running, True
+            soon = soon or len(self.queue) >= MANY
+            start = soon and not self._running
+            self._running = self._running or soon
         if start:
             try:
                 Thread(target=self.flush, name="lima-store", daemon=True).start()

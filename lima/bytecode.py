@@ -7,6 +7,7 @@ import functools
 import inspect
 import types
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from xxhash import xxh3_128_digest
@@ -26,12 +27,14 @@ class Facts(NamedTuple):
     globals  names that are looked up, with the attributes read off them at once
     names    every name and text that it mentions
     refusal  why no call of it can be reused
+    hashed   whether what it does may depend on hashes, which differ from process to process
     """
 
     text: bytes
     globals: tuple[tuple[str, tuple[str, ...]], ...]
     names: frozenset[str]
     refusal: str | None
+    hashed: bool
 
 
 @functools.lru_cache(maxsize=4096)
@@ -45,6 +48,7 @@ def facts_of(code: types.CodeType) -> Facts:
     except NotReusable as why:
         refusal = str(why)
     names = set(code.co_names)
+    hashed = _hashes(steps) or not _HASHES.isdisjoint(names)
     arguments = code.co_argcount + code.co_kwonlyargcount
     flags = code.co_flags & ~_HAS_DOCSTRING
     head = (flags, code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount)
@@ -59,10 +63,11 @@ def facts_of(code: types.CodeType) -> Facts:
             uses.update(dict.fromkeys(inner.globals))
             names |= inner.names
             refusal = refusal or inner.refusal
+            hashed = hashed or inner.hashed
         else:
             parts.append(_constant(constant))
             names |= {constant} if isinstance(constant, str) else set()
-    return Facts(xxh3_128_digest(b"".join(parts)), tuple(uses), frozenset(names), refusal)
+    return Facts(xxh3_128_digest(b"".join(parts)), tuple(uses), frozenset(names), refusal, hashed)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -112,6 +117,42 @@ def _constant(x: Any) -> bytes:
     if isinstance(x, tuple):
         return b"(" + b"".join(map(_constant, x)) + b")"
     return encode(x)
+
+
+_HASHES = frozenset({"set", "frozenset", "hash", "__hash__"})
+_SETS = frozenset({"BUILD_SET", "SET_ADD", "SET_UPDATE"})
+_VIEWS = frozenset({"keys", "items"})
+_ALGEBRA = frozenset({"&", "|", "^", "-", "&=", "|=", "^=", "-="})
+
+
+def _hashes(steps: list[dis.Instruction]) -> bool:
+    """Whether sets are made or gone through, whose order depends on the hashes of what they hold.
+
+    That are set displays, sets among the constants that are used for more than `in`, and the views
+    of a dict where they may be operands (`a.keys() & b.keys()`) and not only gone through.
+    """
+    views = algebra = False
+    for step, after in zip_longest(steps, steps[1:]):
+        constant = step.opname in _CONSTANTS and _holds_set(step.argval)
+        if step.opname in _SETS or (constant and (not after or after.opname != "CONTAINS_OP")):
+            return True
+        algebra = algebra or (step.opname == "BINARY_OP" and step.argrepr in _ALGEBRA)
+        views = views or (step.argval in _VIEWS and not _is_gone_through(step, steps))
+    return views and algebra
+
+
+def _holds_set(x: Any) -> bool:
+    return isinstance(x, frozenset) or (isinstance(x, tuple) and any(map(_holds_set, x)))
+
+
+def _is_gone_through(step: dis.Instruction, steps: list[dis.Instruction]) -> bool:
+    """Whether a method is called at once, and what it gives is gone through or handed on."""
+    if step.opname not in _ATTRIBUTES:
+        return False
+    k = next(k for k, other in enumerate(steps) if other is step)
+    rest = [other for other in steps[k + 1 : k + 8] if other.opname not in _SILENT][:2]
+    names = [other.opname for other in rest]
+    return len(names) == 2 and names[0] == "CALL" and names[1] in ("GET_ITER", "CALL")
 
 
 _HAS_DOCSTRING = 0x4000000

@@ -14,9 +14,12 @@ cdef class Cache:
     cdef public dict _calls
     cdef public dict _waiting
     cdef public object _lock
+    cdef public object spill
 
     @cython.locals(entry=Entry)
     cpdef Entry get(self, bytes key, str level=*)
+
+    cpdef Entry reload(self, bytes key)
 
     cpdef object _hit(self, Entry entry)
 

@@ -37,6 +37,7 @@ from lima.entries import (
 from lima.errors import ConfigError
 from lima.flight import Flight, _Call
 from lima.policies import POLICIES, require
+from lima.spill import Spill
 
 _UNSEEN = (0, 0, 0.0, 0.0)
 
@@ -80,6 +81,7 @@ class Cache:
         self._ghosts: OrderedDict[bytes, tuple[int, int, float, float]] = OrderedDict()
         self._calls: dict[bytes, _Call] = {}  # what is being computed
         self._waiting: dict[int, _Call] = {}  # thread -> what it waits for
+        self.spill: Spill | None = None  # where evicted values go
         # Reentrant: a finalizer that the collector runs amid bookkeeping may come back here.
         self._lock = RLock()
         _caches.add(self)
@@ -92,8 +94,40 @@ class Cache:
         if entry is not None:
             self._hit(entry)
             return entry
+        if self.spill is not None:
+            entry = self.reload(key)
+            if entry is not None:
+                self._hit(entry)
+                return entry
         self.stats.misses[level] += 1
         return None
+
+    def reload(self, key: bytes) -> Entry | None:
+        """The entry of a value that went to disk, in memory again if the policy has room for it."""
+        entry = self._table.get(key)
+        if entry is not None or self.spill is None:
+            return entry
+        entry = self.spill.find(key)
+        if entry is None:
+            return None
+        there, victims = self._change(self._return, entry)
+        self.spill.offer(victims)
+        return there
+
+    def _return(self, entry: Entry) -> tuple[Entry, list[Entry]]:
+        """Let in what was there before: it was worth its place, so only room decides."""
+        there = self._table.get(entry.key)
+        if there is not None:
+            return there, []
+        victims: list[Entry] = []
+        if entry.nbytes + ENTRY_BYTES <= self.budget:
+            self._account(entry, 1)
+            if self.stats.bytes <= self.budget or self._make_room(victims, entry):
+                self._entries[entry.key] = entry
+                self._ghosts.pop(entry.key, None)
+            else:
+                self._account(entry, -1)
+        return entry, victims
 
     def _hit(self, entry: Entry) -> None:
         stats, entries = self.stats, self._entries
@@ -179,12 +213,14 @@ class Cache:
             entry.lineage = lineage
         with self._lock:
             try:  # as in _change, whose extra call would cost a tenth of a put
-                kept, _victims = self._admit(key, entry, memory, first_sight)
+                kept, victims = self._admit(key, entry, memory, first_sight)
                 if flight is not None:
                     flight.close()
             except BaseException:
                 self._rebuild()
                 raise
+        if self.spill is not None and victims:
+            self.spill.offer(victims)
         return kept  # and the victims are freed, now that the lock is open
 
     def _admit(
@@ -217,6 +253,7 @@ class Cache:
                     self.stats.admitted += 1
                     return entry, victims
                 self._account(entry, -1)
+                victims.append(entry)  # it may be worth a place on disk
             if entry.seconds >= SECOND_SIGHT * fresh:
                 self._remember(entry)
         self.stats.refused += 1
@@ -264,10 +301,14 @@ class Cache:
     def evict(self, key: bytes) -> None:
         """Forget `key` and what is remembered of it; a key that is not there is no error."""
         self._change(self._forget, key)
+        if self.spill is not None:
+            self.spill.forget(key)
 
     def clear(self) -> None:
         """Forget all values and ghosts; counters stay, and computations under way go on."""
         self._change(self._forget_all)
+        if self.spill is not None:
+            self.spill.clear()
 
     def _forget(self, key: bytes) -> Entry | None:
         self._ghosts.pop(key, None)
@@ -283,7 +324,9 @@ class Cache:
 
     def resize(self, budget: int) -> None:
         """Set the budget in bytes; what no longer fits is evicted now."""
-        self._change(self._set_budget, _whole(budget))
+        victims = self._change(self._set_budget, _whole(budget))
+        if self.spill is not None:
+            self.spill.offer(victims)
 
     def _set_budget(self, budget: int) -> list[Entry]:
         victims: list[Entry] = []

@@ -32,8 +32,11 @@ VERSION = 1
 APPLICATION = 0x6C696D61
 """What tells an index of lima from any other SQLite file."""
 
-MAX_PARTS = 64
+MAX_PARTS = 256
 """Arrays that one value may be made of."""
+
+KINDS = frozenset({"one", "tuple", "named", "call", "draw"})
+"""What an entry may be: an array, several, several under names, a call, a random draw."""
 
 PATIENCE = 10.0
 """Seconds that a change waits for those of other processes."""
@@ -67,7 +70,7 @@ class Stored(NamedTuple):
 
     key: bytes
     env: bytes
-    kind: str  # "one", "tuple", or "named": of the named tuple that the operation gives
+    kind: str  # of `KINDS`; "named": of the named tuple that the operation gives
     seconds: float
     height: int
     parts: tuple[Part, ...]
@@ -276,7 +279,7 @@ _LOWEST = "SELECT key, env, rank FROM entries ORDER BY rank, used LIMIT 1"
 _FIND = """
 SELECT e.env, e.parts, e.kind, e.seconds, e.height, p.place, p.object, p.nbytes, p.form, p.inline,
  p.seal FROM entries e JOIN parts p ON p.key = e.key AND p.env = e.env WHERE e.key = ?
- ORDER BY e.env, p.place LIMIT 256
+ ORDER BY e.env, p.place LIMIT 1024
 """
 
 
@@ -290,7 +293,7 @@ def _entries(key: bytes, rows: Iterable[Any]) -> list[Stored]:
 
 def _entry(key: bytes, env: bytes, rows: list[Any]) -> Stored:
     count, kind, seconds, height = rows[0][:4]
-    if count != len(rows) or count > MAX_PARTS or kind not in ("one", "tuple", "named"):
+    if count != len(rows) or count > MAX_PARTS or kind not in KINDS:
         raise Broken("its index is damaged")
     if type(env) is not bytes or type(seconds) is not float or type(height) is not int:
         raise Broken("its index is damaged")

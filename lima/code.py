@@ -80,6 +80,10 @@ class Code:
         """All names and attributes that the code mentions."""
         return self._present().names
 
+    def hashed(self) -> bool:
+        """Whether what the code does may depend on hashes, which differ between processes."""
+        return self._present().hashed
+
     def both(self) -> tuple[bytes, list[Any]]:
         """Digest and data; raises NotReusable."""
         walk = self._present()
@@ -127,6 +131,7 @@ class _Walk:
         self.data: list[Getter] = []
         self.refusal: str | None = None
         self.names: set[str] = set()
+        self.hashed = False
         self._watched: list[tuple[Callable[[Any], Any], Any, Any]] = []
         self._seen: dict[int, int] = {}
         self._alive: list[Any] = []
@@ -287,7 +292,11 @@ class _Walk:
         for key in f.__kwdefaults__ or ():
             self.reach(key, f.__kwdefaults__.__getitem__, key)
         facts = facts_of(f.__code__)
+        home = str(f.__globals__.get("__name__", ""))
+        generated = home in pure.GENERATORS or is_pure_home(home)
         for key, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
+            if generated and key == "repr_running":  # a set of what is being printed
+                continue
             self.reach(key, functools.partial(getattr, cell), "cell_contents", (), facts.names)
         self.attributes(f)
         self.code(facts, f.__globals__)
@@ -306,6 +315,7 @@ class _Walk:
         if home in pure.GENERATORS or is_pure_home(home):
             return  # methods that Python's own modules generate, as for a dataclass
         self.names |= facts.names
+        self.hashed = self.hashed or facts.hashed
         mentioned = facts.names & pure.EFFECTS
         if facts.refusal is not None:
             self.refuse(facts.refusal)

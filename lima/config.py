@@ -56,6 +56,22 @@ def parse_threads(value: int | str) -> int:
     return number
 
 
+TEMPORARY = "temporary"
+"""The value of `spill` that stands for the system's folder for temporary files."""
+
+
+def parse_spill(value: Any) -> str:
+    """A folder, `TEMPORARY`, or "" for none.
+
+    >>> parse_spill(True), parse_spill("0"), parse_spill("scratch")
+    ('temporary', '', 'scratch')
+    """
+    text = str(value).lower() if isinstance(value, bool | None) else os.fspath(value)
+    if text.lower() in ("", "0", "false", "no", "none"):
+        return ""
+    return TEMPORARY if text.lower() in ("1", "true", "yes") else os.path.expanduser(text)
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """The options of a session."""
@@ -70,6 +86,8 @@ class Config:
     store_bytes: int = 10**10
     environment: str = "same"
     lines: str = "large"
+    spill: str = ""
+    spill_bytes: int = 10**10
 
     @classmethod
     def load(cls, **options: Any) -> Config:
@@ -81,10 +99,12 @@ class Config:
         values = {**_from_pyproject(known), **_from_environment(known), **options}
         if isinstance(values.get("strict"), str):
             values["strict"] = values["strict"].lower() not in ("0", "false", "no", "")
-        for name in {"memory", "store_bytes"} & set(values):
+        for name in {"memory", "store_bytes", "spill_bytes"} & set(values):
             values[name] = parse_bytes(values[name])
         if "store" in values:
             values["store"] = os.path.expanduser(os.fspath(values["store"] or ""))
+        if "spill" in values:
+            values["spill"] = parse_spill(values["spill"])
         if "threads" in values:
             values["threads"] = parse_threads(values["threads"])
         for name, allowed in CHOICES.items():

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lima import drawn
 from lima.calls import LIFT, barrier, plain, result, write_untraced
 from lima.errors import NotCanonical
 from lima.forcing import adopt_lineage, forced, mark_inexact
@@ -40,6 +41,7 @@ class TracedGenerator:
         self._always = always or (frame is not None and frame.namespace)
         self._generator = generator
         self._node = node
+        self.lasting = True  # whether another process may have one in the same state
         self.exposed = always  # whether others may advance it: then its state is read each time
         self._interface = (
             "RandomState" if isinstance(generator, np.random.RandomState) else "Generator"
@@ -228,6 +230,8 @@ def _drawn(owner: TracedGenerator, method: str, spec: Spec, inputs: list[Any]) -
     here = current()
     node = new_node(spec, nodes_of(inputs))
     entry = here.look(node) if here.reuses else None
+    if entry is None and here.reuses and here.store is not None:
+        entry = drawn.find(here, node, owner._generator)
     if entry is not None:
         adopt_lineage(node, entry)
         found, state = entry.value
@@ -248,6 +252,8 @@ def _drawn(owner: TracedGenerator, method: str, spec: Spec, inputs: list[Any]) -
             kept = here.cache.put(
                 node.digest, pair, seconds=seconds, height=node.height, lineage=lineage
             )
+            if here.store is not None and owner.lasting:
+                kept = drawn.offer(here, node, pair, seconds) or kept
     owner._node = Node(_SECOND, (node,))
     owner.advanced()
     value = Value(Node(_FIRST, (node,)), found)
@@ -273,6 +279,7 @@ def random_state(seed: Any = None) -> Any:
 
 def _make(name: str, maker: Any, seed: Any) -> TracedGenerator:
     frame = active()
+    lasting = seed is not None
     if seed is None:
         if frame is not None:
             frame.refuse("it draws unseeded random numbers")
@@ -284,6 +291,7 @@ def _make(name: str, maker: Any, seed: Any) -> TracedGenerator:
     node = None if shares else _seed_node(name, seed)
     made = TracedGenerator(generator, node)
     made.exposed = shares
+    made.lasting = lasting
     if frame is not None and shares:
         frame.refuse("it makes a generator from a bit generator")
     if frame is not None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from xxhash import xxh3_128_digest
 
-from lima import tasks
+from lima import lasting, tasks
 from lima.bytecode import NotReusable, idle_parameters
 from lima.code import Code, behind, code_of, is_code
 from lima.entries import SECOND_SIGHT
@@ -90,6 +90,7 @@ class TracedFunction:
         self.hits = self.misses = 0
         self.seconds_saved = 0.0
         self.refusal: str | None = None
+        self.unstored: str | None = None  # why the last call that was kept is not in the store
         self.barren = 0
         self._mean = 0.0
         self._idle: tuple[CodeType | None, frozenset[str], frozenset[int]] = (None, _NONE, _NONE)
@@ -235,6 +236,8 @@ class TracedFunction:
                 self._refused(f"{why}" or "its arguments are nested too deeply", outer)
         if look is None:  # outside of the handler, so that users' errors are not chained to it
             return self._run(args, kwargs, outer)
+        if here.cache.spill is not None:
+            here.cache.reload(look.key)
         with here.cache.flight(look.key, "function") as flight:
             restored = self._restored(here, look, flight)
             if restored is not None:
@@ -260,13 +263,25 @@ class TracedFunction:
     def _restored(self, here: Session, look: Look, flight: Any) -> Restored | None:
         """What a kept record gives; None where there is none, or trouble with it."""
         if flight.entry is None and not flight.delivered:
-            return None
+            return None if here.store is None else self._recalled(here, look, flight)
         record = flight.entry.value if flight.entry is not None else flight.value
         try:
             found: Restored = record.restore(look.scan)
         except Exception:  # a call that runs instead is right
             here.cache.evict(look.key)
             return None
+        self._hit(record)
+        return found
+
+    def _recalled(self, here: Session, look: Look, flight: Any) -> Restored | None:
+        """What the store gives; from then on it is in memory."""
+        made = lasting.find(here, look)
+        if made is None:
+            return None
+        record, found = made
+        seconds = max(record.seconds, here.cache.worth)
+        flight.deliver(record, seconds=seconds, owned=True, first_sight=0.0)
+        self._remember(here, look.key)
         self._hit(record)
         return found
 
@@ -338,6 +353,8 @@ class TracedFunction:
             self.refusal = f"{why}" or "its result is nested too deeply"
             return
         kept = flight.deliver(record, seconds=seconds, level="function")
+        if here.store is not None:
+            self.unstored = lasting.offer(here, look, self.function.__qualname__, record)
         draft.settle()
         self.refusal = None if kept else "it is too large or too cheap to be kept"
         if kept:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Callable, Iterator, Sequence
 from sys import getsizeof
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -66,6 +67,17 @@ class Record:
     def buffers(self) -> Iterator[Any]:
         """The arrays that the cache must count."""
         return (k.data for k in self.kept if type(k.data) is np.ndarray)
+
+    def with_buffers(self, old: Sequence[Any], new: Sequence[Any]) -> Record:
+        """A record like this, with other arrays in the place of `buffers`."""
+        made = copy.copy(self)
+        rest = iter(new)
+        given = {id(a) for a in old if a is not None}
+        made.kept = [
+            Kept(k.node, next(rest) if k.data is None or id(k.data) in given else k.data)
+            for k in self.kept
+        ]
+        return made
 
     def __sizeof__(self) -> int:
         terms = [self.result, *(t for box in self.boxes for t in box.items)]

@@ -112,6 +112,7 @@ class Scan:
     wary        names of methods with effects that what was met has
     views       place of each view among the traced arrays, by its id; see `given_views`
     tuples      the same for tuples; see `given_tuples`
+    hashed      whether there are sets, whose order differs between processes
     forms       for each box bytes that say what it holds; arrays, boxes and generators by place
 
     With `before`, what was met in that scan has the same places as there.
@@ -124,6 +125,7 @@ class Scan:
         self.generators: list[TracedGenerator] = []
         self.frames: list[Any] = []
         self.wary: set[str] = set()
+        self.hashed = False
         self.forms: list[bytes] = []
         self.places: dict[int, bytes] = {}
         self.views: dict[int, int] = {}
@@ -174,6 +176,7 @@ class Scan:
             head = self.reference(kind) + encode(x._name_) + encode(list(held))
             return b"member" + head + b"".join([self.reference(v) for v in held.values()])
         if layout_of(x) is not None or is_code(x):
+            self.hashed = self.hashed or isinstance(x, set)
             self.boxes.append(x)
             return self._place(x, b"@", len(self.boxes))
         if frames.is_frame(x):
@@ -187,6 +190,7 @@ class Scan:
             self.wary |= constants.effects(x)
             return constant
         if isinstance(x, frozenset):
+            self.hashed = True
             return b"frozen" + _u32(len(x)) + b"".join([self.reference(v) for v in x])
         return encode(x)
 
@@ -229,6 +233,7 @@ class Scan:
         layout = layout_of(box)
         if layout is None:
             code = code_of(behind(box))
+            self.hashed = self.hashed or code.hashed()
             return b"code" + code.digest() + b"".join([self.reference(v) for v in code.data()])
         if layout.fields is None:
             head = encode(type(box).__name__) + _settings(box)

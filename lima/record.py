@@ -22,6 +22,7 @@ from lima.folding import LIMIT
 from lima.formats import Parts, taken
 from lima.log import MAX_LINE, Check, Log, distinct, lines, node_text, parse
 from lima.node import Node, content_bytes, dtype_text, encode, settled
+from lima.placeholders import unfolded
 from lima.source import to_python
 from lima.systemds import ENVIRONMENT as OF_SYSTEMDS
 from lima.systemds import Source, recognised
@@ -69,7 +70,8 @@ class Lineage:
         foreign: Source | None = None,
         folded: Folded | None = None,
     ) -> None:
-        made = dict(zip(outputs, settled(list(outputs.values())), strict=True))
+        nodes = unfolded(settled(list(outputs.values())))
+        made = dict(zip(outputs, nodes, strict=True))
         self._outputs: dict[str, Node] | None = made if folded is None else None
         self.folded = folded
         self.checks = dict(checks or {})

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,12 +16,13 @@ import numpy as np
 
 from lima.cache import Cache
 from lima.catalog import Stored
-from lima.config import Config
+from lima.config import TEMPORARY, Config
 from lima.entries import FIRST_SIGHT, SECOND_SIGHT, SURELY, TINY_BYTES, Entry
 from lima.environment import thread_budget
 from lima.node import Node, record_lines
 from lima.op import Meta, Op
 from lima.pattern import CLASSES, ROUNDING
+from lima.spill import Spill
 from lima.stats import HIT, Stats, outcome_row
 from lima.store import Store, opened
 
@@ -90,6 +93,10 @@ class Session:
         self.credit: dict[str, int] = {}
         self._pools = threading.local()
         self._threads = 0
+        if config.spill:
+            place = None if config.spill == TEMPORARY else config.spill
+            self.cache.spill = Spill(place, config.spill_bytes)
+            _spilling.add(self.cache.spill)
         self.store: Store | None = opened(config.store, config.store_bytes, config.environment)
 
     @property
@@ -145,7 +152,9 @@ class Session:
 
     def fetched(self, row: Op, found: Stored) -> Entry | None:
         """What was found in the store, read into the cache; None if it is of no use."""
-        value = None if self.store is None else self.store.read(found, row.wrap)
+        if self.store is None or found.kind not in ("one", "tuple", "named"):
+            return None
+        value = self.store.read(found, row.wrap)
         if value is None:
             return None
         key, seconds, height = found.key, found.seconds, found.height
@@ -221,7 +230,9 @@ class Session:
         self.cache.clear()
 
     def close(self) -> None:
-        """Write what is on its way to the store, and let go of its files."""
+        """Write what is on its way to the store, let go of its files, delete what was spilled."""
+        if self.cache.spill is not None:
+            self.cache.spill.close()
         if self.store is not None:
             self.store.close()
 
@@ -231,6 +242,16 @@ class Session:
 
 PLANNER: list[Callable[[Session], Any]] = []
 """What makes the planner of a session (`lima.runtime`, since a planner runs operations)."""
+
+_spilling: weakref.WeakSet[Spill] = weakref.WeakSet()
+
+
+def _at_exit() -> None:
+    for spill in list(_spilling):
+        spill.close()
+
+
+atexit.register(_at_exit)
 
 _session: ContextVar[Session | None] = ContextVar("lima_session", default=None)
 _default: Session | None = None
@@ -357,7 +378,7 @@ def session(**options: Any) -> Iterator[Session]:
     none, that of the only thread that has one.
 
     * `memory`: byte budget of the cache, a number of bytes or text such as "2GB".
-    * `policy`: row of the eviction table, "cost-size", "lru" or "dag-height".
+    * `policy`: row of the eviction table, "cost-size", "lru", "dag-height" or "adaptive".
     * `reuse`: "none" (trace only), "operation", "full" (operations and calls), "partial"
       (operations, and results from parts by rules), or "hybrid" (all of these).
     * `exactness`: how near rules must come to the plain computation. "bitwise": its bits;
@@ -371,6 +392,9 @@ def session(**options: Any) -> Iterator[Session]:
     * `lines`: which operations remember the user's line that asked for them, as `lima.explain`,
       `lima.diff` and tables show it: "large" (heavy ones, and those on large arrays), "all" (some
       0.1 µs for each small operation), or "none".
+    * `spill`: a folder for what memory has no room for, or True for a temporary one. Values go
+      there when they are evicted, if reading them back takes less time than computing them again,
+      and are deleted with the session. `spill_bytes` is the budget.
     * `strict`: whether a fault of a rule raises its error; else the operation is computed as asked.
 
     Raises ConfigError for an unknown option or value.

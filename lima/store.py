@@ -21,7 +21,17 @@ from typing import Any, TypeVar
 from xxhash import xxh3_128_digest
 
 from lima import folder, objects, upkeep
-from lima.catalog import Busy, Catalog, Newer, Stored, Unusable, forget, is_busy
+from lima.catalog import (
+    MAX_PARTS,
+    Busy,
+    Catalog,
+    Newer,
+    Row,
+    Stored,
+    Unusable,
+    forget,
+    is_busy,
+)
 from lima.entries import freeze, memory_of
 from lima.environment import numeric
 from lima.errors import StoreError, StoreWarning
@@ -152,15 +162,19 @@ class Store:
         if found.env != self.env:
             self.mixed = True
         if not self.readonly:
-            self.writer.behind.put(Used(found.key, found.env), 0)
-        if found.kind == "one":
-            value = parts[0]
-            if found.parts[0].nbytes >= objects.MAPPED_BYTES:
-                self._mapped[found.key] = value
-                while len(self._mapped) > MAPPED:
-                    self._mapped.popitem(last=False)
-            return value
-        return tuple(parts) if found.kind == "tuple" else wrap(*parts)
+            self.writer.behind.put(Used(found.key, found.env), 0, soon=False)
+        if found.kind == "named":
+            return wrap(*parts) if wrap is not None else None
+        value = parts[0] if found.kind == "one" else tuple(parts)
+        if max(part.nbytes for part in found.parts) >= objects.MAPPED_BYTES:
+            self._mapped[found.key] = value
+            while len(self._mapped) > MAPPED:
+                self._mapped.popitem(last=False)
+        return value
+
+    def refuse(self, found: Stored, error: Exception) -> None:
+        """An entry whose parts are whole, and yet of no use: it goes, and one warning says why."""
+        self._spoilt(found, found.parts[0], Broken(str(error)))
 
     def _spoilt(self, found: Stored, part: Part, error: Exception) -> None:
         """An entry that cannot be read: it goes, so that the value can be stored again."""
@@ -174,12 +188,22 @@ class Store:
             self.trouble.tell("a value is left out", "its file is missing" if gone else error)
             if not self.readonly:
                 self.catalog.change(lambda w: forget(w, found.key, found.env))
-                if part.inline is None:
-                    objects.discard(self.objects / objects.file_name(part.name))
+                self._discard(found.parts)
         except Exception as another:
             if not isinstance(another, Busy):
                 self.trouble.give_up(another)
                 self.trouble.say()
+
+    def _discard(self, parts: tuple[Part, ...]) -> None:
+        """Delete the files that are not whole, so that such a value can be written again."""
+        for part in parts:
+            try:
+                objects.read(part, self.objects)
+            except FileNotFoundError:
+                continue
+            except (Broken, OSError, MemoryError):
+                if part.inline is None:
+                    objects.discard(self.objects / objects.file_name(part.name))
 
     # ------------------------------------------------------------ writing
 
@@ -193,21 +217,35 @@ class Store:
         Results that a rule derived are no business of other sessions: they would be others' bits
         under the digest of what was asked for. So they stay out, with all that is made of them.
         """
-        nbytes = sum(getattr(part, "nbytes", 0) for part in _parts(value))
-        if not self.worth(seconds, nbytes) or nbytes > self.budget or node.inexact:
+        kind = _kind(value, wrap)
+        if node.inexact or kind is None:
+            return False
+        return self.put(kind, node.digest, node.height, tuple(_parts(value)), seconds, (node,))
+
+    def put(
+        self,
+        kind: str,
+        key: bytes,
+        height: int,
+        values: tuple[Any, ...],
+        seconds: float,
+        roots: tuple[Node, ...],
+        row: Row | None = None,
+    ) -> bool:
+        """Have arrays written under a key, if it is worth it; they are read-only from now on."""
+        nbytes = sum(getattr(part, "nbytes", 0) for part in values)
+        if not self.worth(seconds, nbytes) or nbytes > self.budget or len(values) > MAX_PARTS:
             return False
         if self.readonly or not self.trouble.usable:
             return False
-        kind = _kind(value, wrap)
-        values = tuple(_parts(value))
-        if kind is None or any(objects.form_of(x) is None for x in values):
+        if any(objects.form_of(x) is None for x in values):
             return False
-        memory = memory_of(value, owned=True)
+        memory = memory_of(values, owned=True)
         if memory is None or self._changed():
             return False
         freeze(memory[1])
         env, facts = (MIXED, "{}") if self.mixed else (self.env, self.facts)
-        offer = Offer(node, env, facts, kind, values, seconds, self.lima)
+        offer = Offer(key, height, env, facts, kind, values, seconds, self.lima, roots, row)
         taken = self.writer.behind.put(offer, nbytes)
         self.refused += not taken
         return taken

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from lima.store import Store
 
 
+CALL = "(call)"
+"""The operation in the row of a whole call, whose inputs are the arrays that it gave.
+
+No operation has such a name, so no log can mention it.
+"""
+
+
 class Listed(NamedTuple):
     """One value of a store: key in hexadecimal, operation, bytes, seconds saved by a use, uses."""
 
@@ -78,7 +85,18 @@ def listed(store: Store) -> list[Listed]:
 
 def log(store: Store, key: str) -> str:
     """The log of the lineage of a value, without its values; `key` may be cut short."""
-    return "".join(lines(Log({"result": lineage(store, key)}, {}, json.loads(store.facts))))
+    digest = _digest(store, key)
+    query = "SELECT inputs FROM nodes WHERE digest=? AND op=?"
+    calls = store.catalog.rows(query, (digest, CALL))
+    inputs = calls[0][0] if calls else digest
+    if type(inputs) is not bytes or not inputs or len(inputs) % 16:
+        raise StoreError(f"{digest.hex()}: a call that gave no array has no lineage")
+    roots = [inputs[k : k + 16] for k in range(0, len(inputs), 16)]
+    named = {
+        "result" if k == 0 else f"result{k + 1}": lineage(store, root.hex())
+        for k, root in enumerate(roots)
+    }
+    return "".join(lines(Log(named, {}, json.loads(store.facts))))
 
 
 def lineage(store: Store, key: str) -> Node:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from lima import objects
 from lima.ancestry import MAX_NODES, NODES_A_SECOND, TooLong, ancestry
 from lima.behind import Behind
-from lima.catalog import Busy, Catalog, Stored, evict, fact, insert, touch, unused
+from lima.catalog import Busy, Catalog, Row, Stored, evict, fact, insert, touch, unused
 from lima.node import Node
 from lima.objects import Packed
 from lima.trouble import Trouble
@@ -26,15 +26,21 @@ ATTEMPTS = 3
 
 
 class Offer(NamedTuple):
-    """A value on its way to the disk."""
+    """A value on its way to the disk.
 
-    node: Node
+    `roots` are the nodes whose lineage is recorded with it; `row` stands for what is no node.
+    """
+
+    key: bytes
+    height: int
     env: bytes
     facts: str
     kind: str
     values: tuple[Any, ...]
     seconds: float
     lima: str
+    roots: tuple[Node, ...]
+    row: Row | None = None
 
 
 class Used(NamedTuple):
@@ -77,14 +83,13 @@ class Writer:
 
     def _write(self, offer: Offer) -> None:
         query = "SELECT 1 FROM entries WHERE key=? AND env=?"
-        if self.catalog.rows(query, (offer.node.digest, offer.env)):
+        if self.catalog.rows(query, (offer.key, offer.env)):
             return
         packed = [one for one in map(objects.pack, offer.values) if one is not None]
         if len(packed) < len(offer.values):
             return
         parts = tuple(one.part for one in packed)
-        node = offer.node
-        entry = Stored(node.digest, offer.env, offer.kind, offer.seconds, node.height, parts)
+        entry = Stored(offer.key, offer.env, offer.kind, offer.seconds, offer.height, parts)
         for attempt in range(ATTEMPTS):
             try:
                 if self._commit(offer, entry, packed):
@@ -99,7 +104,8 @@ class Writer:
     def _commit(self, offer: Offer, entry: Stored, packed: Iterable[Packed]) -> bool:
         """Write and record a value; False where it must be tried again."""
         epoch, known = self._epoch, self._known
-        rows = ancestry(offer.node, known, int(MAX_NODES + NODES_A_SECOND * offer.seconds))
+        rows = ancestry(offer.roots, known, int(MAX_NODES + NODES_A_SECOND * offer.seconds))
+        rows += [offer.row] if offer.row is not None else []
         for one in packed:
             if one.part.inline is None:
                 objects.write(one, self.objects, self.aside)

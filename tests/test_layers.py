@@ -28,9 +28,9 @@ LAYERS = (
     ("op",),
     ("ops",),
     (
-        "entries", "policies", "flight", "cache", "leaves", "gates", "environment", "literal", "scan",
+        "entries", "policies", "flight", "spill", "cache", "leaves", "gates", "environment", "literal", "scan",
         "segments", "patches", "reading", "unfolding", "log", "systemds", "behind", "known", "folder", "trouble", "objects", "catalog", "ancestry",
-        "writing", "upkeep", "store",
+        "writing", "upkeep", "placeholders", "plainly", "store",
     ),
     ("values", "sessions", "fusion", "forcing", "pieces", "rewrite", "runtime"),
     (
@@ -38,11 +38,11 @@ LAYERS = (
         "exports", "reaching", "record", "side_by_side", "sql", "replay", "aligned", "compare", "verification", "nonfinite",
     ),
     (
-        "writes", "calls", "indexing", "operators", "flat", "in_place", "records", "array", "stand_in", "draws", "helpers",
+        "writes", "calls", "indexing", "operators", "flat", "in_place", "records", "array", "stand_in", "drawn", "draws", "helpers",
         "sparse", "sparse_calls",
     ),
     ("constants", "frames", "tree", "twin", "keys"),
-    ("outside", "kept", "function", "block"),
+    ("outside", "kept", "terms", "lasting", "function", "block"),
     ("transport", "processes", "parfor"),
     ("api", "nearest", "ask", "script", "numpy"),
     ("integrations", "cli", "demo", "__main__"),
@@ -52,7 +52,7 @@ LAYERS = (
 SIBLINGS = {
     ("tasks", "errors"), ("processes", "transport"), ("parfor", "processes"),
     ("cli", "demo"), ("__main__", "cli"),
-    ("policies", "entries"), ("flight", "entries"), ("flight", "policies"), ("flight", "cache"),
+    ("policies", "entries"), ("spill", "entries"), ("spill", "objects"), ("cache", "spill"), ("flight", "entries"), ("flight", "policies"), ("flight", "cache"),
     ("cache", "entries"), ("cache", "flight"), ("cache", "policies"), ("literal", "environment"),
     ("systemds", "leaves"), ("scan", "literal"), ("log", "literal"), ("log", "scan"),
     ("patches", "segments"), ("reading", "scan"), ("reading", "patches"), ("unfolding", "scan"), ("unfolding", "reading"),
@@ -62,7 +62,7 @@ SIBLINGS = {
     ("forcing", "sessions"), ("fusion", "values"), ("forcing", "fusion"), ("pieces", "values"), ("rewrite", "values"), ("rewrite", "pieces"),
     ("rewrite", "forcing"), ("runtime", "pieces"), ("runtime", "rewrite"), ("runtime", "values"), ("runtime", "sessions"),
     ("runtime", "forcing"), ("source", "spelled"), ("source", "looped"), ("looped", "spelled"), ("looped", "variables"), ("variables", "spelled"), ("record", "source"), ("replay", "record"),
-    ("replay", "source"), ("array", "calls"), ("array", "flat"), ("array", "in_place"), ("array", "records"), ("in_place", "calls"), ("in_place", "writes"), ("stand_in", "calls"), ("flat", "calls"), ("calls", "writes"), ("array", "writes"), ("indexing", "writes"), ("draws", "writes"), ("array", "indexing"), ("array", "operators"), ("operators", "calls"), ("indexing", "calls"), ("draws", "calls"), ("twin", "array"),
+    ("replay", "source"), ("array", "calls"), ("array", "flat"), ("array", "in_place"), ("array", "records"), ("in_place", "calls"), ("in_place", "writes"), ("stand_in", "calls"), ("flat", "calls"), ("calls", "writes"), ("array", "writes"), ("indexing", "writes"), ("draws", "writes"), ("array", "indexing"), ("array", "operators"), ("operators", "calls"), ("indexing", "calls"), ("draws", "calls"), ("draws", "drawn"), ("twin", "array"),
     ("bytecode", "homes"), ("code", "homes"), ("code", "bytecode"), ("function", "kept"), ("function", "outside"),
     ("tree", "twin"), ("tree", "keys"), ("tree", "frames"), ("keys", "frames"), ("keys", "constants"),
     ("sparse", "calls"), ("sparse", "sparse_calls"), ("sparse_calls", "calls"), ("sparse_calls", "draws"),
@@ -80,6 +80,8 @@ SIBLINGS = {
     ("writing", "catalog"), ("writing", "trouble"), ("upkeep", "objects"), ("upkeep", "catalog"),
     ("upkeep", "ancestry"), ("upkeep", "log"), ("upkeep", "store"), ("store", "folder"),
     ("store", "trouble"), ("store", "objects"), ("store", "catalog"), ("store", "writing"),
+    ("placeholders", "upkeep"), ("placeholders", "store"), ("plainly", "objects"),
+    ("terms", "kept"), ("lasting", "kept"), ("lasting", "terms"), ("lasting", "function"), ("function", "lasting"),
     ("store", "upkeep"), ("store", "entries"), ("store", "environment"),
 }  # fmt: skip
 """(importer, imported) within one row: the exceptions."""
