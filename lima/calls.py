@@ -142,6 +142,8 @@ def call(
     out = kwargs.get("out")
     if out is not None:
         return _call_out(row, args, kwargs, out)
+    if row.into is not None and args and not isinstance(args[0], np.ndarray):
+        return barrier(row.calls[0], args, kwargs, "it writes into what is no array")
     try:
         inputs, spec = bind(row, args, kwargs, LIFT)
     except (BindError, NotCanonical) as error:

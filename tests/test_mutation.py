@@ -95,6 +95,7 @@ r = A.take([0, 1], axis=0); r[:] = 0; s = A.repeat(2, 0); s[:] = 1; t = np.where
 r = v[:0]; r += 1; r[:] = 5; s = A[:, :0]; s *= 2; A[:0] = 7; t = np.zeros((0, 4)); t += v; t[:] = 1
 u[0] = [0, 3, -3, -1]; u[1:] = [7, 8, -1, 2]; u[[0, 1]] = [5, 6, 7, -8]; u[:, 0] = [9, u[0, 0], -3]; u[1] = 5, "a", 6, 7
 v1 = v * 2; np.round(z, 1, out=v1[:3]); v2 = v[:3] + 1; np.round(z, 1, out=v2); v3 = v[:3] + 1; np.round(z * 2, 1, out=v3); np.add(z, 1, out=v3)
+r = (A, v); np.copyto(r, v); np.put([1, 2], [0], v); np.place((A,), A > 0, 1); np.putmask([1.0, 2.0], [True, False], v)
 np.modf(A, out=(B,)); np.add(v, 1, out=(v, w)); np.add.reduce(A[:, :2], out=(v[:2], w[:2])); np.modf(A, out=(A, 3)); np.modf(v, out=(v, None)); r = np.broadcast_to(v, (2, 4)); np.divmod(d, 2, out=(r, r.copy()))
 t[...] = [t[1], *t[:-1]]; t[::-1] = [t[0], (7, 7, 7), t[1], t[1]]; t[:2] = (t[1], t[0]); t.reshape(2, 2)[:] = [[t[3], t[0]], [t[1], t[2]]]; t[[0, 1]] = [t[2], t[0]]; t[:3] = [t[1]]
 k[:] = [1, 2, "a", 3]; v[1:] = [1, [2], 3]; u.flat[:2] = [9, -3]; u.fill(-1); v[:3] = [4, 5, None]; t[1:] = [(1, 2), 3]
