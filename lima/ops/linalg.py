@@ -10,6 +10,7 @@ from lima.op import OPS, Kind, op
 from lima.ops.contraction import CONTRACTION
 from lima.ops.infer import as_view
 from lima.ops.products import RULES
+from lima.ops.ridge import INVERSES, PATH
 from lima.ops.shifted import RULES as CENTRED
 from lima.ops.solving import SOLVING
 from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling
@@ -253,10 +254,11 @@ op("linalg.svdvals", np.linalg.svdvals, operands="x", **SPECTRAL)
 
 # --------------------------------------------------------------------------- solvers and inverses
 
-op("linalg.solve", np.linalg.solve, operands="a b", rules=(SOLVING,), **CUBIC)
+op("linalg.solve", np.linalg.solve, operands="a b", rules=(SOLVING, PATH), **CUBIC)
 op("linalg.tensorsolve", np.linalg.tensorsolve, operands="a b", **CUBIC)
 op("linalg.lstsq", np.linalg.lstsq, operands="a b", wrap=tuple, **SPECTRAL)
-family((np.linalg.inv, np.linalg.tensorinv), **CUBIC)
+op("linalg.inv", np.linalg.inv, rules=INVERSES, **CUBIC)
+op("linalg.tensorinv", np.linalg.tensorinv, **CUBIC)
 op("linalg.pinv", np.linalg.pinv, **SPECTRAL)
 
 # --------------------------------------------------------------------------- numbers of a matrix

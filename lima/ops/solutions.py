@@ -1,0 +1,138 @@
+"""Rows of operations that rules of solving use and that no NumPy function spells.
+
+Their kernels are plain functions of NumPy, whose text programs take as it stands (`to_python`).
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+import numpy as np
+
+from lima.op import Kind, op
+
+
+def pencil(a: Any, *, free: tuple[int, ...] = ()) -> Any:
+    """W' of the n x n matrix W that makes W' a W diagonal, and W' E W as well.
+
+    E is the identity, but for zeros at the places `free`. Then come two rows: the numbers of
+    W' a W, and those of W' E W, which are one or zero. NaN where `a` is not symmetric but for
+    rounding, or not positive at the free places.
+    """
+    n = len(a)
+    system = np.full((n + 2, n), np.nan, a.dtype)
+    largest = np.abs(a).max()
+    if not np.abs(a - a.T).max() <= 4 * n * np.finfo(a.dtype).eps * largest:
+        return system
+    system[n + 1] = 1.0
+    if not free:
+        system[n], vectors = np.linalg.eigh(a)
+        system[:n] = vectors.T
+        return system
+    places, bound = np.asarray(free), np.setdiff1d(np.arange(n), free)
+    alone, vectors = np.linalg.eigh(a[np.ix_(places, places)])
+    if not alone[0] > n * np.finfo(a.dtype).eps * alone[-1]:
+        return system
+    roots = vectors / np.sqrt(alone)
+    cross = roots @ (roots.T @ a[np.ix_(places, bound)])
+    rest = a[np.ix_(bound, bound)] - a[np.ix_(bound, places)] @ cross
+    values, vectors = np.linalg.eigh(rest)
+    k = len(bound)
+    system[:n] = 0.0
+    system[:k, bound] = vectors.T
+    system[:k, free] = -(cross @ vectors).T
+    system[k:n, free] = roots.T
+    system[n, :k], system[n, k:] = values, 1.0
+    system[n + 1, k:] = 0.0
+    return system
+
+
+def shifted_values(system: Any, added: Any) -> Any:
+    """The numbers of W' (a + D) W, where `added` is the diagonal of D."""
+    shift = added[np.abs(added).argmax()]
+    return system[-2] + shift * system[-1]
+
+
+def solve_shifted(
+    system: Any, a: Any, added: Any, b: Any, *, whole: bool, definite: bool, order: Any
+) -> Any:
+    """The solution of (a + D) x = b, given `pencil` of `a`; with `whole`, `a` has D within itself.
+
+    Refined and checked as in `solve_again`; NaN if that does not come about, if the matrix is not
+    positive `definite` although it should be, or if it is nearly singular.
+    """
+    n, eps = len(a), np.finfo(a.dtype).eps
+    rows, values = system[:n], shifted_values(system, added)
+    limit = (n + 8) * eps
+    sizes = np.abs(values)
+    fits = sizes.min() > 64 * n * eps * sizes.max()
+    if not fits or (definite and not values.min() > 0.0):
+        return np.full(b.shape, np.nan, a.dtype, order)
+    diagonal = a.diagonal() if whole else a.diagonal() + added
+    if b.ndim == 2:
+        values, added, diagonal = values[:, None], added[:, None], diagonal[:, None]
+    x = rows.T @ ((rows @ b) / values)
+    for k in range(4):
+        rest = b - a @ x
+        if not whole:
+            rest -= added * x
+        short, size = np.abs(rest), np.abs(x)
+        if np.all(short <= limit * (np.abs(diagonal) * size + np.abs(b))):
+            return np.asarray(x, order=order)
+        if k:
+            around = np.abs(a) @ size
+            around = around if whole else around + np.abs(added) * size
+            if np.all(short <= limit * (around + np.abs(b))):
+                return np.asarray(x, order=order)
+        x = x + rows.T @ ((rows @ rest) / values)
+    return np.full(b.shape, np.nan, a.dtype, order)
+
+
+def inv_shifted(system: Any, added: Any, *, limit: float) -> Any:
+    """The inverse of a + D; NaN where its condition number is above `limit`."""
+    n = system.shape[1]
+    values = shifted_values(system, added)
+    if not values.min() * limit > values.max():
+        return np.full((n, n), np.nan, system.dtype)
+    half = system[:n] / np.sqrt(values)[:, None]
+    return half.T @ half
+
+
+def _named(function: Any, *options: str) -> Any:
+    def text(inputs: list[str], params: dict[str, str]) -> str:
+        given = [f"{option}={params[option]}" for option in options if option in params]
+        return f"{function.__name__}({', '.join([*inputs, *given])})"
+
+    return text
+
+
+def _row(name: str, function: Any, operands: str, *options: str) -> None:
+    op(
+        name,
+        function,
+        Kind.EFFECT,
+        operands=operands,
+        calls=(),
+        aliasing=True,
+        source=_named(function, *options),
+    )
+
+
+_row("linalg.pencil", pencil, "a", "free")
+_row("linalg.solve.shifted", solve_shifted, "system a added b", "whole", "definite", "order")
+_row("linalg.inv.shifted", inv_shifted, "system added", "limit")
+
+HELPERS = (pencil, shifted_values, solve_shifted, inv_shifted)
+"""Functions that a program defines when it calls them (`lima.spelled`)."""
+
+NEEDS = {"solve_shifted": "shifted_values", "inv_shifted": "shifted_values"}
+"""Those that another one calls."""
+
+TYPES = re.compile(r": (Any|bool|str|int|float|tuple\[int, \.\.\.\])(?=\s*[,)=])| -> Any")
+
+
+def helper_text(function: Any) -> str:
+    """The source of a helper, as it stands here but for the types."""
+    return "\n\n" + TYPES.sub("", inspect.getsource(function))
