@@ -59,6 +59,8 @@ def _planned(
             row = item.row
             if row.kind is not VIEW and item.size > row.small and _found(here, item):
                 continue
+            if row.spared is not None and here.allowed and _derived(here, item):
+                continue
         stack.append((item, args))
         for a in reversed(args):  # the first operand first, as the program would have
             if isinstance(a, Pending):

@@ -94,6 +94,8 @@ class Op:
     infer       shape and dtype of a result that waits; None where it must run at once
     form        how the result lies on its operands, for rules (`lima.pattern`)
     rules       equations by which the result may be had from parts (`lima.pattern.Rule`)
+    spared      shape and dtype of a heavy operation that had better wait, as a rule of what reads
+                it may do without it; None where it runs at the call
     folds       how a reduction may take the elements of a value that waits, without writing it
     wrap        named-tuple type of a tuple result; `tuple` for a plain one; None for one array
     lenient     Python's operator answers for dtypes that the function refuses
@@ -118,7 +120,7 @@ class Op:
     __slots__ = (
         "aliasing", "at_once", "calls", "elides", "folds", "form", "growth", "infer", "infix",
         "inner", "into", "kernel", "kind", "lenient", "name", "names", "needs", "operands",
-        "params", "readonly", "rules", "scalars", "small", "source", "spec", "threaded",
+        "params", "readonly", "rules", "scalars", "small", "source", "spared", "spec", "threaded",
         "threads_state", "variadic", "version", "weight", "wrap",
     )  # fmt: skip
 
@@ -136,6 +138,7 @@ class Op:
         infer: Callable[[Sequence[Any], Spec], Meta | None] | None = None,
         form: Callable[..., Form | None] | None = None,
         rules: tuple[Rule, ...] = (),
+        spared: Callable[[Any, Op, Spec, Sequence[Any]], Meta | None] | None = None,
         folds: Callable[[Spec, Meta], Fold | None] | None = None,
         wrap: Any = None,
         aliasing: bool = False,
@@ -161,6 +164,7 @@ class Op:
         self.infer = infer
         self.form = form
         self.rules = rules
+        self.spared = spared
         self.folds = folds if FUSES else None
         self.wrap = wrap
         self.aliasing = aliasing

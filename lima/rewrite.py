@@ -191,6 +191,8 @@ class Tools:
                 row = item.row
                 runs = len(args) * shape[0] if row.variadic and shape else 0
                 seconds += cost.build(shape, dtype.itemsize, runs)
+                if row.spared is not None:
+                    seconds += self.product(args[0], args[1])
             todo.extend(args)
         if notes is not None:
             notes["building"] = seconds

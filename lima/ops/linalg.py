@@ -9,6 +9,7 @@ import numpy as np
 from lima.op import OPS, Kind, op
 from lima.ops.contraction import CONTRACTION
 from lima.ops.infer import as_view
+from lima.ops.normal import GRADIENTS, SQUARES, spared
 from lima.ops.products import RULES
 from lima.ops.ridge import INVERSES, PATH
 from lima.ops.shifted import RULES as CENTRED
@@ -31,7 +32,8 @@ op(
     calls=(np.matmul, np.linalg.matmul),
     aliasing=True,
     growth=1.5,
-    rules=(*RULES, WINDOW, *CENTRED),
+    rules=(*RULES, WINDOW, *CENTRED, *GRADIENTS, *SQUARES),
+    spared=spared,
     infix="@",
 )
 op(
@@ -59,7 +61,8 @@ op(
     signature="a, b, out=None",
     aliasing=True,
     growth=1.5,
-    rules=(*RULES, WINDOW, *CENTRED),
+    rules=(*RULES, WINDOW, *CENTRED, *GRADIENTS, *SQUARES),
+    spared=spared,
 )
 op("inner", np.inner, operands="a b", signature="a, b", aliasing=True, growth=1.5)
 op("vdot", np.vdot, operands="a b", signature="a, b", aliasing=True)
@@ -266,7 +269,8 @@ op("linalg.pinv", np.linalg.pinv, **SPECTRAL)
 op("linalg.det", np.linalg.det, **CUBIC)
 op("linalg.matrix_rank", np.linalg.matrix_rank, operands="A", **SPECTRAL)
 # Some norms are singular values.
-family((np.linalg.norm, np.linalg.cond, np.linalg.matrix_norm), operands="x", **CUBIC)
+op("linalg.norm", np.linalg.norm, operands="x", rules=SQUARES, **CUBIC)
+family((np.linalg.cond, np.linalg.matrix_norm), operands="x", **CUBIC)
 family((np.linalg.vector_norm, np.linalg.trace), operands="x", weight=2.0)
 
 # --------------------------------------------------------------------------- polynomials

@@ -336,6 +336,8 @@ def _condition(system: Any, added: Any) -> float:
 
 def plan_inverse(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     """An inverse from the decomposition that was kept, or pays."""
+    if rule.exactness == ROUNDING and GUARDED in p.session.allowed:
+        return None  # the other one takes what this one would
     if len(inputs) != 1 or spec.params or not hasattr(inputs[0], "meta"):
         return None
     ask = _ask(p, inputs[0])

@@ -100,6 +100,32 @@ def inv_shifted(system: Any, added: Any, *, limit: float) -> Any:
     return half.T @ half
 
 
+def squared_residual(gram: Any, v: Any, cross: Any, size: Any) -> Any:
+    """|X v + y|^2 from X'X, X'y and y'y, and the square of what its parts may add up to."""
+    reach = np.abs(v) @ np.sqrt(gram.diagonal())
+    squares = v @ (gram @ v)
+    if cross is not None:
+        squares = squares + 2 * (v @ cross) + size
+        reach = reach + np.sqrt(size)
+    return squares, reach * reach
+
+
+def gram_squares(gram: Any, v: Any, cross: Any = None, size: Any = None, *, limit: float) -> Any:
+    """|X v + y|^2 from X'X, X'y and y'y; NaN where more than `limit` times as much cancels."""
+    squares, reach = squared_residual(gram, v, cross, size)
+    info = np.finfo(gram.dtype)
+    fits = reach <= limit * squares and squares > info.tiny / info.eps**2
+    return squares if fits else squares * np.nan
+
+
+def gram_gradient(gram: Any, v: Any, cross: Any = None, size: Any = None, *, limit: float) -> Any:
+    """X'(X v + y) from X'X, X'y and y'y; NaN as in `gram_squares`."""
+    found = gram @ v
+    if cross is not None:
+        found = found + cross
+    return found + 0 * gram_squares(gram, v, cross, size, limit=limit)
+
+
 def _named(function: Any, *options: str) -> Any:
     def text(inputs: list[str], params: dict[str, str]) -> str:
         given = [f"{option}={params[option]}" for option in options if option in params]
@@ -123,11 +149,26 @@ def _row(name: str, function: Any, operands: str, *options: str) -> None:
 _row("linalg.pencil", pencil, "a", "free")
 _row("linalg.solve.shifted", solve_shifted, "system a added b", "whole", "definite", "order")
 _row("linalg.inv.shifted", inv_shifted, "system added", "limit")
+_row("gram.squares", gram_squares, "gram v", "limit")
+_row("gram.gradient", gram_gradient, "gram v", "limit")
 
-HELPERS = (pencil, shifted_values, solve_shifted, inv_shifted)
+HELPERS = (
+    pencil,
+    shifted_values,
+    solve_shifted,
+    inv_shifted,
+    squared_residual,
+    gram_squares,
+    gram_gradient,
+)
 """Functions that a program defines when it calls them (`lima.spelled`)."""
 
-NEEDS = {"solve_shifted": "shifted_values", "inv_shifted": "shifted_values"}
+NEEDS = {
+    "solve_shifted": "shifted_values",
+    "inv_shifted": "shifted_values",
+    "gram_squares": "squared_residual",
+    "gram_gradient": "gram_squares",
+}
 """Those that another one calls."""
 
 TYPES = re.compile(r": (Any|bool|str|int|float|tuple\[int, \.\.\.\])(?=\s*[,)=])| -> Any")
