@@ -259,8 +259,9 @@ class Planner(Tools):
             if offer is None:
                 return None
             made = self._carried_out(offer)
-            if made.meta != offer.meta:
-                raise InternalError(f"{offer.rule.name}: {made.meta} instead of {offer.meta}")
+            meta = made.meta if type(made.data) is not tuple else _metas(made.data)
+            if meta != offer.meta:
+                raise InternalError(f"{offer.rule.name}: {meta} instead of {offer.meta}")
         except Declined:
             return None
         except Exception as error:
@@ -271,9 +272,11 @@ class Planner(Tools):
             return None
         data = made.data
         if data is not None:
-            if not (offer.finite or finite(data)):
-                return None  # the plain operation shall say so, with NumPy's warnings
-            made.shared = made.shared or not data.flags.writeable
+            items = data if type(data) is tuple else (data,)
+            for item in items:
+                if not (offer.finite or finite(item)):
+                    return None  # the plain operation shall say so, with NumPy's warnings
+                made.shared = made.shared or not item.flags.writeable
         mark_inexact(node)
         if offer.rule.exactness != BITWISE or made.node.inexact:
             node.derived = made.node
@@ -301,6 +304,11 @@ class Planner(Tools):
             else:
                 del self._depths[me]
         return made
+
+
+def _metas(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Shapes and dtypes of the results of an operation that has several."""
+    return tuple([(item.shape, item.dtype) for item in items])
 
 
 MAX_DEPTH = 4

@@ -341,7 +341,8 @@ def derive(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any]
         data = clone(data)
     value = new_value(node, data)
     value.shared = made.shared
-    keeps = seconds > DEAR or here.cache.sighted(node.digest, seconds, data.nbytes)
+    nbytes = data.nbytes if type(data) is not tuple else 0
+    keeps = seconds > DEAR or nbytes == 0 or here.cache.sighted(node.digest, seconds, nbytes)
     if keeps and seconds > here.cache.worth and here.keep(row, node, data, seconds):
         value.shared = True
     return value

@@ -316,7 +316,7 @@ def test_not_where_it_costs_more(monkeypatch):
     """Few shifts, small matrices, as many right-hand sides as unknowns."""
     monkeypatch.setattr(ridge, "PASSES", 3)
     monkeypatch.setattr(ridge, "DECOMPOSING", 14.0)
-    assert not traced_path(ROUGH, ROUGH[0], SHIFTS[:12], eye, np.linalg.solve)[1]
+    assert not traced_path(ROUGH, ROUGH[0], SHIFTS[:8], eye, np.linalg.solve)[1]
     assert not traced_path(ROUGH[:, :60], ROUGH[0, :60], SHIFTS, eye, np.linalg.solve)[1]
     many = ROUGH[: 2 * N].T.copy()
     assert not traced_path(ROUGH, many, SHIFTS * 4, eye, np.linalg.solve)[1]

@@ -15,6 +15,7 @@ N = 90
 def always_pays(monkeypatch):
     monkeypatch.setattr(cost, "CALL", 1e-12)
     monkeypatch.setattr(cost, "DERIVATION", 1e-12)
+    monkeypatch.setattr(cost, "_machine", cost.Machine(4e10, 8e9, 2e9))
     monkeypatch.setattr(solving, "PASSES", 0)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from lima.op import OPS, Kind, op
 from lima.ops.contraction import CONTRACTION
 from lima.ops.infer import as_view
+from lima.ops.least_squares import AGAIN
 from lima.ops.normal import GRADIENTS, SQUARES, spared
 from lima.ops.products import RULES
 from lima.ops.ridge import INVERSES, PATH
@@ -259,7 +260,7 @@ op("linalg.svdvals", np.linalg.svdvals, operands="x", **SPECTRAL)
 
 op("linalg.solve", np.linalg.solve, operands="a b", rules=(SOLVING, PATH), **CUBIC)
 op("linalg.tensorsolve", np.linalg.tensorsolve, operands="a b", **CUBIC)
-op("linalg.lstsq", np.linalg.lstsq, operands="a b", wrap=tuple, **SPECTRAL)
+op("linalg.lstsq", np.linalg.lstsq, operands="a b", wrap=tuple, rules=(AGAIN,), **SPECTRAL)
 op("linalg.inv", np.linalg.inv, rules=INVERSES, **CUBIC)
 op("linalg.tensorinv", np.linalg.tensorinv, **CUBIC)
 op("linalg.pinv", np.linalg.pinv, **SPECTRAL)

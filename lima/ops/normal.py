@@ -246,7 +246,7 @@ def _offer(
     gram = p.recall(account.node) if account.node is not None else None
     investment = 0.0 if gram is not None else _investment(shape, dtype)
     price = OVERHEAD * cost.DERIVATION
-    saved = direct - price + (account.spent - investment if gram is None else 0.0)
+    saved = (direct if gram is not None else account.allows(direct)) - price - investment
     if saved <= 0.0:
         account.spent += direct
         return None

@@ -240,7 +240,7 @@ def _offered(
     if saved <= 0.0:
         return None
     if ask.known is None:
-        saved += account.spent - ask.investment
+        saved = account.allows(direct) - price - ask.investment
         if saved <= 0.0:
             account.spent += direct
             return None

@@ -100,6 +100,29 @@ def inv_shifted(system: Any, added: Any, *, limit: float) -> Any:
     return half.T @ half
 
 
+def base(a: Any) -> Any:
+    """U, V' and s of a = U diag(s) V', for more rows than columns, one below another."""
+    q, r = np.linalg.qr(a)
+    u, s, v = np.linalg.svd(r)
+    return np.vstack([q @ u, v, s])
+
+
+def full_rank(s: Any, cut: float) -> bool:
+    """Whether singular values are far from where `np.linalg.lstsq` takes them for zero."""
+    return bool(s[-1] > 16 * cut * s[0])
+
+
+def lstsq_again(base: Any, a: Any, b: Any, *, cut: float) -> Any:
+    """What `np.linalg.lstsq` gives, from `base(a)`; NaN where the rank is not surely full."""
+    m, n = a.shape
+    u, v, s = base[:m], base[m:-1], base[-1]
+    if not full_rank(s, cut):
+        s = s * np.nan
+    x = v.T @ ((u.T @ b).T / s).T
+    rest = np.sum(np.square(b - a @ x).reshape(m, -1), axis=0)
+    return x, rest, np.int32(n), s.copy()
+
+
 def squared_residual(gram: Any, v: Any, cross: Any, size: Any) -> Any:
     """|X v + y|^2 from X'X, X'y and y'y, and the square of what its parts may add up to."""
     reach = np.abs(v) @ np.sqrt(gram.diagonal())
@@ -134,7 +157,7 @@ def _named(function: Any, *options: str) -> Any:
     return text
 
 
-def _row(name: str, function: Any, operands: str, *options: str) -> None:
+def _row(name: str, function: Any, operands: str, *options: str, wrap: Any = None) -> None:
     op(
         name,
         function,
@@ -142,6 +165,7 @@ def _row(name: str, function: Any, operands: str, *options: str) -> None:
         operands=operands,
         calls=(),
         aliasing=True,
+        wrap=wrap,
         source=_named(function, *options),
     )
 
@@ -149,6 +173,8 @@ def _row(name: str, function: Any, operands: str, *options: str) -> None:
 _row("linalg.pencil", pencil, "a", "free")
 _row("linalg.solve.shifted", solve_shifted, "system a added b", "whole", "definite", "order")
 _row("linalg.inv.shifted", inv_shifted, "system added", "limit")
+_row("linalg.base", base, "a")
+_row("linalg.lstsq.again", lstsq_again, "base a b", "cut", wrap=tuple)
 _row("gram.squares", gram_squares, "gram v", "limit")
 _row("gram.gradient", gram_gradient, "gram v", "limit")
 
@@ -157,6 +183,9 @@ HELPERS = (
     shifted_values,
     solve_shifted,
     inv_shifted,
+    base,
+    full_rank,
+    lstsq_again,
     squared_residual,
     gram_squares,
     gram_gradient,
@@ -166,12 +195,13 @@ HELPERS = (
 NEEDS = {
     "solve_shifted": "shifted_values",
     "inv_shifted": "shifted_values",
+    "lstsq_again": "full_rank",
     "gram_squares": "squared_residual",
     "gram_gradient": "gram_squares",
 }
 """Those that another one calls."""
 
-TYPES = re.compile(r": (Any|bool|str|int|float|tuple\[int, \.\.\.\])(?=\s*[,)=])| -> Any")
+TYPES = re.compile(r": (Any|bool|str|int|float|tuple\[int, \.\.\.\])(?=\s*[,)=])| -> (Any|bool)")
 
 
 def helper_text(function: Any) -> str:
