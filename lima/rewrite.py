@@ -84,6 +84,10 @@ class Tools:
         """How many derivations this thread is in the midst of."""
         return self._depths.get(get_ident(), 0)
 
+    def present(self, value: Value) -> Any:
+        """The data of a value whose elements a rule has to see; it is computed if it waits."""
+        return force(value)
+
     def symmetric(self, name: str, a: Value, b: Value) -> bool:
         """Whether two operands are one buffer, so that BLAS computes half of their product."""
         row = OPS[name]

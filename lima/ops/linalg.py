@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lima.op import OPS, Kind, op
+from lima.ops.bordered import GROWN
 from lima.ops.contraction import CONTRACTION
 from lima.ops.infer import as_view
 from lima.ops.least_squares import AGAIN
@@ -252,7 +253,7 @@ op("linalg.qr", np.linalg.qr, wrap=type(np.linalg.qr(_ONE)), **CUBIC)
 # One array with compute_uv=False.
 op("linalg.svd", np.linalg.svd, wrap=type(np.linalg.svd(_ONE)), **SPECTRAL)
 op("linalg.slogdet", np.linalg.slogdet, wrap=type(np.linalg.slogdet(_ONE)), **CUBIC)
-op("linalg.cholesky", np.linalg.cholesky, **CUBIC)
+op("linalg.cholesky", np.linalg.cholesky, rules=(GROWN,), **CUBIC)
 family((np.linalg.eigvals, np.linalg.eigvalsh), **SPECTRAL)
 op("linalg.svdvals", np.linalg.svdvals, operands="x", **SPECTRAL)
 

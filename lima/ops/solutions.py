@@ -100,6 +100,38 @@ def inv_shifted(system: Any, added: Any, *, limit: float) -> Any:
     return half.T @ half
 
 
+def substituted(low: Any, b: Any, sizes: Any) -> Any:
+    """W' with low W' = b, but for rounding on the scale of `sizes` of elements; else NaN."""
+    x = np.empty(b.shape, b.dtype)
+    for i in range(0, len(low), 64):
+        j = min(len(low), i + 64)
+        strip, rest = low[i:j, i:j], b[i:j] - low[i:j, :i] @ x[:i]
+        part = np.linalg.solve(strip, rest)
+        for _ in range(3):
+            short = rest - strip @ part
+            if np.all(np.abs(short) <= 64 * np.finfo(b.dtype).eps * sizes[i:j]):
+                break
+            part = part + np.linalg.solve(strip, short)
+        else:
+            part = part * np.nan
+        x[i:j] = part
+    return x
+
+
+def cholesky_grown(a: Any, factor: Any = None) -> Any:
+    """`np.linalg.cholesky(a)`, given that of the leading rows and columns; NaN as above."""
+    if factor is None:
+        return np.linalg.cholesky(a)
+    k = len(factor)
+    size = np.sqrt(np.abs(a.diagonal()))
+    across = substituted(factor, a[k:, :k].T, np.outer(size[:k], size[k:]))
+    made = np.zeros(a.shape, a.dtype)
+    made[:k, :k] = factor
+    made[k:, :k] = across.T
+    made[k:, k:] = np.linalg.cholesky(a[k:, k:] - across.T @ across)
+    return made
+
+
 def base(a: Any) -> Any:
     """U, V' and s of a = U diag(s) V', for more rows than columns, one below another."""
     q, r = np.linalg.qr(a)
@@ -173,6 +205,7 @@ def _row(name: str, function: Any, operands: str, *options: str, wrap: Any = Non
 _row("linalg.pencil", pencil, "a", "free")
 _row("linalg.solve.shifted", solve_shifted, "system a added b", "whole", "definite", "order")
 _row("linalg.inv.shifted", inv_shifted, "system added", "limit")
+_row("linalg.cholesky.grown", cholesky_grown, "a")
 _row("linalg.base", base, "a")
 _row("linalg.lstsq.again", lstsq_again, "base a b", "cut", wrap=tuple)
 _row("gram.squares", gram_squares, "gram v", "limit")
@@ -183,6 +216,8 @@ HELPERS = (
     shifted_values,
     solve_shifted,
     inv_shifted,
+    substituted,
+    cholesky_grown,
     base,
     full_rank,
     lstsq_again,
@@ -195,6 +230,7 @@ HELPERS = (
 NEEDS = {
     "solve_shifted": "shifted_values",
     "inv_shifted": "shifted_values",
+    "cholesky_grown": "substituted",
     "lstsq_again": "full_rank",
     "gram_squares": "squared_residual",
     "gram_gradient": "gram_squares",
