@@ -206,45 +206,50 @@ MOST_FREE = 8
 
 
 class Ask(NamedTuple):
-    """A matrix of a path, the seconds that eliminating with it takes, and its decomposition."""
+    """A matrix of a path with its decomposition, and estimated seconds.
+
+    direct, price  of the plain operation, and of the derivation by a decomposition that is known
+    investment     of the decomposition, if it is not
+    """
 
     a: Any
     base: Any
     system: System
     known: Any
-    elimination: float
+    direct: float
+    price: float
     investment: float
 
 
-def _ask(p: Any, a: Any) -> Ask | None:
+def _ask(p: Any, a: Any, times: float, more: float, price: float) -> Ask | None:
+    """What is known of a matrix, if an operation of so many eliminations may be spared."""
     shape, dtype = a.meta
     if len(shape) != 2 or shape[0] != shape[1] or shape[0] < SMALLEST or dtype.char not in "fd":
         return None
-    found = shifted(p, a)
+    elimination = (2.0 / 3.0) * shape[0] ** 3 / (cost.machine().flops * ELIMINATION)
+    direct = cost.CALL + times * elimination + more + p.building(a)
+    found = shifted(p, a) if direct > price else None
     system = None if found is None else _system(p, a, found)
     if found is None or system is None or system.account.barred:
         return None
     account = system.account
     known = p.recall(account.node) if account.node is not None else None
-    elimination = (2.0 / 3.0) * shape[0] ** 3 / (cost.machine().flops * ELIMINATION)
     investment = 0.0 if known is not None else DECOMPOSING * elimination
-    return Ask(a, found.base, system, known, elimination, investment)
+    return Ask(a, found.base, system, known, direct, price, investment)
 
 
-def _offered(
-    ask: Ask, rule: Any, meta: Any, direct: float, price: float, make: Any
-) -> Offer | None:
-    """An offer, if it pays by itself or by what was spent before."""
-    account = ask.system.account
-    saved = direct - price
-    if saved <= 0.0:
-        return None
+def _offered(ask: Ask, rule: Any, meta: Any, limit: float, make: Any) -> Offer | None:
+    """An offer, if it pays by itself or by what was spent before, of conditions below a limit."""
+    account, direct = ask.system.account, ask.direct
+    saved = direct - ask.price
     if ask.known is None:
-        saved = account.allows(direct) - price - ask.investment
+        saved = account.allows(direct) - ask.price - ask.investment
         if saved <= 0.0:
             account.spent += direct
             return None
-    return Offer(rule, meta, make, saved, direct, price + ask.investment)
+    elif _condition(ask.known, ask.system.added) >= limit:
+        return None
+    return Offer(rule, meta, make, saved, direct, ask.price + ask.investment)
 
 
 def _decomposed(p: Any, ask: Ask) -> tuple[Any, Any]:
@@ -285,15 +290,11 @@ def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
         return None
     if right[0] != a.meta[0][0] or dtype != a.meta[1]:
         return None
-    ask = _ask(p, a)
+    columns = right[1] if len(right) == 2 else 1
+    once = cost.product(right[0], right[0], columns, dtype.itemsize)
+    ask = _ask(p, a, 1.0, once, OVERHEAD * cost.DERIVATION + PASSES * once)
     if ask is None:
         return None
-    n = right[0]
-    columns = right[1] if len(right) == 2 else 1
-    once = cost.product(n, n, columns, dtype.itemsize)
-    direct = cost.CALL + ask.elimination + once + p.building(a)
-    price = OVERHEAD * cost.DERIVATION + PASSES * once
-
     by_rows = b.data is None or b.data.flags.c_contiguous
     order = "C" if len(right) == 1 else _order(row, spec, by_rows, columns)
 
@@ -312,9 +313,7 @@ def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
             raise Declined
         return x
 
-    if ask.known is not None and _condition(ask.known, ask.system.added) >= ask.system.account.size:
-        return None
-    return _offered(ask, rule, (right, dtype), direct, price, make)
+    return _offered(ask, rule, (right, dtype), ask.system.account.size, make)
 
 
 @lru_cache(maxsize=256)
@@ -340,12 +339,13 @@ def plan_inverse(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) 
         return None  # the other one takes what this one would
     if len(inputs) != 1 or spec.params or not hasattr(inputs[0], "meta"):
         return None
-    ask = _ask(p, inputs[0])
+    shape, dtype = meta = inputs[0].meta
+    if len(shape) != 2:
+        return None
+    price = cost.product(shape[0], shape[0], shape[0], dtype.itemsize, True)
+    ask = _ask(p, inputs[0], INVERTING, 0.0, OVERHEAD * cost.DERIVATION + price)
     if ask is None or ask.system.free:
         return None
-    (n, _), dtype = meta = inputs[0].meta
-    direct = cost.CALL + INVERTING * ask.elimination + p.building(inputs[0])
-    price = OVERHEAD * cost.DERIVATION + cost.product(n, n, n, dtype.itemsize, True)
     limit = LIMITS[rule.exactness]
 
     def make() -> Any:
@@ -355,9 +355,7 @@ def plan_inverse(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) 
             raise Declined
         return found
 
-    if ask.known is not None and _condition(ask.known, ask.system.added) >= limit:
-        return None
-    return _offered(ask, rule, meta, direct, price, make)
+    return _offered(ask, rule, meta, limit, make)
 
 
 EXAMPLE = (
