@@ -105,6 +105,47 @@ def test_every_spelling_of_squared_residuals(outer):
         np.testing.assert_allclose(g, w, rtol=1e-12)
 
 
+def in_columns(X, Y, vectors):
+    found = []
+    for v in vectors:
+        W = np.stack([v, v[::-1], v * 2], axis=1)[:, : Y.shape[1]]
+        r = X @ W - Y
+        found += [
+            X.T @ r, X.T @ (Y - X @ W), X.T @ (X @ W), (r**2).sum(), ((X @ W) ** 2).mean(),
+            np.mean((Y - X @ W) ** 2), np.linalg.norm(r), (r**2).sum(axis=0), r.T @ r, r.T @ X,
+            X.T @ (X @ W - Y[:, :1]), ((X @ W - Y[:, 0][:, None]) ** 2).sum(),
+        ]  # fmt: skip
+    return found
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3])
+@pytest.mark.parametrize("outer", [known, unknown])
+def test_several_columns(columns, outer):
+    X, V = PLAIN, vectors(4)
+    Y = (X @ TRUTH)[:, None] + np.stack([NOISE, NOISE[::-1], NOISE * 2], axis=1)[:, :columns]
+    got, partial = traced(in_columns, X, Y, V, outer)
+    assert partial["gradient"] >= 9 and partial["squared-residuals"] >= 9
+    for g, w in zip(got, in_columns(X, Y, V), strict=True):
+        assert np.asarray(g).dtype == np.asarray(w).dtype and np.shape(g) == np.shape(w)
+        if np.ndim(w):
+            assert g.flags.c_contiguous == w.flags.c_contiguous
+        np.testing.assert_allclose(g, w, rtol=1e-9, atol=1e-9 * np.abs(w).max())
+
+
+def test_one_column_of_several_that_fits_too_well_is_enough_to_refuse():
+    X, V = PLAIN, [TRUTH]
+
+    def program(X, Y, V):
+        W = np.stack([V[0], V[0]], axis=1)
+        return X.T @ (X @ W - Y), ((X @ W - Y) ** 2).sum()
+
+    Y = (X @ TRUTH)[:, None] + np.stack([NOISE, NOISE * 1e-9], axis=1)
+    got, partial = traced(program, X, Y, V)
+    assert not partial
+    for g, w in zip(got, program(X, Y, V), strict=True):
+        np.testing.assert_array_equal(g, w)
+
+
 @pytest.mark.parametrize("name", MATRICES)
 @pytest.mark.parametrize("noise", [10.0, 1.0, 1e-2, 1e-5, 0.0])
 @pytest.mark.parametrize("exactness", ["rounding", "guarded"])
@@ -172,6 +213,20 @@ def test_what_is_not_finite_is_computed_as_asked(value):
                 got, _ = traced(program, X, t, V)
                 for g, w in zip(got, program(X, t, V), strict=True):
                     np.testing.assert_allclose(g, w, rtol=1e-9, atol=1e-9 * np.abs(TRUTH).max())
+
+
+@pytest.mark.parametrize("scale", [1e-170, 1e-140, 1e-100, 1e140, 1e160])
+def test_squares_that_vanish_or_overflow(scale):
+    """Columns so small that X'X is zero, and vectors so large that X v is not."""
+    X = PLAIN.copy()
+    X[:, 1] *= scale
+    V = [v * np.where(np.arange(N) == 1, 1 / scale, 1.0) for v in vectors(2)]
+    y = X @ V[0] + NOISE
+    for program in (gradients, squares):
+        with np.errstate(all="ignore"):
+            want, (got, _) = program(X, y, V), traced(program, X, y, V)
+        for g, w in zip(got, want, strict=True):
+            np.testing.assert_allclose(g, w, rtol=1e-8, atol=1e-12 * np.abs(w).max())
 
 
 # --------------------------------------------------------------------------- products that wait

@@ -10,6 +10,7 @@ B5, B6).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -22,6 +23,9 @@ from lima.pattern import GUARDED, ROUNDING, Declined, Offer, Rule
 
 LIMITS = {ROUNDING: 256.0, GUARDED: 1e8}
 """By class: the square of how much larger the parts of a residual may be than the residual."""
+
+MOST = 8
+"""Vectors at a time."""
 
 TALL = 4
 """Rows for each column from which the normal equations are thought of."""
@@ -87,13 +91,13 @@ def residual(value: Any) -> Residual | None:
 def _product(value: Any) -> tuple[Node, Any, Any] | None:
     """The matrix and the vector of a product: as values if it waits, else the matrix as a node."""
     node = value.node
-    if node.spec.op not in PRODUCTS or node.spec.params or len(value.meta[0]) != 1:
+    if node.spec.op not in PRODUCTS or node.spec.params or len(value.meta[0]) > 2:
         return None
     if value.data is None:
         args: Sequence[Any] = value.args or ()
-        if len(args) == 2 and len(args[0].meta[0]) == 2:
-            return args[0].node, args[0], args[1]
-        return None
+        if value.row.name not in PRODUCTS or not all(hasattr(x, "meta") for x in args):
+            return None
+        return (args[0].node, *args) if len(args[0].meta[0]) == 2 else None
     x = node.inputs[0]
     return (x, None, None) if type(x) is Node and len(node.inputs) == 2 else None
 
@@ -122,7 +126,7 @@ def spared(p: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     if not (hasattr(x, "meta") and hasattr(v, "meta")):
         return None
     (shape, dtype), (other, kind) = x.meta, v.meta
-    if len(other) != 1 or not _worth(shape) or other[0] != shape[1]:
+    if not _few(other) or not _worth(shape) or other[0] != shape[1]:
         return None
     if dtype.char not in "fd" or kind != dtype:
         return None
@@ -132,19 +136,24 @@ def spared(p: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     known = account.node is not None and p.session.cache.peek(account.node.digest) is not None
     if not known and account.spent < _investment(shape, dtype):
         return None
-    return (shape[0],), dtype
+    return (shape[0], *other[1:]), dtype
 
 
-def _sides(p: Any, a: Any, b: Any) -> tuple[Any, Any, bool] | None:
-    """X, what it is multiplied with, and whether that is X, in `X.T @ r` or `r @ X`."""
+def _few(shape: tuple[int, ...]) -> bool:
+    """Whether these are vectors of which there is one, or few."""
+    return len(shape) == 1 or (len(shape) == 2 and 0 < shape[1] <= MOST)
+
+
+def _sides(p: Any, a: Any, b: Any) -> tuple[Any, Any] | None:
+    """X and what it is multiplied with in `X.T @ r` or `r @ X`."""
     sa, sb = a.meta[0], b.meta[0]
     if len(sa) == 2 and len(sb) <= 2 and sa[1] > FUSED and sa[1] >= TALL * sa[0]:
         node = a.node
         if node.spec.op != "transpose" or node.spec.params or type(node.inputs[0]) is not Node:
             return None
-        return node.inputs[0], b, len(sb) == 2
+        return node.inputs[0], b
     if len(sa) == 1 and _worth(sb):
-        return b.node, a, False
+        return b.node, a
     return None
 
 
@@ -160,20 +169,20 @@ def plan_gradient(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any])
     found = _sides(p, a, b)
     if found is None or a.meta[1].char not in "fd" or a.meta[1] != b.meta[1]:
         return None
-    x, r, square = found
-    if square:
-        if x is b.node or x.digest == b.node.digest:
-            _account(p, x).node = new_node(spec, (a.node, b.node))
+    x, r = found
+    if r is b and (x is b.node or x.digest == b.node.digest):
+        _account(p, x).node = new_node(spec, (a.node, b.node))
         return None
-    if spec.params:
+    if spec.params or not _few(r.meta[0]):
         return None
     parts = residual(r)
     if parts is None or (parts.x is not x and parts.x.digest != x.digest):
         return None
     m, n = (a if r is b else b).meta[0][:: -1 if r is b else 1]
+    columns = r.meta[0][1:]
     dtype = a.meta[1]
-    pass_ = cost.product(n, m, 1, dtype.itemsize)
-    return _offer(p, rule, row, parts, ((n,), dtype), 2.0 * pass_, "gram.gradient")
+    seconds = 2.0 * cost.product(n, m, math.prod(columns), dtype.itemsize)
+    return _offer(p, rule, row, parts, ((n, *columns), dtype), seconds, "gram.gradient")
 
 
 def plan_squares(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
@@ -185,6 +194,8 @@ def plan_squares(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) 
         return None
     if len(inputs) == 2:
         if inputs[1] is not r or not (spec.params == () or spec.params == ALIASED):
+            return None
+        if len(r.meta[0]) != 1:
             return None
     elif spec.params or len(inputs) != 1:
         return None
@@ -210,13 +221,13 @@ def _squared(squares: Any) -> Any:
 
 def _squares(p: Any, rule: Any, row: Op, r: Any) -> Offer | None:
     shape, dtype = r.meta
-    if len(shape) != 1 or shape[0] <= FUSED or dtype.char not in "fd":
+    if not _few(shape) or shape[0] <= FUSED or dtype.char not in "fd":
         return None
     parts = residual(r)
     if parts is None:
         return None
     n = parts.v.meta[0][0] if parts.left is not None else NARROW
-    seconds = cost.product(n, shape[0], 1, dtype.itemsize)
+    seconds = cost.product(n, shape[0], math.prod(shape[1:]), dtype.itemsize)
     offer = _offer(p, rule, row, parts, ((), dtype), seconds, "gram.squares")
     if offer is None or row.name == "sum" or row.name in PRODUCTS:
         return offer
@@ -224,7 +235,7 @@ def _squares(p: Any, rule: Any, row: Op, r: Any) -> Offer | None:
     def make() -> Any:
         found = offer.make()
         if row.name == "mean":
-            return p.run("divide", found, float(shape[0]))
+            return p.run("divide", found, float(math.prod(shape)))
         return p.run("sqrt", found)
 
     return offer._replace(make=make)
@@ -278,7 +289,11 @@ def _operands(
     about = p.account(("normal", parts.x.digest, parts.y.node.digest))
     if about.table is None:
         cross = p.run(name, turned, parts.y)
-        about.table = p.run("copy", cross), p.run(name, parts.y, parts.y)
+        if len(parts.y.meta[0]) == 1:
+            size = p.run(name, parts.y, parts.y)
+        else:
+            size = p.run("sum", p.run("square", parts.y), axis=0)
+        about.table = p.run("copy", cross), size
     cross, size = about.table
     return gram, v, cross if parts.other == 1 else p.run("negative", cross), size
 

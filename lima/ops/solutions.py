@@ -157,10 +157,10 @@ def lstsq_again(base: Any, a: Any, b: Any, *, cut: float) -> Any:
 
 def squared_residual(gram: Any, v: Any, cross: Any, size: Any) -> Any:
     """|X v + y|^2 from X'X, X'y and y'y, and the square of what its parts may add up to."""
-    reach = np.abs(v) @ np.sqrt(gram.diagonal())
-    squares = v @ (gram @ v)
+    reach = np.sqrt(gram.diagonal()) @ np.abs(v)
+    squares = np.sum(v * (gram @ v), axis=0)
     if cross is not None:
-        squares = squares + 2 * (v @ cross) + size
+        squares = squares + 2 * np.sum(v * cross, axis=0) + size
         reach = reach + np.sqrt(size)
     return squares, reach * reach
 
@@ -168,9 +168,10 @@ def squared_residual(gram: Any, v: Any, cross: Any, size: Any) -> Any:
 def gram_squares(gram: Any, v: Any, cross: Any = None, size: Any = None, *, limit: float) -> Any:
     """|X v + y|^2 from X'X, X'y and y'y; NaN where more than `limit` times as much cancels."""
     squares, reach = squared_residual(gram, v, cross, size)
-    info = np.finfo(gram.dtype)
-    fits = reach <= limit * squares and squares > info.tiny / info.eps**2
-    return squares if fits else squares * np.nan
+    least = np.finfo(gram.dtype).tiny / np.finfo(gram.dtype).eps ** 2  # below, squares vanish
+    fits = np.all(reach <= limit * squares) and gram.diagonal().min() > least
+    total = np.sum(squares)
+    return total if fits and np.min(squares) > least else total * np.nan
 
 
 def gram_gradient(gram: Any, v: Any, cross: Any = None, size: Any = None, *, limit: float) -> Any:
