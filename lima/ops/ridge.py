@@ -282,13 +282,16 @@ def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     if len(inputs) != 2 or not all(hasattr(x, "meta") for x in inputs):
         return None
     a, b = inputs
+    shape = a.meta[0]
+    if len(shape) != 2 or shape[0] < SMALLEST:
+        return None
     given = dict(spec.params)
     kind = given.pop("assume_a", None)
     given.pop("check_finite", None)
     right, dtype = b.meta
-    if given or kind not in KINDS or len(right) not in (1, 2) or 0 in right or len(a.meta[0]) != 2:
+    if given or kind not in KINDS or len(right) not in (1, 2) or 0 in right:
         return None
-    if right[0] != a.meta[0][0] or dtype != a.meta[1]:
+    if right[0] != shape[0] or dtype != a.meta[1]:
         return None
     columns = right[1] if len(right) == 2 else 1
     once = cost.product(right[0], right[0], columns, dtype.itemsize)
