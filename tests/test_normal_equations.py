@@ -118,6 +118,60 @@ def in_columns(X, Y, vectors):
     return found
 
 
+def with_intercept(X, y, vectors):
+    """A number beside the product, in every place that it may have; and sums of residuals."""
+    c = np.array([0.25, -0.5])[1]
+    found = []
+    for k, v in enumerate(vectors):
+        r = X @ v + 0.5 - y
+        s = y - (X @ v + c)
+        found += [
+            X.T @ r, X.T @ s, X.T @ (X @ v + k), (X @ v - y - c) @ X, X.T @ (c - X @ v + y),
+            r.sum(), s.mean(), np.sum(X @ v - y), np.mean(y - X @ v), (X @ v).sum(), (c + X @ v).sum(),
+            (r**2).sum(), (s * s).mean(), np.linalg.norm(X @ v + c), ((1.5 - X @ v) ** 2).sum(), r @ r,
+        ]  # fmt: skip
+    return found
+
+
+@pytest.mark.parametrize("outer", [known, unknown])
+@pytest.mark.parametrize("dtype", ["f8", "f4"])
+def test_a_number_beside_the_product(outer, dtype):
+    X, V = (PLAIN + 0.3).astype(dtype), [v.astype(dtype) for v in vectors(5, 0.5)]
+    y = (X @ TRUTH + NOISE).astype(dtype)
+    got, partial = traced(with_intercept, X, y, V, outer)
+    if dtype == "f8":
+        assert partial["gradient"] >= 15 and partial["squared-residuals"] >= 15
+        assert partial["sum-of-residuals"] >= 20
+    room = 1e-9 if dtype == "f8" else 3e-3
+    norms = np.linalg.norm(X.astype("f8"), axis=0).max() * np.linalg.norm(y.astype("f8"))
+    for g, w in zip(got, with_intercept(X, y, V), strict=True):
+        assert np.asarray(g).dtype == np.asarray(w).dtype and np.shape(g) == np.shape(w)
+        np.testing.assert_allclose(g, w, rtol=room, atol=norms * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("noise", [1.0, 1e-2, 1e-5, 0.0])
+@pytest.mark.parametrize("number", [0.5, 1e3, 1e8, np.nan, 0])
+@pytest.mark.parametrize("exactness", ["rounding", "guarded"])
+def test_errors_of_sums_stay_within_the_limit_of_the_class(noise, number, exactness):
+    y = PLAIN @ TRUTH + noise * NOISE + number
+
+    def sums(X, y, vectors):
+        return [(X @ v + number - y).sum() for v in vectors] + [
+            ((X @ v + number - y) ** 2).sum() for v in vectors
+        ]
+
+    with np.errstate(all="ignore"):
+        got, _ = traced(sums, PLAIN, y, vectors(3, 1e-3), exactness=exactness)
+        want = sums(PLAIN, y, vectors(3, 1e-3))
+        truth = exact(sums, PLAIN, y, vectors(3, 1e-3))
+    limit = normal.LIMITS[exactness]
+    for k, (g, w, t) in enumerate(zip(got, want, truth, strict=True)):
+        if np.asarray(g).tobytes() != np.asarray(w).tobytes():
+            square = truth[k % 3 + 3]
+            size = np.sqrt(M * square) * limit**0.5 if k < 3 else limit * square
+            assert abs(g - t) <= (M + 8) * np.finfo(float).eps * size
+
+
 @pytest.mark.parametrize("columns", [1, 2, 3])
 @pytest.mark.parametrize("outer", [known, unknown])
 def test_several_columns(columns, outer):
@@ -227,6 +281,18 @@ def test_squares_that_vanish_or_overflow(scale):
             want, (got, _) = program(X, y, V), traced(program, X, y, V)
         for g, w in zip(got, want, strict=True):
             np.testing.assert_allclose(g, w, rtol=1e-8, atol=1e-12 * np.abs(w).max())
+
+
+def test_what_the_product_is_compared_with_may_be_a_sum_that_waits():
+    def program(X, y, V):
+        z = (y * 2.0 + np.cos(y)) - 1.0
+        return [part for v in V for part in (X.T @ (X @ v - z), ((z - (X @ v + 2.0)) ** 2).sum())]
+
+    y = PLAIN @ TRUTH + NOISE
+    got, partial = traced(program, PLAIN, y, vectors(3))
+    assert partial["gradient"] == 3 and partial["squared-residuals"] == 3
+    for g, w in zip(got, program(PLAIN, y, vectors(3)), strict=True):
+        np.testing.assert_allclose(g, w, rtol=1e-10, atol=1e-8)
 
 
 # --------------------------------------------------------------------------- products that wait

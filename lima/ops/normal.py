@@ -36,6 +36,10 @@ OVERHEAD = 3.0
 PRODUCTS = {"matmul", "dot"}
 POWERS = {"pow", "power"}
 SUMS = {"sum", "mean"}
+SUM, DIFFERENCE = "add", "subtract"
+TERMS = 4
+"""Terms of a sum beyond which it is no residual."""
+
 ALIASED = (("alias", True),)
 """Parameters of a product whose operands are one buffer."""
 
@@ -44,48 +48,88 @@ NARROW = 8
 
 
 class Residual(NamedTuple):
-    """X v, or X v - y, or y - X v, which waits, or whose product with X was computed already.
+    """X v + c + y, which waits, or whose product with X was computed already.
 
     x      the node of X
     left   X itself, where the product waits; else None
     v      the vector, likewise
-    y      the other vector; None for none
-    sign   that of X v; that of y is the opposite, but for a sum
-    other  that of y
+    c      a number, such as an intercept; None for none
+    y      another vector; None for none
+    signs  of the three of them, 1 or -1
     """
 
     x: Node
     left: Any
     v: Any
+    c: Any
     y: Any
-    sign: int
-    other: int
+    signs: tuple[int, int, int]
 
 
 def residual(value: Any) -> Residual | None:
     """`value` as a residual, read off what waits and off lineage."""
+    terms: list[tuple[Any, int]] = []
+    _collect(value, 1, value.meta, terms)
+    if len(terms) > 3:
+        return None
+    made: list[Any] = [None, None, None]
+    signs = [1, 1, 1]
+    for term, sign in terms:
+        kind = _kind(term, value.meta)
+        if kind is None or made[kind] is not None:
+            return None
+        made[kind], signs[kind] = term, sign
+    product, c, y = made
+    if product is None:
+        return None
+    x, left, v = product if type(product) is tuple else (product, None, None)
+    return Residual(x, left, v, c, y, (signs[0], signs[1], signs[2]))
+
+
+def _collect(value: Any, sign: int, meta: Any, terms: list[tuple[Any, int]]) -> None:
+    """The terms of a sum: values, numbers, products that wait, and nodes of matrices of others."""
+    if len(terms) >= TERMS:
+        return
+    if not hasattr(value, "meta") or value.meta != meta:
+        terms.append((value, sign))
+        return
     found = _product(value)
     if found is not None:
-        return Residual(*found, None, 1, 0)
+        terms.append((found if found[1] is not None else found[0], sign))
+        return
     node = value.node
-    if node.spec.op not in ("subtract", "add") or node.spec.params or len(node.inputs) != 2:
+    name, args = node.spec.op, value.args if value.data is None else None
+    if name not in (SUM, DIFFERENCE) or node.spec.params or len(node.inputs) != 2:
+        terms.append((value, sign))
+    elif args is not None and value.row.name == name:
+        below: list[tuple[Any, int]] = []
+        _collect(args[0], sign, meta, below)
+        _collect(args[1], -sign if name == DIFFERENCE else sign, meta, below)
+        has_product = any(type(term) in (tuple, Node) for term, _ in below)
+        terms.extend(below if has_product else [(value, sign)])
+    else:  # it was computed: what matters is what it cost
+        matrices = [_matrix(x) for x in node.inputs if type(x) is Node]
+        terms.extend([(x, sign) for x in matrices if x is not None] or [(value, sign)])
+
+
+def _matrix(node: Node) -> Node | None:
+    """The node of the matrix of a product."""
+    if node.spec.op not in PRODUCTS or node.spec.params:
         return None
-    if value.data is not None:
-        for inner in node.inputs:
-            if type(inner) is Node and inner.spec.op in PRODUCTS and not inner.spec.params:
-                x = inner.inputs[0]
-                return Residual(x, None, None, None, 1, 0) if type(x) is Node else None
-        return None
-    if value.args is None:
-        return None
-    first, second = value.args
-    minus = -1 if node.spec.op == "subtract" else 1
-    for inner, y, sign, other in ((first, second, 1, minus), (second, first, minus, 1)):
-        if hasattr(inner, "meta") and hasattr(y, "meta") and y.meta == value.meta:
-            found = _product(inner)
-            if found is not None and inner.meta == value.meta:
-                return Residual(*found, y, sign, other)
-    return None
+    x = node.inputs[0]
+    return x if type(x) is Node else None
+
+
+def _kind(term: Any, meta: Any) -> int | None:
+    """Whether a term is the product, the number or the vector of a residual."""
+    if type(term) is tuple or type(term) is Node:
+        return 0
+    shape, dtype = meta
+    if not hasattr(term, "meta"):
+        return 1 if type(term) in (int, float) and dtype.char == "d" and len(shape) == 1 else None
+    if term.meta == meta:
+        return 2
+    return 1 if term.meta == ((), dtype) and len(shape) == 1 else None
 
 
 def _product(value: Any) -> tuple[Node, Any, Any] | None:
@@ -203,7 +247,17 @@ def plan_squares(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) 
         r = _squared(r)
         if r is None:
             return None
-    return _squares(p, rule, row, r)
+    return _reduced(p, rule, row, r, "gram.squares")
+
+
+def plan_sum(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
+    """s'v + m c - 1'y for the sum, or the mean, of a residual."""
+    r = inputs[0]
+    if len(inputs) != 1 or spec.params or not hasattr(r, "meta") or r.data is not None:
+        return None
+    if rule.exactness == ROUNDING and GUARDED in p.session.allowed:
+        return None
+    return _reduced(p, rule, row, r, "gram.sum") if len(r.meta[0]) == 1 else None
 
 
 def _squared(squares: Any) -> Any:
@@ -219,7 +273,7 @@ def _squared(squares: Any) -> Any:
     return r if name == "square" or (name == "multiply" and args[1] is r) else None
 
 
-def _squares(p: Any, rule: Any, row: Op, r: Any) -> Offer | None:
+def _reduced(p: Any, rule: Any, row: Op, r: Any, name: str) -> Offer | None:
     shape, dtype = r.meta
     if not _few(shape) or shape[0] <= FUSED or dtype.char not in "fd":
         return None
@@ -228,7 +282,7 @@ def _squares(p: Any, rule: Any, row: Op, r: Any) -> Offer | None:
         return None
     n = parts.v.meta[0][0] if parts.left is not None else NARROW
     seconds = cost.product(n, shape[0], math.prod(shape[1:]), dtype.itemsize)
-    offer = _offer(p, rule, row, parts, ((), dtype), seconds, "gram.squares")
+    offer = _offer(p, rule, row, parts, ((), dtype), seconds, name)
     if offer is None or row.name == "sum" or row.name in PRODUCTS:
         return offer
 
@@ -256,15 +310,22 @@ def _offer(
         return None
     gram = p.recall(account.node) if account.node is not None else None
     investment = 0.0 if gram is not None else _investment(shape, dtype)
+    if gram is not None and parts.y is not None:
+        account = _with(p, parts)
+        if account.table is None and not p.known("matmul", p.run("transpose", parts.left), parts.y):
+            columns = math.prod(parts.y.meta[0][1:])
+            investment = cost.product(shape[1], shape[0], columns, dtype.itemsize)
     price = OVERHEAD * cost.DERIVATION
-    saved = (direct if gram is not None else account.allows(direct)) - price - investment
+    saved = (account.allows(direct) if investment else direct) - price - investment
     if saved <= 0.0:
         account.spent += direct
         return None
     limit = LIMITS[rule.exactness]
 
     def make() -> Any:
-        made = p.run(name, *_operands(p, row, parts, account, gram, investment), limit=limit)
+        made = p.run(name, *_operands(p, row, parts, gram, name), limit=limit)
+        if parts.c is not None and name == "gram.gradient":
+            made = p.run("slice", made, index=slice(shape[1]))
         if not np.isfinite(made.data).all():
             raise Declined
         return made
@@ -272,42 +333,74 @@ def _offer(
     return Offer(rule, meta, make, saved, direct, price + investment)
 
 
-def _operands(
-    p: Any, row: Op, parts: Residual, account: Any, gram: Any, investment: float
-) -> tuple[Any, ...]:
-    """X'X, v with its sign, and X'y and y'y with that of y."""
-    x = parts.left
-    name = row.name if row.name in PRODUCTS else "matmul"
+def _with(p: Any, parts: Residual) -> Any:
+    """What is known of X and y together: X'y and y'y, and 1'y."""
+    return p.account(("normal", parts.x.digest, parts.y.node.digest))
+
+
+def _operands(p: Any, row: Op, parts: Residual, gram: Any, name: str) -> tuple[Any, ...]:
+    """Z'Z, u with its sign, Z'y and y'y with that of y; Z is X, or X and a column of ones.
+
+    The latter is for a number beside X v, and for the sum of a residual.
+    """
+    x, (sign, shifted, other) = parts.left, parts.signs
+    product = row.name if row.name in PRODUCTS else "matmul"
     turned = p.run("transpose", x)
     if gram is None:
-        gram = p.run(name, turned, x)
+        account = _account(p, parts.x)
+        gram = p.run(product, turned, x)
         account.node = gram.node
-        account.barred = not p.hold(gram, investment)
-    v = parts.v if parts.sign == 1 else p.run("negative", parts.v)
+        account.barred = not p.hold(gram, _investment(*x.meta))
+    u = parts.v if sign == 1 else p.run("negative", parts.v)
+    bordered = parts.c is not None or name == "gram.sum"
+    if bordered:
+        number: Any = 0.0 if parts.c is None else parts.c
+        u = p.run("gram.vector", u, number, negative=shifted < 0)
+        gram = _bordered(p, parts, gram)
     if parts.y is None:
-        return gram, v
-    about = p.account(("normal", parts.x.digest, parts.y.node.digest))
+        return gram, u
+    about = _with(p, parts)
     if about.table is None:
-        cross = p.run(name, turned, parts.y)
+        cross = p.run(product, turned, parts.y)
         if len(parts.y.meta[0]) == 1:
-            size = p.run(name, parts.y, parts.y)
+            size = p.run(product, parts.y, parts.y)
         else:
             size = p.run("sum", p.run("square", parts.y), axis=0)
-        about.table = p.run("copy", cross), size
-    cross, size = about.table
-    return gram, v, cross if parts.other == 1 else p.run("negative", cross), size
+        about.table = p.run("copy", cross), size, None
+    cross, size, total = about.table
+    if bordered:
+        if total is None:
+            total = p.run("hstack", cross, p.run("sum", parts.y))
+            about.table = cross, size, total
+        cross = total
+    return gram, u, cross if other == 1 else p.run("negative", cross), size
+
+
+def _bordered(p: Any, parts: Residual, gram: Any) -> Any:
+    """Z'Z from X'X, where Z is X and a column of ones."""
+    account = p.account(("normal", parts.x.digest, "ones"))
+    found = p.recall(account.node) if account.node is not None else None
+    if found is None:
+        sums = p.run("sum", parts.left, axis=0)
+        found = p.run("gram.bordered", gram, sums, rows=parts.left.meta[0][0])
+        p.hold(found, _investment(*parts.left.meta))
+        account.node = found.node
+    return found
 
 
 EXAMPLE = (
     "def f(X, d):\n"
     "    X, y = np.vstack([X, X, X])[:17000], np.vstack([X, X, X])[:17000, 0] * 1.5 + {noise}\n"
     "    G = X.T @ X\n"
-    "    w = np.full(X.shape[1], {start})\n"
-    "    return G, {asked}"
+    "    for k in (1, 2, 3, 4):\n"
+    "        w = np.full(X.shape[1], {start} / k)\n"
+    "        found = {asked}\n"
+    "    return G, found"
 )
 
 GRADIENT = "X'(X v - y) = G v - X'y  with  G = X'X"
 SQUARED = "|X v - y|^2 = v'G v - 2 v'X'y + y'y  with  G = X'X"
+TOTAL = "1'(X v + c - y) = s'v + m c - 1'y  with  s = X'1"
 SAVES = "passes over a tall matrix, for ever other vectors"
 
 
@@ -336,4 +429,5 @@ def _rules(name: str, equation: str, plan: Any, asked: str) -> tuple[Rule, Rule]
 
 
 GRADIENTS = _rules("gradient", GRADIENT, plan_gradient, "X.T @ (X @ w - y)")
+TOTALS = _rules("sum-of-residuals", TOTAL, plan_sum, "(X @ w + 0.5 - y).sum()")
 SQUARES = _rules("squared-residuals", SQUARED, plan_squares, "((X @ w - y) ** 2).sum()")

@@ -182,6 +182,23 @@ def gram_gradient(gram: Any, v: Any, cross: Any = None, size: Any = None, *, lim
     return found + 0 * gram_squares(gram, v, cross, size, limit=limit)
 
 
+def gram_sum(gram: Any, v: Any, cross: Any = None, size: Any = None, *, limit: float) -> Any:
+    """1'(X v + y) from what `gram_gradient` takes, where the last column of X is of ones."""
+    return gram_gradient(gram, v, cross, size, limit=limit)[-1]
+
+
+def gram_bordered(gram: Any, sums: Any, *, rows: int) -> Any:
+    """X'X with a column of ones beside X, given the sums of the columns."""
+    found = np.empty((len(gram) + 1, len(gram) + 1), gram.dtype)
+    found[:-1, :-1], found[-1, :-1], found[:-1, -1], found[-1, -1] = gram, sums, sums, rows
+    return found
+
+
+def gram_vector(v: Any, number: Any, *, negative: bool) -> Any:
+    """A vector with one more number at its end, or the negative of that."""
+    return np.append(v, -number if negative else number).astype(v.dtype)
+
+
 def _named(function: Any, *options: str) -> Any:
     def text(inputs: list[str], params: dict[str, str]) -> str:
         given = [f"{option}={params[option]}" for option in options if option in params]
@@ -211,6 +228,9 @@ _row("linalg.base", base, "a")
 _row("linalg.lstsq.again", lstsq_again, "base a b", "cut", wrap=tuple)
 _row("gram.squares", gram_squares, "gram v", "limit")
 _row("gram.gradient", gram_gradient, "gram v", "limit")
+_row("gram.sum", gram_sum, "gram v", "limit")
+_row("gram.bordered", gram_bordered, "gram sums", "rows")
+_row("gram.vector", gram_vector, "v number", "negative")
 
 HELPERS = (
     pencil,
@@ -225,6 +245,9 @@ HELPERS = (
     squared_residual,
     gram_squares,
     gram_gradient,
+    gram_sum,
+    gram_bordered,
+    gram_vector,
 )
 """Functions that a program defines when it calls them (`lima.spelled`)."""
 
@@ -235,6 +258,7 @@ NEEDS = {
     "lstsq_again": "full_rank",
     "gram_squares": "squared_residual",
     "gram_gradient": "gram_squares",
+    "gram_sum": "gram_gradient",
 }
 """Those that another one calls."""
 
