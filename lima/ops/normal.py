@@ -27,6 +27,12 @@ LIMITS = {ROUNDING: 256.0, GUARDED: 1e8}
 MOST = 8
 """Vectors at a time."""
 
+LEAST = 1 << 17
+"""Elements of a matrix below which a pass over it takes no longer than deriving."""
+
+NOTED = 1 << 16
+"""Elements from which it is noted what squaring a residual took whose product did not wait."""
+
 TALL = 4
 """Rows for each column from which the normal equations are thought of."""
 
@@ -68,6 +74,9 @@ class Residual(NamedTuple):
 
 def residual(value: Any) -> Residual | None:
     """`value` as a residual, read off what waits and off lineage."""
+    if not _waits(value):  # it was computed: what matters is what that cost
+        x = _matrix(value.node, 3)
+        return None if x is None else Residual(x, None, None, None, None, (1, 1, 1))
     terms: list[tuple[Any, int]] = []
     _collect(value, 1, value.meta, terms)
     if len(terms) > 3:
@@ -107,17 +116,31 @@ def _collect(value: Any, sign: int, meta: Any, terms: list[tuple[Any, int]]) -> 
         _collect(args[1], -sign if name == DIFFERENCE else sign, meta, below)
         has_product = any(type(term) in (tuple, Node) for term, _ in below)
         terms.extend(below if has_product else [(value, sign)])
-    else:  # it was computed: what matters is what it cost
-        matrices = [_matrix(x) for x in node.inputs if type(x) is Node]
-        terms.extend([(x, sign) for x in matrices if x is not None] or [(value, sign)])
+    else:
+        matrix = _matrix(node, 2)
+        terms.append((value if matrix is None else matrix, sign))
 
 
-def _matrix(node: Node) -> Node | None:
-    """The node of the matrix of a product."""
-    if node.spec.op not in PRODUCTS or node.spec.params:
+def _waits(value: Any) -> bool:
+    """Whether something below a value waits, or the value itself as a product."""
+    if value.data is not None or not value.args:
+        return False
+    if value.row.name in PRODUCTS:
+        return True
+    return any(hasattr(x, "meta") and x.data is None for x in value.args)
+
+
+def _matrix(node: Node, depth: int) -> Node | None:
+    """The node of the matrix of a product that was a term of a sum."""
+    if not depth or node.spec.params or not node.inputs:
         return None
-    x = node.inputs[0]
-    return x if type(x) is Node else None
+    if node.spec.op in PRODUCTS:
+        x = node.inputs[0]
+        return x if type(x) is Node else None
+    if node.spec.op not in (SUM, DIFFERENCE):
+        return None
+    found = [_matrix(x, depth - 1) for x in node.inputs if type(x) is Node]
+    return next((x for x in found if x is not None), None)
 
 
 def _kind(term: Any, meta: Any) -> int | None:
@@ -153,7 +176,9 @@ def _account(p: Any, x: Node) -> Any:
 
 def _worth(shape: tuple[int, ...]) -> bool:
     """Whether a matrix is tall, and so large that what is computed of its products waits."""
-    return len(shape) == 2 and shape[0] > FUSED and shape[0] >= TALL * shape[1] > 0
+    if len(shape) != 2 or shape[0] <= FUSED or shape[0] * shape[1] < LEAST:
+        return False
+    return shape[0] >= TALL * shape[1]
 
 
 def _investment(shape: tuple[int, ...], dtype: Any) -> float:
@@ -191,7 +216,7 @@ def _few(shape: tuple[int, ...]) -> bool:
 def _sides(p: Any, a: Any, b: Any) -> tuple[Any, Any] | None:
     """X and what it is multiplied with in `X.T @ r` or `r @ X`."""
     sa, sb = a.meta[0], b.meta[0]
-    if len(sa) == 2 and len(sb) <= 2 and sa[1] > FUSED and sa[1] >= TALL * sa[0]:
+    if len(sa) == 2 and len(sb) <= 2 and _worth(sa[::-1]):
         node = a.node
         if node.spec.op != "transpose" or node.spec.params or type(node.inputs[0]) is not Node:
             return None
@@ -277,7 +302,7 @@ def _reduced(p: Any, rule: Any, row: Op, r: Any, name: str) -> Offer | None:
     shape, dtype = r.meta
     if not _few(shape) or shape[0] <= FUSED or dtype.char not in "fd":
         return None
-    parts = residual(r)
+    parts = residual(r) if shape[0] >= NOTED or _waits(r) else None
     if parts is None:
         return None
     n = parts.v.meta[0][0] if parts.left is not None else NARROW
