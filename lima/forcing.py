@@ -12,7 +12,7 @@ from lima.entries import MIN_SECONDS, Entry
 from lima.errors import InternalError
 from lima.fusion import Group
 from lima.node import Node, Spec, as_asked
-from lima.op import FUSED, VIEW, Fold, Op, evaluate, own
+from lima.op import FUSED, VIEW, Fold, Op, clone, evaluate, own
 from lima.places import Said, modes, warn_at
 from lima.sessions import Session, current
 from lima.stats import COMPUTED, HIT, outcome_row
@@ -58,6 +58,8 @@ def _planned(
         if reuses and item is not probed:
             row = item.row
             if row.kind is not VIEW and item.size > row.small and _found(here, item):
+                continue
+            if row.spared is not None and here.allowed and _derived(here, item):
                 continue
         stack.append((item, args))
         for a in reversed(args):  # the first operand first, as the program would have
@@ -132,8 +134,13 @@ def _derived(here: Session, item: Pending) -> bool:
     made = planner.derive(item.row, item.node.spec, item.node, item.args)
     if made is None:
         return False
+    data = made.data
+    if data is None:  # lines of what is kept, which a copy would be
+        data = force(made)
+    elif made.root is not None:
+        data = clone(data)
     item.shared = item.shared or made.shared
-    item.arrive(made.data)
+    item.arrive(data)
     return True
 
 

@@ -95,6 +95,8 @@ class Op:
     form        how the result lies on its operands, for rules (`lima.pattern`)
     reach       which lines of the result hang on which of the operands (`lima.ops.reach`)
     rules       equations by which the result may be had from parts (`lima.pattern.Rule`)
+    spared      shape and dtype of a heavy operation that had better wait, as a rule of what reads
+                it may do without it; None where it runs at the call
     folds       how a reduction may take the elements of a value that waits, without writing it
     wrap        named-tuple type of a tuple result; `tuple` for a plain one; None for one array
     lenient     Python's operator answers for dtypes that the function refuses
@@ -119,8 +121,8 @@ class Op:
     __slots__ = (
         "aliasing", "at_once", "calls", "elides", "folds", "form", "growth", "infer", "infix",
         "inner", "into", "kernel", "kind", "lenient", "name", "names", "needs", "operands",
-        "params", "reach", "readonly", "rules", "scalars", "small", "source", "spec", "threaded",
-        "threads_state", "variadic", "version", "weight", "wrap",
+        "params", "reach", "readonly", "rules", "scalars", "small", "source", "spared", "spec",
+        "threaded", "threads_state", "variadic", "version", "weight", "wrap",
     )  # fmt: skip
 
     def __init__(
@@ -138,6 +140,7 @@ class Op:
         form: Callable[..., Form | None] | None = None,
         reach: Callable[..., Any] | None = None,
         rules: tuple[Rule, ...] = (),
+        spared: Callable[[Any, Op, Spec, Sequence[Any]], Meta | None] | None = None,
         folds: Callable[[Spec, Meta], Fold | None] | None = None,
         wrap: Any = None,
         aliasing: bool = False,
@@ -164,6 +167,7 @@ class Op:
         self.form = form
         self.reach = reach
         self.rules = rules
+        self.spared = spared
         self.folds = folds if FUSES else None
         self.wrap = wrap
         self.aliasing = aliasing

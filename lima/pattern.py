@@ -78,7 +78,7 @@ class Offer(NamedTuple):
     """A derivation that a rule proposes.
 
     rule    the rule
-    meta    shape and dtype of the result, from those of the operands
+    meta    shape and dtype of the result, from those of the operands; of several results, of each
     make    carries it out, and gives a value
     saved   estimated seconds that it saves
     direct  estimated seconds of the plain operation
@@ -87,7 +87,7 @@ class Offer(NamedTuple):
     """
 
     rule: Rule
-    meta: tuple[tuple[int, ...], Any]
+    meta: Any
     make: Callable[[], Any]
     saved: float
     direct: float

@@ -84,6 +84,10 @@ class Tools:
         """How many derivations this thread is in the midst of."""
         return self._depths.get(get_ident(), 0)
 
+    def present(self, value: Value) -> Any:
+        """The data of a value whose elements a rule has to see; it is computed if it waits."""
+        return force(value)
+
     def symmetric(self, name: str, a: Value, b: Value) -> bool:
         """Whether two operands are one buffer, so that BLAS computes half of their product."""
         row = OPS[name]
@@ -191,6 +195,8 @@ class Tools:
                 row = item.row
                 runs = len(args) * shape[0] if row.variadic and shape else 0
                 seconds += cost.build(shape, dtype.itemsize, runs)
+                if row.spared is not None:
+                    seconds += self.product(args[0], args[1])
             todo.extend(args)
         if notes is not None:
             notes["building"] = seconds
@@ -257,8 +263,9 @@ class Planner(Tools):
             if offer is None:
                 return None
             made = self._carried_out(offer)
-            if made.meta != offer.meta:
-                raise InternalError(f"{offer.rule.name}: {made.meta} instead of {offer.meta}")
+            meta = made.meta if type(made.data) is not tuple else _metas(made.data)
+            if meta != offer.meta:
+                raise InternalError(f"{offer.rule.name}: {meta} instead of {offer.meta}")
         except Declined:
             return None
         except Exception as error:
@@ -269,9 +276,11 @@ class Planner(Tools):
             return None
         data = made.data
         if data is not None:
-            if not (offer.finite or finite(data)):
-                return None  # the plain operation shall say so, with NumPy's warnings
-            made.shared = made.shared or not data.flags.writeable
+            items = data if type(data) is tuple else (data,)
+            for item in items:
+                if not (offer.finite or finite(item)):
+                    return None  # the plain operation shall say so, with NumPy's warnings
+                made.shared = made.shared or not item.flags.writeable
         mark_inexact(node)
         if offer.rule.exactness != BITWISE or made.node.inexact:
             node.derived = made.node
@@ -299,6 +308,11 @@ class Planner(Tools):
             else:
                 del self._depths[me]
         return made
+
+
+def _metas(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Shapes and dtypes of the results of an operation that has several."""
+    return tuple([(item.shape, item.dtype) for item in items])
 
 
 MAX_DEPTH = 4

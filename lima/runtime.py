@@ -252,7 +252,9 @@ def probe(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any])
         if found is not None:
             return found
     if row.rules and here.allowed:
-        made = derive(here, row, spec, node, inputs)
+        made = sparing(here, row, spec, node, inputs) if row.spared is not None else None
+        if made is None:
+            made = derive(here, row, spec, node, inputs)
         if made is not None:
             return made
     if row.folds is not None:
@@ -311,6 +313,19 @@ def _may_wait(inputs: Sequence[Any]) -> bool:
     return held < MAX_HELD
 
 
+def sparing(session: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any]) -> Any:
+    """A heavy operation as a value that waits, if what reads it may do without; else None."""
+    planner = session.planner
+    if planner.depth or not session.rounds or row.spared is None:
+        return None
+    meta = row.spared(planner, row, spec, inputs)
+    if meta is None or not _may_wait(inputs):
+        return None
+    made = new_pending(node, row, inputs, meta, error_modes())
+    made.place = here()
+    return made
+
+
 def derive(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any]) -> Value | None:
     """The result from parts, by the rule that saves most; None where none does.
 
@@ -329,7 +344,8 @@ def derive(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any]
         data = clone(data)
     value = new_value(node, data)
     value.shared = made.shared
-    keeps = seconds > DEAR or here.cache.sighted(node.digest, seconds, data.nbytes)
+    nbytes = data.nbytes if type(data) is not tuple else 0
+    keeps = seconds > DEAR or nbytes == 0 or here.cache.sighted(node.digest, seconds, nbytes)
     if keeps and seconds > here.cache.worth and here.keep(row, node, data, seconds):
         value.shared = True
     return value

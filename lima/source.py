@@ -25,7 +25,7 @@ from lima.node import OUTPUT, Node, Ref
 from lima.op import OPS, Kind, Op
 from lima.ops.of_scipy import module_of, row_of
 from lima.patches import program_of
-from lima.spelled import HELPERS, NEEDS, Text, call_text, literal, operator_text
+from lima.spelled import HELPERS, NEEDS, Text, call_text, helper_text, literal, operator_text
 
 SHORT = 60
 """Characters of the longest expression that is written inside another one."""
@@ -374,7 +374,7 @@ def _program(body: Any, names: _Names, data_dir: Path | None, checks: dict[str, 
     called = {name for name in HELPERS if re.search(rf"\b{name}\(", text)}
     for _ in NEEDS:
         called |= {NEEDS[name] for name in called if name in NEEDS}
-    helpers = [HELPERS[name] for name in HELPERS if name in called]
+    helpers = [helper_text(name) for name in HELPERS if name in called]
     whole = "".join([*helpers, text])
     imports = [f"import {name}" for name in ("copy", "inspect", "sys") if f"{name}." in whole]
     head = [*imports, "from pathlib import Path", "", "import numpy as np"]

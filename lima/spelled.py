@@ -14,7 +14,7 @@ from lima.errors import ReplayError
 from lima.literal import NUMBERS
 from lima.node import Node, Ref, Unique, content_bytes, dtype_text, layout_of
 from lima.op import Op
-from lima.ops import sparse_text
+from lima.ops import solutions, sparse_text
 from lima.ops.spelling import path
 from lima.streams import Slot
 
@@ -275,7 +275,7 @@ def name_of(row: Op) -> str:
 
 # --------------------------------------------------------------------------- helpers
 
-HELPERS = {
+HELPERS: dict[str, Any] = {
     "clone": '''
 
 def clone(a):
@@ -351,8 +351,15 @@ def shuffled(rng, x, **options):
     rng.shuffle(found, **options)
     return found
 ''',
+    **{function.__name__: function for function in solutions.HELPERS},
     **sparse_text.HELPERS,
 }
-"""Functions that a program defines when it calls them, in the order in which they stand."""
+"""What a program defines when it calls it, in the order in which it stands: text, or functions."""
 
-NEEDS = {"clone": "strided", **sparse_text.NEEDS}
+NEEDS = {"clone": "strided", **solutions.NEEDS, **sparse_text.NEEDS}
+
+
+def helper_text(name: str) -> str:
+    """The text of a helper."""
+    found = HELPERS[name]
+    return found if type(found) is str else solutions.helper_text(found)

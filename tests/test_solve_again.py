@@ -15,6 +15,7 @@ N = 90
 def always_pays(monkeypatch):
     monkeypatch.setattr(cost, "CALL", 1e-12)
     monkeypatch.setattr(cost, "DERIVATION", 1e-12)
+    monkeypatch.setattr(cost, "_machine", cost.Machine(4e10, 8e9, 2e9))
     monkeypatch.setattr(solving, "PASSES", 0)
 
 
@@ -206,3 +207,32 @@ def test_the_inverse_is_made_once_and_not_too_early(monkeypatch):
         monkeypatch.setattr(OPS[name], "kernel", counting)
     _, fired = solved(MATRICES["random"], 30)
     assert len(made) == 1 and len(solutions) >= 2 and fired == 30 - len(solutions)
+
+
+def test_an_inverse_that_the_program_asked_for_serves_at_once():
+    @lima.traced
+    def use(A, b):
+        B = np.linalg.inv(A)
+        return B @ b, np.linalg.solve(A, b), np.linalg.solve(A, b + 1.0)
+
+    A, b = MATRICES["dominant"], sides("f8", 0)
+    with lima.session(strict=True, exactness="rounding") as session:
+        got = use(A, b)
+        assert session.stats.partial["solve-again"] == 2
+    for g, w in zip(got, use.__wrapped__(A, b), strict=True):
+        np.testing.assert_allclose(g, w, rtol=1e-11)
+
+
+def test_a_matrix_that_is_computed_anew_is_the_same_one():
+    """Another object each time, of one lineage."""
+
+    @lima.traced
+    def use(A, b):
+        return [np.linalg.solve(A * 2.0 + np.eye(N), b + k) for k in range(12)]
+
+    A, b = MATRICES["dominant"], sides("f8", 0)
+    with lima.session(strict=True, exactness="rounding") as session:
+        got = use(A, b)
+        assert session.stats.partial["solve-again"] >= 8
+    for g, w in zip(got, use.__wrapped__(A, b), strict=True):
+        np.testing.assert_allclose(g, w, rtol=1e-11)

@@ -10,6 +10,7 @@ from lima.ops import (
     parts,
     random,
     reduction,
+    solutions,
     sorting,
     structure,
 )
@@ -19,5 +20,5 @@ from lima.ops.spelling import METADATA, SPELLINGS, spell
 __all__ = [
     "METADATA", "METHODS", "SPELLINGS", "spell",
     "callbacks", "creation", "elementwise", "index", "linalg", "mutation", "parts", "random",
-    "reduction", "sorting", "structure",
+    "reduction", "solutions", "sorting", "structure",
 ]  # fmt: skip

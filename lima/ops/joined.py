@@ -17,6 +17,7 @@ import numpy as np
 from lima import cost
 from lima.node import Spec, new_node
 from lima.op import Op
+from lima.ops.normal import SQUARES, TOTALS
 from lima.pattern import BITWISE, ROUNDING, Declined, Filled, Offer, Rule
 
 COMBINED = {
@@ -349,8 +350,8 @@ SPREAD = Rule(
 
 RULES: dict[str, tuple[Rule, ...]] = {
     **dict.fromkeys(("max", "min", "any", "all", "count_nonzero", "prod"), (EXACT,)),
-    "sum": (EXACT, SUMS),
-    "mean": (SUMS,),
+    "sum": (EXACT, SUMS, *SQUARES, *TOTALS),
+    "mean": (SUMS, *SQUARES, *TOTALS),
     "var": (SPREAD,),
     "std": (SPREAD,),
 }

@@ -8,9 +8,13 @@ import numpy as np
 
 from lima.op import OPS, Kind, op
 from lima.ops import reach
+from lima.ops.bordered import GROWN
 from lima.ops.contraction import CONTRACTION
 from lima.ops.infer import as_view
+from lima.ops.least_squares import AGAIN
+from lima.ops.normal import GRADIENTS, SQUARES, spared
 from lima.ops.products import RULES
+from lima.ops.ridge import INVERSES, PATH
 from lima.ops.shifted import RULES as CENTRED
 from lima.ops.solving import SOLVING
 from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling
@@ -31,7 +35,8 @@ op(
     calls=(np.matmul, np.linalg.matmul),
     aliasing=True,
     growth=1.5,
-    rules=(*RULES, WINDOW, *CENTRED),
+    rules=(*RULES, WINDOW, *CENTRED, *GRADIENTS, *SQUARES),
+    spared=spared,
     reach=reach.product,
     infix="@",
 )
@@ -60,7 +65,8 @@ op(
     signature="a, b, out=None",
     aliasing=True,
     growth=1.5,
-    rules=(*RULES, WINDOW, *CENTRED),
+    rules=(*RULES, WINDOW, *CENTRED, *GRADIENTS, *SQUARES),
+    spared=spared,
     reach=reach.product,
 )
 op("inner", np.inner, operands="a b", signature="a, b", aliasing=True, growth=1.5)
@@ -251,7 +257,7 @@ op("linalg.qr", np.linalg.qr, wrap=type(np.linalg.qr(_ONE)), **CUBIC)
 # One array with compute_uv=False.
 op("linalg.svd", np.linalg.svd, wrap=type(np.linalg.svd(_ONE)), **SPECTRAL)
 op("linalg.slogdet", np.linalg.slogdet, wrap=type(np.linalg.slogdet(_ONE)), **CUBIC)
-op("linalg.cholesky", np.linalg.cholesky, **CUBIC)
+op("linalg.cholesky", np.linalg.cholesky, rules=(GROWN,), **CUBIC)
 family((np.linalg.eigvals, np.linalg.eigvalsh), **SPECTRAL)
 op("linalg.svdvals", np.linalg.svdvals, operands="x", **SPECTRAL)
 
@@ -261,13 +267,14 @@ op(
     "linalg.solve",
     np.linalg.solve,
     operands="a b",
-    rules=(SOLVING,),
+    rules=(SOLVING, PATH),
     reach=reach.solution,
     **CUBIC,
 )
 op("linalg.tensorsolve", np.linalg.tensorsolve, operands="a b", **CUBIC)
-op("linalg.lstsq", np.linalg.lstsq, operands="a b", wrap=tuple, **SPECTRAL)
-family((np.linalg.inv, np.linalg.tensorinv), **CUBIC)
+op("linalg.lstsq", np.linalg.lstsq, operands="a b", wrap=tuple, rules=(AGAIN,), **SPECTRAL)
+op("linalg.inv", np.linalg.inv, rules=INVERSES, **CUBIC)
+op("linalg.tensorinv", np.linalg.tensorinv, **CUBIC)
 op("linalg.pinv", np.linalg.pinv, **SPECTRAL)
 
 # --------------------------------------------------------------------------- numbers of a matrix
@@ -275,7 +282,7 @@ op("linalg.pinv", np.linalg.pinv, **SPECTRAL)
 op("linalg.det", np.linalg.det, **CUBIC)
 op("linalg.matrix_rank", np.linalg.matrix_rank, operands="A", **SPECTRAL)
 # Some norms are singular values.
-op("linalg.norm", np.linalg.norm, operands="x", reach=reach.reduced, **CUBIC)
+op("linalg.norm", np.linalg.norm, operands="x", rules=SQUARES, reach=reach.reduced, **CUBIC)
 family((np.linalg.cond, np.linalg.matrix_norm), operands="x", **CUBIC)
 op("linalg.vector_norm", np.linalg.vector_norm, operands="x", weight=2.0, reach=reach.reduced)
 op("linalg.trace", np.linalg.trace, operands="x", weight=2.0)

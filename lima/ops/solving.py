@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from lima import cost
-from lima.node import Spec
-from lima.op import Op
+from lima.node import Spec, new_node
+from lima.op import OPS, Op
 from lima.pattern import ROUNDING, Declined, Offer, Rule
 
 SMALLEST = 64
@@ -48,12 +48,15 @@ def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     solving = cost.product(n, n, columns, dtype.itemsize)
     direct = cost.CALL + (2.0 / 3.0) * n**3 / speed + solving
     price = cost.DERIVATION + PASSES * solving
+    if account.node is None:
+        asked = new_node(OPS["linalg.inv"].spec, (a.node,))
+        if p.session.cache.peek(asked.digest) is not None:
+            account.node = asked  # the program inverted it
     inverse = p.recall(account.node) if account.node is not None else None
     investment = 0.0 if inverse is not None else 2.0 * n**3 / speed + cost.build(shape, 8)
-    saved = direct - price
-    if saved <= 0.0:
+    if direct <= price:
         return None
-    saved += account.spent - investment if inverse is None else 0.0
+    saved = (direct if inverse is not None else account.allows(direct)) - price - investment
     if saved <= 0.0:
         account.spent += direct
         return None
