@@ -13,6 +13,7 @@ from lima.ops.products import RULES
 from lima.ops.shifted import RULES as CENTRED
 from lima.ops.solving import SOLVING
 from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling
+from lima.ops.subsets import RULES as SUBSETS
 from lima.ops.windows import WINDOW
 
 # --------------------------------------------------------------------------- products
@@ -30,7 +31,7 @@ op(
     calls=(np.matmul, np.linalg.matmul),
     aliasing=True,
     growth=1.5,
-    rules=(*RULES, WINDOW, *CENTRED),
+    rules=(*RULES, WINDOW, *CENTRED, *SUBSETS),
     infix="@",
 )
 op(
@@ -58,7 +59,7 @@ op(
     signature="a, b, out=None",
     aliasing=True,
     growth=1.5,
-    rules=(*RULES, WINDOW, *CENTRED),
+    rules=(*RULES, WINDOW, *CENTRED, *SUBSETS),
 )
 op("inner", np.inner, operands="a b", signature="a, b", aliasing=True, growth=1.5)
 op("vdot", np.vdot, operands="a b", signature="a, b", aliasing=True)

@@ -300,7 +300,7 @@ op("repeat", np.repeat, LIGHT, infer=infer.repeated)
 op("tile", np.tile, LIGHT, operands="A", infer=infer.tiled)
 op("resize", np.resize, LIGHT)
 op("insert", np.insert, LIGHT, operands="arr")
-op("delete", np.delete, LIGHT, operands="arr")
+op("delete", np.delete, LIGHT, operands="arr", infer=infer.deleted, form=forms.deleted)
 # What a mode does not know is refused even where it equals another mode's default.
 op(
     "pad",

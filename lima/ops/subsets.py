@@ -1,0 +1,582 @@
+"""Rules of products over some of the rows: those of all folds but one, of a cleaned sample.
+
+However the rows were chosen (index array, mask, `np.delete`, two slices joined), they are a set of
+rows of a base. Where it leaves out one stretch, as the training set of a cross validation does, it
+is taken in stretches of that length, whose products add up to those of every other such set: from
+the ends to the middle, so that sums over all stretches before and after one are there when they are
+asked for, and nothing is subtracted. Where the rows lie scattered, what is left out is subtracted
+from the product over all rows, if little of that cancels (reference: section 2.4, A4, A5, A6).
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lima import cost
+from lima.node import Ref, Spec, new_node
+from lima.op import OPS, Op
+from lima.ops.shifted import LIMITS
+from lima.ops.windows import cover
+from lima.pattern import GUARDED, ROUNDING, Declined, Joined, Offer, Rule, Scattered, Selected
+
+SMALLEST = 4.0
+"""How many times as long as a derivation a product takes whose sets of rows are looked at."""
+
+STEP = 8e-6
+"""Seconds of one operation of a derivation."""
+
+RUNS = 8
+"""Stretches of a set beyond which its rows count as scattered."""
+
+CELLS = 128
+"""Stretches into which all rows are divided at most."""
+
+MOST = 4 * CELLS
+"""Stretches of one product that are remembered, the latest."""
+
+AHEAD = 1.15
+"""Stretches are made before they have paid if that takes so many times the plain product at most,
+twice for each pair of bases, and again when they were of use."""
+
+
+class RowSet(NamedTuple):
+    """Rows of a base.
+
+    base   the matrix or vector, a live value
+    runs   its stretches in order, as (first, beyond), None where they are many
+    mask   which rows they are, packed; None if there are runs
+    order  what else than increasing order they are in: the digest of an index array; None for that
+    size   how many they are
+    chosen the row that chose them, and by what: an index array or mask; None for stretches
+    """
+
+    base: Any
+    runs: tuple[tuple[int, int], ...] | None
+    mask: Any
+    order: Any
+    size: int
+    chosen: tuple[str, Any] | None
+
+    def same(self, other: RowSet) -> bool:
+        """Whether the same rows of another base are meant, in the same order."""
+        if self.size != other.size or self.runs != other.runs or self.order != other.order:
+            return False
+        if len(self.base.meta[0]) < 1 or self.base.meta[0][0] != other.base.meta[0][0]:
+            return False
+        return self.mask is other.mask or (
+            self.mask is not None
+            and other.mask is not None
+            and bool(np.array_equal(self.mask, other.mask))
+        )
+
+    def gap(self) -> tuple[int, int] | None:
+        """The one stretch of rows that is left out; None if there are more, or none."""
+        runs, length = self.runs or (), self.base.meta[0][0]
+        if len(runs) == 2 and runs[0][0] == 0 and runs[1][1] == length:
+            return runs[0][1], runs[1][0]
+        if len(runs) != 1 or (runs[0][0] > 0) == (runs[0][1] < length):
+            return None
+        return (runs[0][1], length) if runs[0][0] == 0 else (0, runs[0][0])
+
+
+# --------------------------------------------------------------------------- reading off
+
+
+def rows_of(p: Any, value: Any) -> RowSet | None:
+    """The rows of a base that `value` consists of; None if it is no such thing."""
+    value = p.bare(value)
+    row = getattr(value, "row", None)
+    if row is None or row.form is None:
+        return None
+    account = None
+    if value.data is None:
+        form = p.form(value)
+        if type(form) not in (Selected, Scattered, Joined) or form.axis != 0:
+            return None
+        account = p.account(("rows", value.node.digest))
+    else:  # it was computed since
+        account = p.accounts.get(("rows", value.node.digest))
+    if account is None or account.barred:
+        return None
+    if account.table is not None:
+        return _recalled(account.table)
+    if value.data is not None:
+        return None
+    found = _joined(p, value) if type(form) is Joined else _chosen(p, value, form)
+    if found is None:
+        account.barred = True
+        return None
+    index = found.chosen
+    if index is not None and hasattr(index[1], "meta"):
+        index = index[0], weakref.ref(index[1])
+    account.table = found._replace(base=weakref.ref(found.base), chosen=index)
+    return found
+
+
+def _recalled(rows: Any) -> RowSet | None:
+    """What was read off before, if its base is still there."""
+    base, index = rows.base(), rows.chosen
+    if base is None:
+        return None
+    if index is not None and isinstance(index[1], weakref.ref):
+        index = index[0], index[1]()
+        if index[1] is None:
+            index = None
+    return rows._replace(base=base, chosen=index)  # type: ignore[no-any-return]
+
+
+def _joined(p: Any, value: Any) -> RowSet | None:
+    """Two stretches of one base, one after the other."""
+    parts = [part for part in value.args if 0 not in part.meta[0]]
+    if not 1 <= len(parts) <= 2 or len(value.args) > 2:
+        return None
+    base: Any = None
+    runs: list[tuple[int, int]] = []
+    for part in parts:
+        root, start, stop = part.root, 0, part.meta[0][0]
+        if root is None:
+            root = part
+        elif part.node.spec.op != "slice" or part.node.inputs[0] is not root.node:
+            return None
+        else:
+            form = OPS["slice"].form([root.meta[0]], part.node.spec, None)  # type: ignore[misc]
+            if type(form) is not Selected or form.axis != 0 or type(form.picked) is not range:
+                return None
+            start, stop = form.picked.start, form.picked.stop
+            if form.picked.step != 1:
+                return None
+        if (base is not None and root is not base) or (runs and start < runs[-1][1]):
+            return None
+        base = root
+        runs.append((start, stop))
+    if base is None or len(base.meta[0]) != len(value.meta[0]):
+        return None
+    if len(runs) == 2 and runs[0][1] == runs[1][0]:
+        runs = [(runs[0][0], runs[1][1])]
+    count = sum([stop - start for start, stop in runs])
+    return RowSet(base, tuple(runs), None, None, count, None)
+
+
+def _chosen(p: Any, value: Any, form: Any) -> RowSet | None:
+    """Rows by an index array or a mask, each of them once."""
+    base = p.bare(value.args[0])
+    shape = base.meta[0]
+    length, order = shape[0], None
+    if type(form) is Selected:
+        if type(form.picked) is range:
+            return None
+        chosen, dropped = np.asarray(form.picked), False
+    else:
+        chosen, dropped = np.asarray(form.chosen), form.dropped
+    mask = np.zeros(length, dtype=bool)
+    mask[chosen] = True
+    if dropped:
+        np.logical_not(mask, out=mask)
+    count = int(np.count_nonzero(mask))
+    if not dropped and chosen.dtype.kind != "b":
+        if count != len(chosen):
+            return None
+        if count > 1 and not (np.all(chosen[1:] > chosen[:-1]) and chosen[0] >= 0):
+            order = [getattr(i, "digest", i) for i in value.node.inputs[1:]]
+    if not count:
+        return None
+    index = _index(value, form, length - count)
+    edges = np.flatnonzero(mask[1:] != mask[:-1]) + 1
+    if len(edges) > 2 * RUNS:
+        return RowSet(base, None, np.packbits(mask), order, count, index)
+    ends = [0, *edges.tolist(), length] if mask[0] else [*edges.tolist(), length]
+    runs = tuple([(ends[k], ends[k + 1]) for k in range(0, len(ends) - 1, 2)])
+    return RowSet(base, runs, None, order, count, index)
+
+
+def _index(value: Any, form: Any, rest: int) -> tuple[str, Any] | None:
+    """The row and the operand by which the other rows of the base are had."""
+    if len(value.args) != 2 or type(form) not in (Selected, Scattered):
+        return None
+    chosen = value.args[1]
+    mask = chosen.meta[1].kind == "b"
+    if getattr(form, "dropped", False) or value.node.spec.get("obj") is not None:
+        return ("gather", chosen) if mask or chosen.meta[0] == (rest,) else None
+    return "delete", chosen
+
+
+# --------------------------------------------------------------------------- the rule
+
+
+class Sets:
+    """What is remembered of the products over sets of rows of two bases.
+
+    windows   stretches whose products were made, and their nodes
+    tries     how often stretches were made before they had paid, less how often that was of use
+    first     a set whose product was computed as asked, and the node of that
+    whole     the node of the product over all rows, once a rule had it
+    """
+
+    __slots__ = ("first", "tries", "whole", "windows")
+
+    def __init__(self) -> None:
+        self.windows: tuple[tuple[int, int, Any], ...] = ()
+        self.tries = 0
+        self.first: tuple[RowSet, Any] | None = None
+        self.whole: Any = None
+
+
+class Case(NamedTuple):
+    """A product over rows: its planner, rule, row and bases, and what was asked for."""
+
+    p: Any
+    row: Op
+    x: Any
+    y: Any
+    rows: RowSet
+    memory: Sets
+    direct: float
+    meta: Any
+
+    @property
+    def gram(self) -> bool:
+        return self.x is self.y
+
+    def product(self, x: Any, y: Any) -> Any:
+        """The product over rows of the bases, given those rows."""
+        return self.p.run(self.row.name, self.p.run("transpose", x), x if y is x else y)
+
+    def over(self, start: int, stop: int) -> Any:
+        """The product over a stretch of rows."""
+        x, y = [self.p.run("slice", v, index=slice(start, stop)) for v in (self.x, self.y)]
+        return self.product(x, x if self.gram else y)
+
+    def without(self, rows: RowSet) -> tuple[Any, Any]:
+        """The rows of both bases that are not among `rows`."""
+        gap = rows.gap()
+        if gap is not None:
+            x, y = [self.p.run("slice", v, index=slice(*gap)) for v in (self.x, self.y)]
+        elif rows.chosen is None or rows.chosen[1] is None:
+            raise Declined
+        else:
+            x, y = [others(self.p, v, *rows.chosen) for v in (self.x, self.y)]
+        return x, x if self.gram else y
+
+    def seconds(self, rows: int, scattered: bool = False) -> float:
+        """Of the product over so many rows."""
+        (n, *more), dtype = self.meta
+        columns = more[0] if more else 1
+        size = dtype.itemsize
+        found = STEP + cost.product(n, rows, columns, size, self.gram)
+        if scattered:
+            found += cost.build((rows, n if self.gram else n + columns), size, rows)
+        return float(found)
+
+    def adding(self) -> float:
+        return STEP + cost.build(self.meta[0], self.meta[1].itemsize)
+
+
+def others(p: Any, base: Any, name: str, chosen: Any) -> Any:
+    """The rows that an index array leaves out, or those that a mask or `np.delete` does."""
+    if name == "delete" and chosen.meta[1].kind == "b":
+        name, chosen = "gather", p.run("logical_not", chosen)
+    row = OPS[name]
+    params: tuple[Any, ...] = (("index", Ref(1)),)
+    if name == "delete":
+        params = (("obj", Ref(1)), ("axis", 0))
+    return p.apply(row, Spec(name, params, 1, row.version), (base, chosen))
+
+
+def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
+    """The product over a set of rows, from stretches or from all rows."""
+    if rule.exactness == ROUNDING and GUARDED in p.session.allowed:
+        return None  # the other one takes what this one would
+    if len(inputs) != 2:
+        return None
+    a, b = inputs
+    left = _upright(p, a)
+    if left is None or not hasattr(b, "meta"):
+        return None
+    case = _case(p, row, spec, a, b, left)
+    if case is None:
+        return None
+    offer = _by_runs(case, rule) if case.rows.runs is not None else None
+    if offer is None:
+        offer = _by_rest(case, rule)
+    memory, rows = case.memory, case.rows
+    if offer is None and memory.first is None and 2 * rows.size > case.x.meta[0][0]:
+        index = rows.chosen
+        if rows.gap() is None and (index is None or not hasattr(index[1], "data")):
+            return None
+        if index is not None:
+            index[1].shared = True  # nobody shall write what is remembered
+        memory.first = rows._replace(base=rows.base.meta), new_node(spec, (a.node, b.node))
+    return offer
+
+
+def _upright(p: Any, a: Any) -> Any:
+    """What `a` is the transpose of, where that may be rows of something."""
+    if not hasattr(a, "meta") or len(a.meta[0]) != 2:
+        return None
+    above, across = p.upright(a, 0)
+    if across == 0:
+        root = a.root
+        if root is None or a.data is None or a.node.spec.op != "transpose":
+            return None
+        if a.node.inputs[0] is not root.node or len(root.meta[0]) != 2:
+            return None
+        above = root
+    above = p.bare(above)
+    row = getattr(above, "row", None)
+    return above if row is not None and row.form is not None else None
+
+
+def _case(p: Any, row: Op, spec: Spec, a: Any, b: Any, left: Any) -> Case | None:
+    dtype = a.meta[1]
+    if dtype.char not in "fdFD" or b.meta[1] != dtype or not 1 <= len(b.meta[0]) <= 2:
+        return None
+    if any(name != "alias" for name, _ in spec.params) or 0 in a.meta[0] or 0 in b.meta[0]:
+        return None
+    right = p.bare(b)
+    same = right is left or right.node.digest == left.node.digest
+    direct = float(p.product(a, b, same) + p.building(left))
+    if not same:
+        direct += p.building(right)
+    if direct < SMALLEST * cost.DERIVATION:
+        return None
+    ours = rows_of(p, left)
+    theirs = ours if same or ours is None else rows_of(p, right)
+    if ours is None or theirs is None or not ours.same(theirs):
+        return None
+    x, y = ours.base, theirs.base
+    if x.meta[1] != dtype or y.meta[1] != dtype:
+        return None
+    account = p.account(("subsets", row.name, x.node.digest, y.node.digest))
+    if account.table is None:
+        account.table = Sets()
+    meta = (a.meta[0][0], *b.meta[0][1:]), dtype
+    return Case(p, row, x, y, ours, account.table, direct, meta)
+
+
+# --------------------------------------------------------------------------- stretches
+
+
+def _by_runs(case: Case, rule: Rule) -> Offer | None:
+    """The sum over stretches of which some are known, or which will be asked for again."""
+    p, memory, rows = case.p, case.memory, case.rows
+    runs = rows.runs or ()
+    known = [w for w in memory.windows if p.session.cache.peek(w[2].digest) is not None]
+    cell = _cell(rows, case.x.meta[0][0])
+    pieces = []
+    for start, stop in runs:
+        for piece in cover(start, stop, known):
+            pieces += _divided(piece, cell)
+    used = sum([stop - start for start, stop, node in pieces if node is not None])
+    price = cost.DERIVATION
+    for start, stop, node in pieces:
+        price += case.adding() + (0.0 if node is not None else case.seconds(stop - start))
+    if price < case.direct and used:
+        saved = case.direct - price
+    elif cell is not None and memory.tries < 2 and price <= AHEAD * case.direct:
+        saved = case.direct  # so that no rule is preferred that saves the joining alone
+    else:
+        return None
+    memory.tries = memory.tries + 1 if not used else 0
+    return Offer(rule, case.meta, lambda: _sum(case, pieces, cell), saved, case.direct, price)
+
+
+def _cell(rows: RowSet, length: int) -> tuple[int, int] | None:
+    """The one stretch that is left out, if all rows are a few times as many."""
+    gap = rows.gap()
+    width = gap[1] - gap[0] if gap is not None else 0
+    return gap if width and 2 * width <= length <= CELLS * width else None
+
+
+def _divided(piece: tuple[int, int, Any], cell: Any) -> list[tuple[int, int, Any]]:
+    """A stretch of which nothing is known, in stretches of the length of the one left out."""
+    start, stop, node = piece
+    if node is not None or cell is None:
+        return [piece]
+    width = cell[1] - cell[0]
+    if start >= cell[1]:
+        cuts = [*range(start, stop - width // 2, width), stop]
+    else:
+        cuts = [start, *sorted(range(stop, start + width // 2, -width))]
+    if len(cuts) < 2 or cuts[0] != start:
+        return [piece]
+    return [(cuts[k], cuts[k + 1], None) for k in range(len(cuts) - 1)]
+
+
+def _sum(case: Case, pieces: list[tuple[int, int, Any]], cell: Any) -> Any:
+    """From both ends to the middle, with what adds up on the way kept."""
+    split = cell[0] if cell is not None else case.x.meta[0][0]
+    before = [piece for piece in pieces if piece[1] <= split]
+    after = [piece for piece in pieces if piece[1] > split]
+    keeps = cell is not None and _room(case, len(pieces))
+    found = [
+        _added(case, side, keeps)
+        for side in (before, after[::-1] if cell is not None else after)
+        if side
+    ]
+    return found[0] if len(found) == 1 else case.p.run("add", *found)
+
+
+def _room(case: Case, count: int) -> bool:
+    shape, dtype = case.meta
+    nbytes = dtype.itemsize * count * 2
+    for n in shape:
+        nbytes *= n
+    return bool(nbytes <= case.p.session.cache.budget // 8)
+
+
+def _added(case: Case, pieces: list[tuple[int, int, Any]], keeps: bool) -> Any:
+    p, total = case.p, None
+    first = last = 0
+    for start, stop, node in pieces:
+        term = p.recall(node) if node is not None else None
+        if term is None:
+            term = case.over(start, stop)
+            _remember(case, start, stop, term, keeps, case.seconds(stop - start))
+        if total is None:
+            total, first, last = term, start, stop
+            continue
+        total = p.run("add", total, term)
+        first, last = min(first, start), max(last, stop)
+        _remember(case, first, last, total, keeps, case.seconds(last - first))
+    return total
+
+
+def _remember(case: Case, start: int, stop: int, made: Any, keeps: bool, seconds: float) -> None:
+    if keeps and not case.p.hold(made, seconds):
+        return
+    memory = case.memory
+    others = [w for w in memory.windows if w[:2] != (start, stop)]
+    memory.windows = (*others, (start, stop, made.node))[-MOST:]
+
+
+# --------------------------------------------------------------------------- what is left out
+
+
+def _by_rest(case: Case, rule: Rule) -> Offer | None:
+    """The product over all rows less that over those that are left out."""
+    p, memory, rows = case.p, case.memory, case.rows
+    length = case.x.meta[0][0]
+    rest = length - rows.size
+    if not 0 < 2 * rest < length or case.x.meta[1].kind != "f":
+        return None
+    flipped = p.run("transpose", case.x)
+    price = cost.DERIVATION + case.seconds(rest, True) + case.adding() + _norming(case, rest)
+    start = None
+    if p.known(case.row.name, flipped, case.y) or _kept(p, memory.whole):
+        pass
+    elif memory.first is not None and _kept(p, memory.first[1]):
+        start = memory.first[0]._replace(base=case.x), memory.first[1]
+        price += case.seconds(length - start[0].size, True) + case.adding()
+    else:
+        return None
+    if price >= case.direct:
+        return None
+    limit = LIMITS[rule.exactness]
+    return Offer(
+        rule, case.meta, lambda: _less(case, start, limit), case.direct - price, case.direct, price
+    )
+
+
+def _kept(p: Any, node: Any) -> bool:
+    return node is not None and p.session.cache.peek(node.digest) is not None
+
+
+def _norming(case: Case, rest: int) -> float:
+    """Seconds of comparing norms, which the diagonals of Gram matrices hold."""
+    if case.gram:
+        return 2 * STEP
+    size = sum([_size(v.meta) for v in (case.x, case.y)])
+    found = 12 * STEP
+    for value in (case.x, case.y):
+        if case.p.accounts.get(("norms", value.node.digest)) is None:
+            found += size / cost.machine().stream
+    return found
+
+
+def _size(meta: Any) -> float:
+    shape, dtype = meta
+    found: float = dtype.itemsize
+    for n in shape:
+        found *= n
+    return found
+
+
+def _less(case: Case, start: Any, limit: float) -> Any:
+    p, memory = case.p, case.memory
+    out = case.without(case.rows)
+    lost = case.product(*out)
+    whole = p.recall(memory.whole) if start is None and memory.whole is not None else None
+    if whole is None and start is not None:
+        known = p.recall(start[1])
+        if known is None:
+            raise Declined
+        whole = p.run("add", known, case.product(*case.without(start[0])))
+        if p.hold(whole, case.direct):
+            memory.whole = whole.node
+    elif whole is None:
+        whole = case.product(case.x, case.y)
+    if case.gram:
+        _check(np.diagonal(p.data(whole)), np.diagonal(p.data(lost)), limit)
+    else:
+        for base, part in zip((case.x, case.y), out, strict=True):
+            _check(_norms(p, base, True), _norms(p, part, False), limit)
+    return p.run("subtract", whole, lost)
+
+
+def _norms(p: Any, value: Any, keep: bool) -> Any:
+    """Squared norms of the columns."""
+    account = p.account(("norms", value.node.digest)) if keep else None
+    if account is not None and account.table is not None:
+        return account.table
+    data = p.data(value)
+    found = np.atleast_1d(np.einsum("i...,i...->...", data, data))
+    if account is not None:
+        account.table = found
+    return found
+
+
+def _check(whole: Any, lost: Any, limit: float) -> None:
+    """Decline where columns lose too much of their norm, or where squares may have underflowed."""
+    info = np.finfo(whole.dtype)
+    rest = whole - lost
+    if not (np.all(whole <= limit * rest) and np.all(whole > info.tiny / info.eps**2)):
+        raise Declined
+
+
+EXAMPLE = (
+    "def f(X, d):\n"
+    "    folds = np.array_split(np.arange(len(X)), 5)\n"
+    "    grams = []\n"
+    "    for fold in folds:\n"
+    "        Z = np.delete(X, fold, axis=0)\n"
+    "        grams.append(Z.T @ Z)\n"
+    "    return grams[0], grams[4]"
+)
+
+SAVES = "the product over rows of which most were multiplied before, and choosing the rows"
+
+SUBSETS = Rule(
+    name="product-of-subsets",
+    equation="A[S]' B[S] = A[:i]' B[:i] + A[j:]' B[j:];  A[S]' B[S] = A' B - A[~S]' B[~S]",
+    saves=SAVES,
+    exactness=ROUNDING,
+    plan=plan,
+    example=EXAMPLE,
+    structured=False,
+)
+
+FAR_SUBSETS = Rule(
+    name="product-of-subsets-guarded",
+    equation="A[S]' B[S] = A' B - A[~S]' B[~S]",
+    saves=SAVES,
+    exactness=GUARDED,
+    plan=plan,
+    example=EXAMPLE,
+    structured=False,
+)
+
+RULES = (SUBSETS, FAR_SUBSETS)
