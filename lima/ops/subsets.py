@@ -21,7 +21,17 @@ from lima.node import Ref, Spec, new_node
 from lima.op import OPS, Op
 from lima.ops.shifted import LIMITS
 from lima.ops.windows import cover
-from lima.pattern import GUARDED, ROUNDING, Declined, Joined, Offer, Rule, Scattered, Selected
+from lima.pattern import (
+    GUARDED,
+    ROUNDING,
+    Declined,
+    Filled,
+    Joined,
+    Offer,
+    Rule,
+    Scattered,
+    Selected,
+)
 
 SMALLEST = 4.0
 """How many times as long as a derivation a product takes whose sets of rows are looked at."""
@@ -37,6 +47,9 @@ CELLS = 128
 
 MOST = 4 * CELLS
 """Stretches of one product that are remembered, the latest."""
+
+RECENT = 8
+"""Index arrays that are kept, the latest, for selections that are computed before a product is."""
 
 AHEAD = 1.15
 """Stretches are made before they have paid if that takes so many times the plain product at most,
@@ -111,7 +124,10 @@ def rows_of(p: Any, value: Any) -> RowSet | None:
         account.barred = True
         return None
     index = found.chosen
-    if index is not None and hasattr(index[1], "meta"):
+    if index is not None:
+        index[1].shared = True  # nobody shall write what is remembered
+        recent = p.account(("chosen by",))
+        recent.table = (*(recent.table or ()), index[1])[-RECENT:]
         index = index[0], weakref.ref(index[1])
     account.table = found._replace(base=weakref.ref(found.base), chosen=index)
     return found
@@ -214,15 +230,18 @@ class Sets:
     tries     how often stretches were made before they had paid, less how often that was of use
     first     a set whose product was computed as asked, and the node of that
     whole     the node of the product over all rows, once a rule had it
+    spent     seconds that went into products as asked, and the last of these
     """
 
-    __slots__ = ("first", "tries", "whole", "windows")
+    __slots__ = ("first", "last", "spent", "tries", "whole", "windows")
 
     def __init__(self) -> None:
         self.windows: tuple[tuple[int, int, Any], ...] = ()
         self.tries = 0
         self.first: tuple[RowSet, Any] | None = None
         self.whole: Any = None
+        self.spent = 0.0
+        self.last: Any = None
 
 
 class Case(NamedTuple):
@@ -302,15 +321,21 @@ def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     offer = _by_runs(case, rule) if case.rows.runs is not None else None
     if offer is None:
         offer = _by_rest(case, rule)
-    memory, rows = case.memory, case.rows
-    if offer is None and memory.first is None and 2 * rows.size > case.x.meta[0][0]:
-        index = rows.chosen
-        if rows.gap() is None and (index is None or not hasattr(index[1], "data")):
-            return None
-        if index is not None:
-            index[1].shared = True  # nobody shall write what is remembered
-        memory.first = rows._replace(base=rows.base.meta), new_node(spec, (a.node, b.node))
+    if offer is None and 2 * case.rows.size > case.x.meta[0][0]:
+        _note(case, new_node(spec, (a.node, b.node)))
     return offer
+
+
+def _note(case: Case, node: Any) -> None:
+    """Remember what is computed as asked: the next set may be had from it."""
+    memory, rows = case.memory, case.rows
+    if memory.last != node.digest:
+        memory.last = node.digest
+        memory.spent += case.direct
+    if memory.first is not None and _kept(case.p, memory.first[1]):
+        return
+    if rows.gap() is not None or (rows.chosen is not None and rows.chosen[1] is not None):
+        memory.first = rows._replace(base=rows.base.meta), node
 
 
 def _upright(p: Any, a: Any) -> Any:
@@ -344,7 +369,7 @@ def _case(p: Any, row: Op, spec: Spec, a: Any, b: Any, left: Any) -> Case | None
     if direct < SMALLEST * cost.DERIVATION:
         return None
     ours = rows_of(p, left)
-    theirs = ours if same or ours is None else rows_of(p, right)
+    theirs = ours if same or ours is None else _beside(p, right, ours)
     if ours is None or theirs is None or not ours.same(theirs):
         return None
     x, y = ours.base, theirs.base
@@ -355,6 +380,15 @@ def _case(p: Any, row: Op, spec: Spec, a: Any, b: Any, left: Any) -> Case | None
         account.table = Sets()
     meta = (a.meta[0][0], *b.meta[0][1:]), dtype
     return Case(p, row, x, y, ours, account.table, direct, meta)
+
+
+def _beside(p: Any, right: Any, rows: RowSet) -> RowSet | None:
+    """The rows of the right side; of a constant, those of a longer one."""
+    form = p.form(right) if right.data is None else None
+    if type(form) is not Filled or len(right.meta[0]) != 1:
+        return rows_of(p, right)
+    length, dtype = rows.base.meta[0][0], right.meta[1]
+    return rows._replace(base=p.run("full", shape=(length,), fill_value=form.value, dtype=dtype))
 
 
 # --------------------------------------------------------------------------- stretches
@@ -380,8 +414,12 @@ def _by_runs(case: Case, rule: Rule) -> Offer | None:
         saved = case.direct  # so that no rule is preferred that saves the joining alone
     else:
         return None
-    memory.tries = memory.tries + 1 if not used else 0
-    return Offer(rule, case.meta, lambda: _sum(case, pieces, cell), saved, case.direct, price)
+
+    def make() -> Any:
+        memory.tries = memory.tries + 1 if not used else 0
+        return _sum(case, pieces, cell)
+
+    return Offer(rule, case.meta, make, saved, case.direct, price)
 
 
 def _cell(rows: RowSet, length: int) -> tuple[int, int] | None:
@@ -453,6 +491,24 @@ def _remember(case: Case, start: int, stop: int, made: Any, keeps: bool, seconds
     memory.windows = (*others, (start, stop, made.node))[-MOST:]
 
 
+def stretches(p: Any, value: Any) -> list[Any] | None:
+    """Stretches of a base that hold the rows of `value`: the same ones for all folds, mostly."""
+    rows = rows_of(p, value) if value.data is None else None
+    if rows is None or rows.runs is None or len(rows.base.meta[0]) != len(value.meta[0]):
+        return None
+    cell = _cell(rows, rows.base.meta[0][0])
+    account = p.account(("stretches", rows.base.node.digest))
+    seen = account.table or ()
+    pieces: list[Any] = []
+    for start, stop in rows.runs:
+        for piece in cover(start, stop, list(seen)):
+            pieces += _divided((piece[0], piece[1], piece[2]), cell)
+    new = [(start, stop, True) for start, stop, node in pieces if node is None]
+    if cell is not None or seen:
+        account.table = (*seen, *new)[-MOST:]
+    return [p.run("slice", rows.base, index=slice(start, stop)) for start, stop, _ in pieces]
+
+
 # --------------------------------------------------------------------------- what is left out
 
 
@@ -472,13 +528,12 @@ def _by_rest(case: Case, rule: Rule) -> Offer | None:
         start = memory.first[0]._replace(base=case.x), memory.first[1]
         price += case.seconds(length - start[0].size, True) + case.adding()
     else:
-        return None
-    if price >= case.direct:
+        price += case.seconds(length)
+    if price >= case.direct + memory.spent:
         return None
     limit = LIMITS[rule.exactness]
-    return Offer(
-        rule, case.meta, lambda: _less(case, start, limit), case.direct - price, case.direct, price
-    )
+    saved = case.direct + memory.spent - price
+    return Offer(rule, case.meta, lambda: _less(case, start, limit), saved, case.direct, price)
 
 
 def _kept(p: Any, node: Any) -> bool:
@@ -489,11 +544,11 @@ def _norming(case: Case, rest: int) -> float:
     """Seconds of comparing norms, which the diagonals of Gram matrices hold."""
     if case.gram:
         return 2 * STEP
-    size = sum([_size(v.meta) for v in (case.x, case.y)])
     found = 12 * STEP
     for value in (case.x, case.y):
-        if case.p.accounts.get(("norms", value.node.digest)) is None:
-            found += size / cost.machine().stream
+        account = case.p.accounts.get(("norms", value.node.digest))
+        if account is None or account.table is None:
+            found += _size(value.meta) / cost.machine().stream
     return found
 
 
@@ -519,8 +574,12 @@ def _less(case: Case, start: Any, limit: float) -> Any:
             memory.whole = whole.node
     elif whole is None:
         whole = case.product(case.x, case.y)
+        if p.hold(whole, case.direct):
+            memory.whole = whole.node
     if case.gram:
-        _check(np.diagonal(p.data(whole)), np.diagonal(p.data(lost)), limit)
+        norms = np.diagonal(p.data(whole)).copy()
+        p.account(("norms", case.x.node.digest)).table = norms
+        _check(norms, np.diagonal(p.data(lost)), limit)
     else:
         for base, part in zip((case.x, case.y), out, strict=True):
             _check(_norms(p, base, True), _norms(p, part, False), limit)
