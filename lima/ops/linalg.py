@@ -10,6 +10,7 @@ from lima.op import OPS, Kind, op
 from lima.ops.contraction import CONTRACTION
 from lima.ops.infer import as_view
 from lima.ops.products import RULES
+from lima.ops.scaled import SCALED
 from lima.ops.shifted import RULES as CENTRED
 from lima.ops.solving import SOLVING
 from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling
@@ -31,7 +32,7 @@ op(
     calls=(np.matmul, np.linalg.matmul),
     aliasing=True,
     growth=1.5,
-    rules=(*RULES, WINDOW, *CENTRED, *SUBSETS),
+    rules=(*RULES, WINDOW, *CENTRED, *SUBSETS, SCALED),
     infix="@",
 )
 op(
@@ -59,7 +60,7 @@ op(
     signature="a, b, out=None",
     aliasing=True,
     growth=1.5,
-    rules=(*RULES, WINDOW, *CENTRED, *SUBSETS),
+    rules=(*RULES, WINDOW, *CENTRED, *SUBSETS, SCALED),
 )
 op("inner", np.inner, operands="a b", signature="a, b", aliasing=True, growth=1.5)
 op("vdot", np.vdot, operands="a b", signature="a, b", aliasing=True)
