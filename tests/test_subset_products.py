@@ -238,6 +238,33 @@ def test_rows_and_index_arrays_that_were_written_since():
             assert session.stats.partial[RULE] >= 2
 
 
+def test_rows_of_a_matrix_that_was_written_since_they_were_chosen():
+    """The selection is a copy of what the matrix was: nothing of what it is now may enter."""
+
+    @lima.traced
+    def use(X, y, folds):
+        found = []
+        for fold in folds:
+            keep = np.ones(len(X), dtype=bool)
+            keep[fold] = False
+            Z, t = X[keep], y[keep]
+            found += [Z.T @ Z]
+            mean = Z.mean(axis=0)
+            X[fold[0]] += 1.0
+            keep[fold[0]] = True
+            y[7] = 0.0
+            W = X[keep]
+            found += [Z.T @ t, mean, W.T @ W, Z.T @ Z, W.T @ y[keep], Z[3:].T @ t[3:]]
+        return found
+
+    for folds in (stretches(5), scattered(5)):
+        with lima.session(exactness="rounding", strict=True):
+            arguments = matrix(1), matrix(2)[:, 0].copy(), folds
+            again = matrix(1), matrix(2)[:, 0].copy(), folds
+            for got, want in zip(use(*arguments), use.__wrapped__(*again), strict=True):
+                np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-9)
+
+
 def test_a_plain_index_array_that_its_owner_changes():
     X = matrix(1)
     index = np.arange(ROWS - 4000)

@@ -8,6 +8,7 @@ import numpy as np
 
 from lima.op import OPS, Kind, op
 from lima.ops.contraction import CONTRACTION
+from lima.ops.images import RULES as IMAGES
 from lima.ops.infer import as_view
 from lima.ops.products import RULES
 from lima.ops.scaled import SCALED
@@ -32,7 +33,7 @@ op(
     calls=(np.matmul, np.linalg.matmul),
     aliasing=True,
     growth=1.5,
-    rules=(*RULES, WINDOW, *CENTRED, *SUBSETS, SCALED),
+    rules=(*RULES, WINDOW, *CENTRED, *SUBSETS, SCALED, *IMAGES),
     infix="@",
 )
 op(
@@ -60,7 +61,7 @@ op(
     signature="a, b, out=None",
     aliasing=True,
     growth=1.5,
-    rules=(*RULES, WINDOW, *CENTRED, *SUBSETS, SCALED),
+    rules=(*RULES, WINDOW, *CENTRED, *SUBSETS, SCALED, *IMAGES),
 )
 op("inner", np.inner, operands="a b", signature="a, b", aliasing=True, growth=1.5)
 op("vdot", np.vdot, operands="a b", signature="a, b", aliasing=True)

@@ -136,13 +136,20 @@ def rows_of(p: Any, value: Any) -> RowSet | None:
 def _recalled(rows: Any) -> RowSet | None:
     """What was read off before, if its base is still there."""
     base, index = rows.base(), rows.chosen
-    if base is None:
+    if not _alive(base):
         return None
-    if index is not None and isinstance(index[1], weakref.ref):
+    if index is not None:
         index = index[0], index[1]()
-        if index[1] is None:
+        if not _alive(index[1]):
             index = None
     return rows._replace(base=base, chosen=index)  # type: ignore[no-any-return]
+
+
+def _alive(value: Any) -> bool:
+    """Whether a value that was remembered is there: a write takes the data of the one before."""
+    return value is not None and (
+        value.data is not None or getattr(value, "args", None) is not None
+    )
 
 
 def _joined(p: Any, value: Any) -> RowSet | None:
@@ -274,7 +281,7 @@ class Case(NamedTuple):
         gap = rows.gap()
         if gap is not None:
             x, y = [self.p.run("slice", v, index=slice(*gap)) for v in (self.x, self.y)]
-        elif rows.chosen is None or rows.chosen[1] is None:
+        elif rows.chosen is None or not _alive(rows.chosen[1]):
             raise Declined
         else:
             x, y = [others(self.p, v, *rows.chosen) for v in (self.x, self.y)]
@@ -334,7 +341,7 @@ def _note(case: Case, node: Any) -> None:
         memory.spent += case.direct
     if memory.first is not None and _kept(case.p, memory.first[1]):
         return
-    if rows.gap() is not None or (rows.chosen is not None and rows.chosen[1] is not None):
+    if rows.gap() is not None or rows.chosen is not None:
         memory.first = rows._replace(base=rows.base.meta), node
 
 
