@@ -7,7 +7,7 @@ import lima
 from lima import cost
 from lima.ops import images
 
-ROWS, COLUMNS = 6000, 12
+ROWS, COLUMNS = 30_000, 12
 RULE, FAR = "product-of-images", "product-of-images-guarded"
 
 

@@ -120,8 +120,8 @@ EQUATION = "(X W)' (X W) = W' (X' X) W;  (X W)' y = W' (X' y)"
 SAVES = "products over all rows of images of a matrix whose own products are known"
 EXAMPLE = (
     "def f(X, d):\n"
-    "    G, W = X.T @ X, np.eye(X.shape[1])[:, :10] + 0.01\n"
-    "    P = X @ W\n"
+    "    Z, W = np.tile(X, (20, 1)), np.eye(X.shape[1])[:, :10] + 0.01\n"
+    "    G, P = Z.T @ Z, Z @ W\n"
     "    return G, P.T @ P"
 )
 
