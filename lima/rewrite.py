@@ -105,6 +105,12 @@ class Tools:
         """The elements of a value, which may have waited for this."""
         return force(value)
 
+    def snapshot(self, value: Value) -> Value:
+        """A small value as it is now: what a rule may remember, whoever writes the original."""
+        made = new_value(value.node, np.array(force(value)))
+        made.shared = True
+        return made
+
     def known(self, name: str, a: Value, b: Value) -> bool:
         """Whether the result of an operation of two operands is in the cache."""
         row = OPS[name]

@@ -16,6 +16,7 @@ from lima.ops.shifted import RULES as CENTRED
 from lima.ops.solving import SOLVING
 from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling
 from lima.ops.subsets import RULES as SUBSETS
+from lima.ops.weighted import RULES as WEIGHTED
 from lima.ops.windows import WINDOW
 
 # --------------------------------------------------------------------------- products
@@ -33,7 +34,7 @@ op(
     calls=(np.matmul, np.linalg.matmul),
     aliasing=True,
     growth=1.5,
-    rules=(*RULES, WINDOW, *CENTRED, *SUBSETS, SCALED, *IMAGES),
+    rules=(*RULES, WINDOW, *CENTRED, *SUBSETS, SCALED, *IMAGES, *WEIGHTED),
     infix="@",
 )
 op(
@@ -61,7 +62,7 @@ op(
     signature="a, b, out=None",
     aliasing=True,
     growth=1.5,
-    rules=(*RULES, WINDOW, *CENTRED, *SUBSETS, SCALED, *IMAGES),
+    rules=(*RULES, WINDOW, *CENTRED, *SUBSETS, SCALED, *IMAGES, *WEIGHTED),
 )
 op("inner", np.inner, operands="a b", signature="a, b", aliasing=True, growth=1.5)
 op("vdot", np.vdot, operands="a b", signature="a, b", aliasing=True)
