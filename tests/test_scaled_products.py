@@ -166,3 +166,24 @@ def test_its_lineage_computes_the_same_bits():
         y = (X * d) @ w
         assert session.stats.partial[RULE] == 1 and RULE in str(lima.explain(y))
         assert lima.recompute(lima.lineage(y)).tobytes() == np.asarray(y).tobytes()
+
+
+@pytest.mark.parametrize("spelling", ["square", "power", "product"])
+def test_squared_distances_take_the_norms_of_rows_from_the_first_round(spelling):
+    """As in k-means: of `|x|^2 + |c|^2 - 2 x c` only the products with the centres are new."""
+    square = {"square": np.square, "power": lambda x: x**2, "product": lambda x: x * x}[spelling]
+
+    def distances(X, C):
+        norms = square(X).sum(axis=1)
+        return norms, norms[:, None] + square(C).sum(axis=1) - 2 * X @ C.T
+
+    X = matrix(1, 30_000, 20)
+    T = lima.array(X)
+    with lima.session(strict=True, exactness="rounding") as session:
+        for seed in range(5):
+            C = matrix(seed, 8, 20)
+            hits = session.stats.hits
+            norms, got = distances(T, lima.array(C))
+            assert (session.stats.hits > hits) == (seed > 0)
+            np.testing.assert_allclose(np.asarray(got), distances(X, C)[1], rtol=1e-9, atol=1e-9)
+            assert norms._value.shared

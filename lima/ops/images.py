@@ -26,6 +26,9 @@ STEP = 8e-6
 TALL = 4
 """How many times as many rows as columns a matrix has whose images are looked at."""
 
+DEAR = 4.0
+"""How many times as long as a derivation an image takes whose factor is remembered."""
+
 PRODUCTS = {"matmul", "dot"}
 ALIASED = (("alias", True),)
 
@@ -92,6 +95,8 @@ def _note(p: Any, row: Op, spec: Spec, x: Any, w: Any) -> None:
     """Remember the factor of an image, which its node does not lead to."""
     (m, n), other = x.meta[0], w.meta[0]
     if len(other) != 2 or m < TALL * n or other[1] > n or w.data is None or x.root is not None:
+        return
+    if p.product(x, w) < DEAR * cost.DERIVATION:
         return
     p.account(("factor", new_node(spec, (x.node, w.node)).digest)).table = weakref.ref(w)
 

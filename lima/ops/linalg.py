@@ -15,6 +15,7 @@ from lima.ops.scaled import SCALED
 from lima.ops.shifted import RULES as CENTRED
 from lima.ops.solving import SOLVING
 from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling
+from lima.ops.straight import RULES as STRAIGHT
 from lima.ops.subsets import RULES as SUBSETS
 from lima.ops.weighted import RULES as WEIGHTED
 from lima.ops.windows import WINDOW
@@ -26,6 +27,8 @@ GUFUNC = (
     " axes=MISSING, keepdims=False"
 )
 
+PRODUCTS = (*RULES, WINDOW, *CENTRED, *SUBSETS, SCALED, *IMAGES, *WEIGHTED, *STRAIGHT)
+
 op(
     "matmul",
     np.matmul,
@@ -34,7 +37,7 @@ op(
     calls=(np.matmul, np.linalg.matmul),
     aliasing=True,
     growth=1.5,
-    rules=(*RULES, WINDOW, *CENTRED, *SUBSETS, SCALED, *IMAGES, *WEIGHTED),
+    rules=PRODUCTS,
     infix="@",
 )
 op(
@@ -62,7 +65,7 @@ op(
     signature="a, b, out=None",
     aliasing=True,
     growth=1.5,
-    rules=(*RULES, WINDOW, *CENTRED, *SUBSETS, SCALED, *IMAGES, *WEIGHTED),
+    rules=PRODUCTS,
 )
 op("inner", np.inner, operands="a b", signature="a, b", aliasing=True, growth=1.5)
 op("vdot", np.vdot, operands="a b", signature="a, b", aliasing=True)
