@@ -165,6 +165,15 @@ class Tools:
                     accounts.pop(old, None)
         return found
 
+    def recent(self, kind: str, key: Any, most: int) -> None:
+        """Note that the account `key` holds data: of its kind, so many may, and the oldest goes."""
+        line = self.account((kind,))
+        seen: Any = line.table or ()
+        keys = [*[k for k in seen if k != key], key]
+        for old in keys[:-most]:
+            self.accounts.pop(old, None)
+        line.table = tuple(keys[-most:])
+
     def ventures(self, direct: float, price: float) -> bool:
         """Whether to invest before anything was spent on parts.
 

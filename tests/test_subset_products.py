@@ -200,6 +200,18 @@ def test_rows_that_are_no_set(name):
         assert not session.stats.partial[RULE]
 
 
+def test_short_index_arrays_in_other_orders():
+    X, Y = matrix(1), matrix(2)
+    with lima.session(exactness="rounding", strict=True):
+        T, U = lima.array(X), lima.array(Y)
+        T.T @ U
+        for seed in range(4):
+            some = np.random.default_rng(seed).permutation(50)
+            Z, W = np.take(T, tuple(some.tolist()), axis=0), U[some[::-1].tolist()]
+            want = X[some].T @ Y[some[::-1]]
+            np.testing.assert_allclose(np.asarray(Z.T @ W), want, rtol=1e-9, atol=1e-9)
+
+
 def test_other_rows_or_another_order_on_either_side():
     X, Y = matrix(1), matrix(2)
     with lima.session(exactness="rounding", strict=True) as session:

@@ -31,6 +31,9 @@ LONGEST = 1 << 14
 Before = tuple[Any, Any]
 """A factor, as a live value, and the node of the product with it."""
 
+MATRICES = 32
+"""Matrices of which factors are remembered, the latest."""
+
 LOOSE = 4.0
 """Rounding errors by which elements may lie beside the line."""
 
@@ -53,7 +56,8 @@ def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     if direct < DEAR * cost.DERIVATION or 0 in shape or 0 in other:
         return None
     meta = (shape[0], *other[1:]), dtype
-    account = p.account(("straight", row.name, x.node.digest, other))
+    key = "straight", row.name, x.node.digest, other
+    account = p.account(key)
     known: tuple[Before, ...] = account.table or ()
     if len(known) == 2:
         price = cost.DERIVATION + 3 * (STEP + cost.build(meta[0], dtype.itemsize))
@@ -69,6 +73,7 @@ def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
                 price,
             )
     account.table = (*known, (p.snapshot(w), new_node(spec, (x.node, w.node))))[-2:]
+    p.recent("straight", key, MATRICES)
     return None
 
 

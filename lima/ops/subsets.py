@@ -39,6 +39,9 @@ SMALLEST = 4.0
 STEP = 8e-6
 """Seconds of one operation of a derivation."""
 
+SHORT = 64
+"""Places that are compared one by one."""
+
 RUNS = 8
 """Stretches of a set beyond which its rows count as scattered."""
 
@@ -50,6 +53,9 @@ MOST = 4 * CELLS
 
 RECENT = 8
 """Index arrays that are kept, the latest, for selections that are computed before a product is."""
+
+SELECTIONS, PAIRS = 64, 32
+"""Selections, and pairs of bases with a first set, of which something is remembered."""
 
 AHEAD = 1.15
 """Stretches are made before they have paid if that takes so many times the plain product at most,
@@ -130,6 +136,7 @@ def rows_of(p: Any, value: Any) -> RowSet | None:
         recent.table = (*(recent.table or ()), index[1])[-RECENT:]
         index = index[0], weakref.ref(index[1])
     account.table = found._replace(base=weakref.ref(found.base), chosen=index)
+    p.recent("rows", ("rows", value.node.digest), SELECTIONS)
     return found
 
 
@@ -204,7 +211,9 @@ def _chosen(p: Any, value: Any, form: Any) -> RowSet | None:
         if count != len(chosen):
             return None
         if count > 1 and not (np.all(chosen[1:] > chosen[:-1]) and chosen[0] >= 0):
-            order = [getattr(i, "digest", i) for i in value.node.inputs[1:]]
+            order = _order(value, chosen)
+            if order is None:
+                return None
     if not count:
         return None
     index = _index(value, form, length - count)
@@ -214,6 +223,14 @@ def _chosen(p: Any, value: Any, form: Any) -> RowSet | None:
     ends = [0, *edges.tolist(), length] if mask[0] else [*edges.tolist(), length]
     runs = tuple([(ends[k], ends[k + 1]) for k in range(0, len(ends) - 1, 2)])
     return RowSet(base, runs, None, order, count, index)
+
+
+def _order(value: Any, chosen: Any) -> Any:
+    """What tells index arrays apart: the elements of a short one, the digest of a long one."""
+    if len(chosen) <= SHORT:
+        return chosen.tobytes()
+    inputs = value.node.inputs
+    return inputs[1].digest if len(inputs) == 2 else None
 
 
 def _index(value: Any, form: Any, rest: int) -> tuple[str, Any] | None:
@@ -262,6 +279,10 @@ class Case(NamedTuple):
     memory: Sets
     direct: float
     meta: Any
+
+    def key(self) -> tuple[Any, ...]:
+        """Of the account that has `memory`."""
+        return "subsets", self.row.name, self.x.node.digest, self.y.node.digest
 
     @property
     def gram(self) -> bool:
@@ -343,6 +364,7 @@ def _note(case: Case, node: Any) -> None:
         return
     if rows.gap() is not None or rows.chosen is not None:
         memory.first = rows._replace(base=rows.base.meta), node
+        case.p.recent("subsets", case.key(), PAIRS)
 
 
 def _upright(p: Any, a: Any) -> Any:

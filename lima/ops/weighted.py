@@ -26,6 +26,9 @@ STEP = 8e-6
 KEPT = 4
 """Weights that are remembered for each pair of matrices, the latest."""
 
+PAIRS = 8
+"""Pairs of matrices of which weights are remembered, the latest."""
+
 LONGEST = 1 << 22
 """Bytes of weights that are remembered."""
 
@@ -77,9 +80,8 @@ def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     price += (KEPT + 1) * m * size / cost.machine().stream
     if price >= direct:
         return None
-    account = p.account(
-        ("weighted", row.name, found.x.node.digest, found.y.node.digest, found.twice)
-    )
+    key = "weighted", row.name, found.x.node.digest, found.y.node.digest, found.twice
+    account = p.account(key)
     before, rows = _nearest(p, account.table or (), found.w)
     if before is not None and FEW * rows <= m and rows <= MAX_LINES:
         price += cost.product(n, rows, columns, size) + 3 * cost.build((rows, n + columns), size)
@@ -96,6 +98,7 @@ def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     if m * size <= LONGEST:
         asked = new_node(spec, (a.node, b.node))
         account.table = (*(account.table or ()), (p.snapshot(found.w), asked))[-KEPT:]
+        p.recent("weighted", key, PAIRS)
     return None
 
 
