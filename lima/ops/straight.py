@@ -133,7 +133,7 @@ EQUATION = "X ((1 - t) v + t u) = (1 - t) X v + t X u"
 SAVES = "the product with a factor on the line through two earlier ones"
 EXAMPLE = (
     "def f(X, d):\n"
-    "    Z = np.tile(X, (20, 4))\n"
+    "    Z = np.tile(X, (5, 16))\n"
     "    w, step = np.arange(1.0, Z.shape[1] + 1), np.ones(Z.shape[1])\n"
     "    return Z @ w, *[Z @ (w + t * step) for t in (1.0, 0.5, 0.25)]"
 )
