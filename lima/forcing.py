@@ -91,9 +91,12 @@ def folded(here: Session, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     if shared and value.depth > FEW:
         return None
     fold = row.folds(spec, value._meta) if row.folds is not None else None
-    if fold is None or (value.row.rules and here.reuses and here.allowed):
+    if fold is None:
         return None
-    made = _Pass(here, value, _planned(here, value, None), fold)
+    looks = bool(value.row.rules) and here.reuses and here.allowed
+    if looks and (_found(here, value) or _derived(here, value)):  # as in `force`
+        return None
+    made = _Pass(here, value, _planned(here, value, value if looks else None), fold)
     value.folded = True
     made.run()
     return made.folded

@@ -19,12 +19,13 @@ from lima.calls import (
     write_untraced,
 )
 from lima.errors import NotCanonical
+from lima.forcing import force
 from lima.handle import Handle, data_of, root_of, value_of, view_handle
 from lima.nesting import each
 from lima.node import Ref, Spec, new_node
 from lima.op import OPS, VIEW, Op, owner
 from lima.runtime import apply
-from lima.values import Value, memory_of, new_value, overlapping
+from lima.values import Foreign, Value, memory_of, new_value, overlapping, size_of
 from lima.writes import refuse_readonly, write
 
 COPIED = 1 << 16
@@ -32,6 +33,9 @@ COPIED = 1 << 16
 
 HELD = 1 << 13
 """Bytes up to which it is kept for logs and questions, although nothing else refers to it."""
+
+KEPT = 1 << 22
+"""Bytes up to which one is copied that chooses from an array of half its size or more."""
 
 
 def index_param(index: Any, inputs: list[Any]) -> tuple[Any, str]:
@@ -87,6 +91,24 @@ def _index_item(item: Any, inputs: list[Any]) -> tuple[Any, str]:
     return Ref(len(inputs) - 1), "gather"
 
 
+def _own(index: Any, chosen_from: Value) -> Any:
+    """An index array at hand, which the shape of a selection depends on.
+
+    One that its owner may change is copied, so that the selection may wait.
+    """
+    if isinstance(index, Value) and index.data is None:
+        force(index)
+    if type(index) is not Foreign or type(index.data) is not np.ndarray:
+        return index
+    shape, dtype = chosen_from.meta
+    size = index.data.nbytes
+    if size > KEPT or 2 * dtype.itemsize * size_of(shape) < size:
+        return index
+    value = new_value(index.node, index.data.copy())
+    value.shared = True
+    return value
+
+
 _index_specs: dict[Any, Spec] = {}
 
 
@@ -140,6 +162,8 @@ def getitem(a: Handle, index: Any) -> Any:
         count = len(param) if type(param) is tuple else 1
         whole = count == len(value.meta[0]) and value.meta[1].names is None
         kind = "element" if whole else "slice"  # one record of an array is a view of it
+    if kind == "gather":
+        inputs[1:] = [_own(item, value) for item in inputs[1:]]
     row = OPS[kind]
     spec = _index_spec(row, param)
     if kind != "gather" and value.data is not None:

@@ -30,6 +30,18 @@ class Selected(NamedTuple):
     picked: Picked
 
 
+class Scattered(NamedTuple):
+    """Lines of the first operand along `axis`: too many to be listed.
+
+    `chosen` is the index array or the mask, as the program gave it; with `dropped` these are the
+    lines that are missing.
+    """
+
+    axis: int
+    chosen: Any
+    dropped: bool = False
+
+
 class Line(NamedTuple):
     """One line of the first operand: a vector. `axis` is the one that `place` counts along."""
 
@@ -57,7 +69,7 @@ class Filled(NamedTuple):
     value: Any
 
 
-Form = Joined | Selected | Line | Upright | Swapped | Same | Filled
+Form = Joined | Selected | Scattered | Line | Upright | Swapped | Same | Filled
 
 
 BITWISE, ROUNDING, GUARDED = "bitwise", "rounding", "guarded"

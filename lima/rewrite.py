@@ -109,6 +109,12 @@ class Tools:
         """The elements of a value, which may have waited for this."""
         return force(value)
 
+    def snapshot(self, value: Value) -> Value:
+        """A small value as it is now: what a rule may remember, whoever writes the original."""
+        made = new_value(value.node, np.array(force(value)))
+        made.shared = True
+        return made
+
     def known(self, name: str, a: Value, b: Value) -> bool:
         """Whether the result of an operation of two operands is in the cache."""
         row = OPS[name]
@@ -162,6 +168,15 @@ class Tools:
                 for old in list(accounts)[: ACCOUNTS // 4]:
                     accounts.pop(old, None)
         return found
+
+    def recent(self, kind: str, key: Any, most: int) -> None:
+        """Note that the account `key` holds data: of its kind, so many may, and the oldest goes."""
+        line = self.account((kind,))
+        seen: Any = line.table or ()
+        keys = [*[k for k in seen if k != key], key]
+        for old in keys[:-most]:
+            self.accounts.pop(old, None)
+        line.table = tuple(keys[-most:])
 
     def ventures(self, direct: float, price: float) -> bool:
         """Whether to invest before anything was spent on parts.

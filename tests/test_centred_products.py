@@ -32,6 +32,8 @@ FORMS = {
     "scaled": lambda X, c, d: X * d,
     "scaled from the left": lambda X, c, d: d * X,
     "scaled by a number": lambda X, c, d: X / 3,
+    "scaled by one for all": lambda X, c, d: X / d[3],
+    "centred by one for all": lambda X, c, d: X - X.dtype.type(0.25),
     "shifted and scaled": lambda X, c, d: (X + c) * d,
     "columns": lambda X, c, d: (X[:, ::-1] - c) / d,
     "stacked": lambda X, c, d: (np.vstack([X[:4000], X[5000:]]) - c) / d,

@@ -1,12 +1,14 @@
 """Reductions of what waits: NumPy's bits, and the operand is not written."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import lima
-from lima.op import FUSES
+from lima.op import FUSES, OPS
 
 pytestmark = pytest.mark.skipif(not FUSES, reason="lima is not compiled: NumPy itself runs")
 
@@ -157,3 +159,21 @@ def test_logs_of_folded_reductions_recompute_the_same_bits():
     a, b = map(lima.array, rng.standard_normal((2, 3_000, 20)))
     for found in program(a, b):
         same(np.asarray(lima.recompute(lima.lineage(found))), np.asarray(found))
+
+
+def test_rules_that_do_not_apply_are_no_hindrance():
+    """An operation may have rules: they are asked first, and then it is folded."""
+    asked = []
+    row = OPS["multiply"]
+    rule = dataclasses.replace(
+        OPS["matmul"].rules[0], structured=False, plan=lambda *call: asked.append(call)
+    )
+    x = np.linspace(0.0, 1.0, 300_000)
+    object.__setattr__(row, "rules", (rule,))
+    try:
+        with lima.session(exactness="rounding", strict=True):
+            total = (lima.array(x) * 3.0).sum()
+    finally:
+        object.__setattr__(row, "rules", ())
+    assert asked and is_folded(total)
+    assert np.asarray(total).tobytes() == (x * 3.0).sum().tobytes()

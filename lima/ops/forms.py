@@ -19,6 +19,7 @@ from lima.pattern import (
     Joined,
     Line,
     Same,
+    Scattered,
     Selected,
     Swapped,
     Upright,
@@ -194,17 +195,39 @@ def taken(shapes: Shapes, spec: Spec, inputs: Any = None) -> Form | None:
 
 
 def _picked(chosen: np.ndarray[Any, Any], axis: int, length: int) -> Form | None:
+    given = chosen
     if chosen.dtype.kind == "b":
         if len(chosen) != length:
             return None
+        if length > 8 * MAX_PICKED:
+            return Scattered(axis, given)
         chosen = np.flatnonzero(chosen)
     elif chosen.dtype.kind not in "iu":
         return None
-    if not 0 < len(chosen) <= MAX_PICKED:
+    if not len(chosen):
         return None
+    if len(chosen) > MAX_PICKED:
+        return Scattered(axis, given)
     if chosen.min() < -length or chosen.max() >= length:
         return None
     return Selected(axis, tuple((chosen.astype(np.int64) % length).tolist()))
+
+
+def deleted(shapes: Shapes, spec: Spec, inputs: Any = None) -> Form | None:
+    """`np.delete` of lines: what `infer.deleted` lets wait."""
+    shape, axis = shapes[0], spec.get("axis")
+    k = 0 if axis is None else axis % len(shape)
+    obj = spec.get("obj")
+    if type(obj) is Ref:
+        obj = getattr(inputs[obj.index], "data", None) if inputs is not None else None
+    if obj is None or len(shape) not in (1, 2):
+        return None
+    if shape[k] > MAX_PICKED:
+        dropped = np.arange(shape[k])[obj] if type(obj) is slice else np.atleast_1d(obj)
+        return Scattered(k, dropped, True)
+    kept = np.ones(shape[k], dtype=bool)
+    kept[obj] = False
+    return _picked(kept, k, shape[k])
 
 
 def filled(value: Any = None) -> Callable[..., Form | None]:

@@ -125,6 +125,30 @@ def rolled(inputs: Sequence[Any], spec: Spec) -> Meta | None:
     return meta if axis is None or place(axis, len(meta[0])) is not None else None
 
 
+def deleted(inputs: Sequence[Any], spec: Spec) -> Meta | None:
+    """`np.delete` of lines by a number, a slice, or an index array or mask that is at hand."""
+    meta, axis = meta_of(inputs[0]), spec.get("axis")
+    if meta is None or not only(spec, "obj", "axis") or not is_plain(meta[1]):
+        return None
+    shape, dtype = meta
+    k = place(axis, len(shape)) if axis is not None else (0 if len(shape) == 1 else None)
+    obj = spec.get("obj")
+    if type(obj) is Ref:
+        obj = getattr(inputs[obj.index], "data", None)
+        if type(obj) is not np.ndarray or obj.ndim != 1 or obj.dtype.kind not in "iub":
+            return None
+    elif type(obj) not in (int, slice) or len(inputs) != 1:
+        return None
+    if k is None:
+        return None
+    kept = np.ones(shape[k], dtype=bool)
+    try:
+        kept[obj] = False
+    except IndexError:
+        return None
+    return (*shape[:k], int(np.count_nonzero(kept)), *shape[k + 1 :]), dtype
+
+
 def triangle(inputs: Sequence[Any], spec: Spec) -> Meta | None:
     """`np.tril`, `np.triu` of a matrix or a stack of matrices."""
     meta = meta_of(inputs[0])

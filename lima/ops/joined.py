@@ -18,6 +18,7 @@ from lima import cost
 from lima.node import Spec, new_node
 from lima.op import Op
 from lima.ops.normal import SQUARES, TOTALS
+from lima.ops.subsets import stretches
 from lima.pattern import BITWISE, ROUNDING, Declined, Filled, Offer, Rule
 
 COMBINED = {
@@ -101,6 +102,8 @@ def upright(p: Any, part: Any, axis: int, ndim: int) -> Any:
 def parts_of(p: Any, call: Call, axis: int) -> list[Any] | None:
     """The parts that the operand joins along `axis`, if there are some and none is empty."""
     found = p.parts(call.value, axis)
+    if found is None and axis == 0:
+        found = stretches(p, call.value)
     if found is None or len(found) > MOST_PARTS or any(0 in x.meta[0] for x in found):
         return None
     return list(found)

@@ -10,14 +10,19 @@ from lima.op import OPS, Kind, op
 from lima.ops import reach
 from lima.ops.bordered import GROWN
 from lima.ops.contraction import CONTRACTION
+from lima.ops.images import RULES as IMAGES
 from lima.ops.infer import as_view
 from lima.ops.least_squares import AGAIN
 from lima.ops.normal import GRADIENTS, SQUARES, spared
 from lima.ops.products import RULES
 from lima.ops.ridge import INVERSES, PATH
+from lima.ops.scaled import SCALED
 from lima.ops.shifted import RULES as CENTRED
 from lima.ops.solving import SOLVING
 from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling
+from lima.ops.straight import RULES as STRAIGHT
+from lima.ops.subsets import RULES as SUBSETS
+from lima.ops.weighted import RULES as WEIGHTED
 from lima.ops.windows import WINDOW
 
 # --------------------------------------------------------------------------- products
@@ -25,6 +30,11 @@ from lima.ops.windows import WINDOW
 GUFUNC = (
     "out=None, casting='same_kind', order='K', dtype=None, subok=True, signature=None,"
     " axes=MISSING, keepdims=False"
+)
+
+PRODUCTS = (
+    *(*RULES, WINDOW, *CENTRED, *SUBSETS, SCALED, *IMAGES, *WEIGHTED, *STRAIGHT),
+    *(*GRADIENTS, *SQUARES),
 )
 
 op(
@@ -35,7 +45,7 @@ op(
     calls=(np.matmul, np.linalg.matmul),
     aliasing=True,
     growth=1.5,
-    rules=(*RULES, WINDOW, *CENTRED, *GRADIENTS, *SQUARES),
+    rules=PRODUCTS,
     spared=spared,
     reach=reach.product,
     infix="@",
@@ -65,7 +75,7 @@ op(
     signature="a, b, out=None",
     aliasing=True,
     growth=1.5,
-    rules=(*RULES, WINDOW, *CENTRED, *GRADIENTS, *SQUARES),
+    rules=PRODUCTS,
     spared=spared,
     reach=reach.product,
 )

@@ -19,7 +19,9 @@ from lima.node import Spec
 from lima.op import ALONG, DOWN, FUSES, WHOLE, Fold, Meta, op
 from lima.ops import reach
 from lima.ops.joined import RULES
+from lima.ops.scans import GROUPED, SCANS
 from lima.ops.spelling import family, path, permitting
+from lima.pattern import Rule
 
 ALONG_ROWS: dict[str, Callable[..., Any]] = {}
 ALONG_COLUMNS: dict[str, Callable[..., Any]] = {}
@@ -114,6 +116,10 @@ def _divided(count: int, total: Any) -> Any:
     return total.dtype.type(total / np.intp(count))
 
 
+def _rules(name: str) -> tuple[Rule, ...]:
+    return SCANS if name in ("cumsum", "cumprod") else RULES.get(name, ())
+
+
 _REDUCTIONS: dict[str, tuple[Any, ...]] = {
     ALL_ANY: (np.all, np.any),
     EXTREME: (np.nanmax, np.nanmin),
@@ -136,7 +142,7 @@ for _signature, _functions in _REDUCTIONS.items():
             threaded=_function.__name__ in ALONG_COLUMNS,
             folds=_folds(_function.__name__),
             reach=reach.onward if _signature is SCAN else reach.reduced,
-            rules=RULES.get(path(_function), ()),
+            rules=_rules(path(_function)),
         )
 
 for _function, _other in ((np.max, np.amax), (np.min, np.amin)):
@@ -197,7 +203,14 @@ op(
     growth=1.5,
 )
 op("corrcoef", np.corrcoef, operands="x", weight=8.0, growth=1.5)
-op("bincount", np.bincount, operands="x", signature="x, weights=None, minlength=0", weight=4.0)
+op(
+    "bincount",
+    np.bincount,
+    operands="x",
+    signature="x, weights=None, minlength=0",
+    weight=4.0,
+    rules=GROUPED,
+)
 op("histogram", np.histogram, wrap=tuple, weight=32.0)
 op("histogram_bin_edges", np.histogram_bin_edges, weight=8.0)
 op("histogram2d", np.histogram2d, operands="x y", wrap=tuple, weight=128.0)

@@ -90,12 +90,16 @@ def _operands(p: Any, item: Any, swaps: bool) -> tuple[Any, Any] | None:
     return None
 
 
+def is_number(x: Any) -> bool:
+    """Whether it is a real number of Python or NumPy that a float can hold."""
+    return isinstance(x, (int, float, np.integer, np.floating)) and bool(-LARGEST < x < LARGEST)
+
+
 def _for_columns(x: Any, meta: Any) -> bool:
-    if type(x) in (int, float):
-        return bool(-LARGEST < x < LARGEST)
+    if not hasattr(x, "meta"):
+        return is_number(x)
     (m, n), dtype = meta
-    fits = hasattr(x, "meta") and x.meta[1] == dtype and x.meta[0] in ((n,), (1, n)) and m > 1
-    return bool(fits)
+    return bool(x.meta[1] == dtype and x.meta[0] in ((n,), (1, n), ()) and m > 1)
 
 
 def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
@@ -119,18 +123,18 @@ def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     same = _waits(right) and right.meta == above.meta
     gram = right is above or (same and right.node.digest == above.node.digest)
     flipped = p.run("transpose", z.base)
-    other = z.base if gram else b
     direct = float(p.product(a, b, gram) + p.building(above) + p.building(b))
-    norms = p.known(row.name, flipped, z.base)
-    if not gram and (not norms or b.data is None):
-        return None
     price = cost.DERIVATION + 14 * STEP + 4 * cost.build((a.meta[0][0], *b.meta[0][1:]), 8)
-    if not p.known(row.name, flipped, other):
-        found = p.best(OPS[row.name], OPS[row.name].spec, (flipped, other)) if gram else None
-        if gram and found is None:
-            return None
-        price += found.price if found is not None else p.product(flipped, other)
-    if not _sums_known(p, z.base):
+    norming = _parts(p, row, flipped, z.base) if gram or z.shift is not None else 0.0
+    if norming is None:
+        return None
+    price += norming
+    if not gram:
+        crossing = _parts(p, row, flipped, b)
+        if crossing is None:
+            crossing = p.product(flipped, b) + p.building(z.base) + p.building(b)
+        price += crossing
+    if z.shift is not None and not _sums_known(p, z.base):
         price += cost.CALL + _size(z.base.meta) / cost.machine().stream
     if price >= direct:
         return None
@@ -140,6 +144,14 @@ def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     return Offer(
         rule, (shape, dtype), lambda: make(p, row.name, z, b, limit), direct - price, direct, price
     )
+
+
+def _parts(p: Any, row: Op, a: Any, b: Any) -> float | None:
+    """Seconds of a product that is known, or had from parts; None if it is neither."""
+    if p.known(row.name, a, b):
+        return 0.0
+    found = p.best(row, row.spec, (a, b))
+    return None if found is None else float(found.price)
 
 
 def _size(meta: Any) -> float:
@@ -155,8 +167,10 @@ def _sums_known(p: Any, base: Any) -> bool:
 
 def _vector(p: Any, x: Any, n: int, dtype: Any) -> Any:
     """A number for each column as a vector."""
-    if type(x) in (int, float):
+    if not hasattr(x, "meta"):
         return p.run("full", shape=(n,), fill_value=float(x), dtype=dtype)
+    if x.meta[0] == ():
+        return p.run("multiply", p.run("ones", shape=(n,), dtype=dtype), x)
     return x if len(x.meta[0]) == 1 else p.run("slice", x, index=(0, slice(None)))
 
 
@@ -223,13 +237,17 @@ def _gram(p: Any, name: str, z: Layers, b: Any, limit: float) -> Any:
 def _cross(p: Any, name: str, z: Layers, b: Any, limit: float) -> Any:
     """D (X' y - c (1' y))."""
     (_, n), dtype = z.base.meta
-    _, _, c, norms = _moments(p, name, z)
-    _check(norms, limit)
-    largest = np.abs(p.data(b)).max()
-    if not np.all(np.sqrt(norms[0]) * largest > _smallest(dtype)):
-        raise Declined
-    made = p.run(name, p.run("transpose", z.base), b)
     if z.shift is not None:
+        _, _, c, norms = _moments(p, name, z)
+        _check(norms, limit)
+        largest = np.abs(p.data(b)).max()
+        if not np.all(np.sqrt(norms[0]) * largest > _smallest(dtype)):
+            raise Declined
+    made = p.run(name, p.run("transpose", z.base), b)
+    if z.shift is None:
+        if not np.all(np.abs(p.data(made)) > _smallest(dtype)):
+            raise Declined
+    else:
         total = p.run("sum", b, axis=0)
         if len(b.meta[0]) == 2:
             made = p.run("subtract", made, _outer(p, c, total))

@@ -324,7 +324,7 @@ op("repeat", np.repeat, LIGHT, infer=infer.repeated, **MOVED)
 op("tile", np.tile, LIGHT, operands="A", infer=infer.tiled, **MOVED)
 op("resize", np.resize, LIGHT)
 op("insert", np.insert, LIGHT, operands="arr")
-op("delete", np.delete, LIGHT, operands="arr", **MOVED)
+op("delete", np.delete, LIGHT, operands="arr", infer=infer.deleted, form=forms.deleted, **MOVED)
 # What a mode does not know is refused even where it equals another mode's default.
 op(
     "pad",
