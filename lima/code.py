@@ -337,6 +337,20 @@ class _Walk:
         self.callable(name, value.__func__)
         self.data.append((operator.itemgetter(0), (value.__self__,)))
 
+    def vectorize(self, name: str, value: Any) -> None:
+        """`np.vectorize`: the function that it calls, and how.
+
+        It keeps what it made of its function, so one that was given another function has the old.
+        """
+        first = getattr(value, "_first", (None, False))
+        if value._ufunc and not (first[0] is value.pyfunc and first[1]):
+            self.refuse(f"it calls {name}, whose function may have been exchanged")
+        self.parts.append(b"vectorize")
+        self.watch(functools.partial(getattr, value), "pyfunc", value.pyfunc)
+        self.callable(name, value.pyfunc)
+        how = (value.otypes, value.signature, value.excluded, value.cache)
+        self.data.append((operator.itemgetter(0), (how,)))
+
     def getter(self, name: str, value: Any) -> None:
         """`operator.itemgetter` and its kin: what they were made with."""
         _kind, arguments = value.__reduce__()[:2]
@@ -404,6 +418,7 @@ CALLABLES: dict[type, Callable[[_Walk, str, Any], None]] = {
     types.WrapperDescriptorType: _Walk.descriptor,
     types.ClassMethodDescriptorType: _Walk.descriptor,
     functools.partial: _Walk.partial,
+    np.vectorize: _Walk.vectorize,
     operator.itemgetter: _Walk.getter,
     operator.attrgetter: _Walk.getter,
     operator.methodcaller: _Walk.getter,

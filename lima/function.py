@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 from xxhash import xxh3_128_digest
 
+import lima.vectorized  # noqa: F401  its twins of `np.vectorize` and `np.fromfunction`
 from lima.bytecode import NotReusable, idle_parameters
-from lima.code import Code, behind, code_of, is_code
+from lima.code import Code, behind
 from lima.entries import SECOND_SIGHT
 from lima.errors import NotCanonical
 from lima.frame import Frame, _frame
@@ -23,7 +24,6 @@ from lima.kept import Draft, Record, Refused, Restored
 from lima.keys import Parameters, Scan
 from lima.node import Node, encode
 from lima.outside import Callback, Inward
-from lima.pure import GETTERS
 from lima.record import Lineage
 from lima.sessions import Session, _session, current
 from lima.sparse import Sparse, lineage_of
@@ -419,20 +419,11 @@ class Look:
         self.own = (len(scan.boxes), len(scan.arrays), len(scan.generators))
         self.data = scan.look(data) if data else []
         self.contents = scan.contents()
-        if scan.wary:
-            self._refuse_effects()
+        scan.refuse_effects([work.code])
         head = [b"call", self.code, _error_state(), _encoded_names(tuple(arguments))]
         self.key = xxh3_128_digest(
             b"".join(head + self.references + self.data + scan.forms + self.contents)
         )
-
-    def _refuse_effects(self) -> None:
-        """Methods of frames and paths are not walked as code; those with effects have names."""
-        codes = [self.work.code, *(code_of(behind(b)) for b in self.scan.boxes if is_code(b))]
-        for code in codes:
-            mentioned = code.names() & (self.scan.wary | GETTERS)
-            if mentioned:
-                raise NotReusable(f"it mentions {min(mentioned)}, which may have effects")
 
     def begin(self) -> None:
         """Note the values that the arrays have as the call begins."""

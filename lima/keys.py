@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 
 from lima import constants, frames
-from lima.code import behind, code_of, is_code
+from lima.bytecode import NotReusable
+from lima.code import Code, behind, code_of, is_code
 from lima.draws import TracedGenerator
 from lima.errors import NotCanonical
 from lima.handle import Handle, locked, root_of, value_of
 from lima.node import encode
 from lima.op import owner
+from lima.pure import GETTERS
 from lima.sessions import current
 from lima.values import Borrowed, Foreign
 from lima.walk import ATOMS, SCALARS, Layout, layout_of
@@ -246,6 +248,18 @@ class Scan:
         value = b"" if scalar is None else encode(_scalar(scalar, x))
         assert layout.fields is not None
         return b"object" + self.reference(kind) + value + encode(layout.fields(x))
+
+    def refuse_effects(self, codes: Iterable[Code] = ()) -> None:
+        """Methods of frames and paths are not walked as code; those with effects have names.
+
+        Raises NotReusable where the functions that were met, or `codes`, mention one.
+        """
+        if not self.wary:
+            return
+        for code in (*codes, *(code_of(behind(b)) for b in self.boxes if is_code(b))):
+            mentioned = code.names() & (self.wary | GETTERS)
+            if mentioned:
+                raise NotReusable(f"it mentions {min(mentioned)}, which may have effects")
 
     # ------------------------------------------------------------ contents of arrays
 

@@ -22,7 +22,7 @@ from lima.calls import function as dispatch
 from lima.op import CALLS, OPS, Kind, Lift, bind, evaluate, own
 from lima.ops import SPELLINGS, spell
 
-ELSEWHERE = ("lima.ops.index", "lima.ops.random", "lima.ops.parts")
+ELSEWHERE = ("lima.ops.index", "lima.ops.random", "lima.ops.parts", "lima.ops.callbacks")
 ROWS = [
     row
     for row in OPS.values()

@@ -18,7 +18,7 @@ from lima.ops.spelling import METADATA, SPELLINGS
 BARRIERS: dict[str, str] = {
     "writes or reads a file": "save savetxt savez savez_compressed loadtxt genfromtxt fromfile"
     " fromregex",
-    "makes an array of what is no array": "frombuffer fromstring fromiter fromfunction",
+    "makes an array of what is no array": "frombuffer fromstring fromiter",
     "gives text": "array2string array_repr array_str datetime_as_string",
     "gives a plan, not an array": "einsum_path",
     "calls its function for thousands of lines": "apply_along_axis",
