@@ -42,7 +42,7 @@ LAYERS = (
         "sparse", "sparse_calls",
     ),
     ("constants", "frames", "tree", "twin", "keys"),
-    ("outside", "vectorized", "kept", "function", "block"),
+    ("outside", "vectorized", "frame_copies", "kept", "function", "block"),
     ("api", "nearest", "ask", "script", "numpy"),
     ("integrations", "cli", "demo", "__main__"),
 )  # fmt: skip
@@ -61,7 +61,7 @@ SIBLINGS = {
     ("rewrite", "forcing"), ("runtime", "pieces"), ("runtime", "rewrite"), ("runtime", "values"), ("runtime", "sessions"),
     ("runtime", "forcing"), ("source", "spelled"), ("source", "looped"), ("looped", "spelled"), ("looped", "variables"), ("variables", "spelled"), ("record", "source"), ("replay", "record"),
     ("replay", "source"), ("array", "calls"), ("array", "flat"), ("array", "in_place"), ("array", "records"), ("in_place", "calls"), ("in_place", "writes"), ("stand_in", "calls"), ("flat", "calls"), ("calls", "writes"), ("array", "writes"), ("indexing", "writes"), ("draws", "writes"), ("array", "indexing"), ("array", "operators"), ("operators", "calls"), ("indexing", "calls"), ("draws", "calls"), ("twin", "array"),
-    ("bytecode", "homes"), ("code", "homes"), ("code", "bytecode"), ("function", "kept"), ("function", "outside"), ("function", "vectorized"),
+    ("bytecode", "homes"), ("code", "homes"), ("code", "bytecode"), ("function", "kept"), ("function", "outside"), ("function", "vectorized"), ("kept", "frame_copies"),
     ("tree", "twin"), ("tree", "keys"), ("tree", "frames"), ("keys", "frames"), ("keys", "constants"),
     ("sparse", "calls"), ("sparse", "sparse_calls"), ("sparse_calls", "calls"), ("sparse_calls", "draws"),
     ("block", "function"),
