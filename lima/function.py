@@ -299,7 +299,8 @@ class TracedFunction:
             code, data = self.code.both()
         except NotReusable:
             return None
-        return None if data else (code, error_modes(), *found)
+        whole = not data and not self.code.uses_pandas()
+        return (code, error_modes(), *found) if whole else None
 
     def _refused(self, why: str, outer: Frame | None) -> None:
         self.refusal = why
@@ -418,9 +419,11 @@ class Look:
         self.references = scan.look(arguments.values())
         self.own = (len(scan.boxes), len(scan.arrays), len(scan.generators))
         self.data = scan.look(data) if data else []
+        options = scan.of_code(work.code)
         self.contents = scan.contents()
         scan.refuse_effects([work.code])
-        head = [b"call", self.code, _error_state(), _encoded_names(tuple(arguments))]
+        names = _encoded_names(tuple(arguments))
+        head = [b"call", self.code, options, _error_state(), names]
         self.key = xxh3_128_digest(
             b"".join(head + self.references + self.data + scan.forms + self.contents)
         )

@@ -139,10 +139,13 @@ def parts(x):
 
 def spoil(x):
     if isinstance(x, np.ndarray):
-        x[0] = -5
+        if x.flags.writeable:
+            x[0] = -5
         return
     if isinstance(x, pd.Index):
         x.names = ["spoilt"] * x.nlevels
+        return
+    if not isinstance(x, (pd.DataFrame, pd.Series)):
         return
     if x.size:
         where = (0,) * x.ndim
@@ -257,3 +260,132 @@ def test_a_series_made_of_a_traced_array_can_be_written():
     found.iloc[0] = 5.0
     assert seen(found) == seen(inside(x)) == seen(lima.traced(inside)(x))
     assert pickle.loads(pickle.dumps(found)).equals(copy.deepcopy(found))
+
+
+# --------------------------------------------------------------------------- pandas by its name
+
+USES = {
+    "a frame": lambda x: pd.DataFrame(x @ x.T),
+    "a frame of columns": lambda x: pd.DataFrame({"a": x[:, 0] * 2, "b": [1, 2, 3]}),
+    "a series": lambda x: pd.Series(np.exp(x[:, 0]), name="e", index=list("abc")),
+    "joined": lambda x: pd.concat([pd.DataFrame(x), pd.DataFrame(x * 2)], ignore_index=True),
+    "merged": lambda x: pd.merge(pd.DataFrame({"k": [1, 2]}), pd.DataFrame({"k": [2, 3]}), on="k"),
+    "bins": lambda x: pd.Series(pd.cut(x[:, 0], 3).codes),
+    "quantiles": lambda x: pd.qcut(pd.Series(x[:, 0]), 2, labels=False),
+    "dummies": lambda x: pd.get_dummies(pd.Series(list("aba"))),
+    "counts": lambda x: pd.crosstab(pd.Series([1, 1, 2]), pd.Series([1, 2, 2])),
+    "numbers only": lambda x: pd.DataFrame(x).groupby(pd.Series([0, 1, 0])).sum().to_numpy().sum(),
+    "records": lambda x: pd.DataFrame.from_records([(1, 2.0), (3, 4.0)], columns=["a", "b"]),
+    "dtypes": lambda x: pd.DataFrame(x).astype(pd.Int64Dtype()),
+    "missing": lambda x: pd.Series([1, None, 3], dtype="Int64").fillna(pd.NA),
+    "an interval": lambda x: pd.Series([1, 2], index=pd.Index([3, 4], name="i")),
+}
+
+
+@pytest.mark.parametrize("name", USES)
+def test_calls_that_mention_pandas_are_reused(name):
+    function, x = USES[name], np.arange(9.0).reshape(3, 3)
+    wanted = seen(function(x))
+    traced = lima.traced(function)
+    with eager() as s:
+        for _ in range(3):
+            found = traced(x.copy())
+            assert seen(found) == wanted
+            for part in parts(found):
+                spoil(part)
+        assert s.stats.function_hits == 2, traced.cache_info().refusal
+
+
+def _writing(x, path):
+    pd.DataFrame(x).to_csv(path)
+    return x.sum()
+
+
+def _reading(path):
+    return pd.read_csv(path).sum().sum()
+
+
+def _sampling(x):
+    return pd.DataFrame(x).sample(2)
+
+
+def _setting(x):
+    pd.marked = x.sum()
+    return pd.DataFrame(x)
+
+
+def _options(x):
+    return pd.get_option("display.width"), pd.DataFrame(x)
+
+
+def _today(x):
+    return pd.Timestamp("today"), x.sum()
+
+
+def _clock(x):
+    return pd.Series(["now"]).astype("datetime64[ns]"), x.sum()
+
+
+def _passing(x):
+    return (lambda module: module.DataFrame(x))(pd)
+
+
+def _reached(x):
+    return getattr(pd, "Data" + "Frame")(x)
+
+
+def _called(x, effect):
+    return effect(pd.DataFrame(x))
+
+
+def test_uses_of_pandas_with_effects_are_never_left_out(tmp_path):
+    x, path = np.arange(9.0).reshape(3, 3), str(tmp_path / "x.csv")
+    programs = [
+        (_writing, (x, path)), (_reading, (path,)), (_sampling, (x,)), (_setting, (x,)),
+        (_options, (x,)), (_today, (x,)), (_clock, (x,)), (_passing, (x,)), (_reached, (x,)),
+        (_called, (x, lambda df: df.to_csv(path))), (_called, (x, lambda df: df.sample(2))),
+    ]  # fmt: skip
+    for function, args in programs:
+        with eager() as s:
+            for _ in range(2):
+                lima.traced(function)(*args)
+            assert s.stats.function_hits == 0, function.__name__
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_options_of_pandas_are_part_of_the_key():
+    def work(x):
+        return pd.Series(["a", None]).dtype == object, pd.DataFrame(x)
+
+    x, traced = np.arange(4.0).reshape(2, 2), lima.traced(work)
+    with eager() as s:
+        for infer in (True, False, True):
+            with pd.option_context("future.infer_string", infer):
+                assert traced(x)[0] == work(x)[0]
+        assert s.stats.function_hits == 1, traced.cache_info().refusal
+
+
+def test_a_function_of_pandas_that_was_replaced_is_not_pandas(monkeypatch):
+    traced = lima.traced(lambda x: pd.concat([pd.Series(x), pd.Series(x)]))
+    x = np.arange(3.0)
+    with eager() as s:
+        assert len(traced(x)) == 6
+        monkeypatch.setattr(pd, "concat", lambda items: items[0])
+        assert len(traced(x)) == 3
+        assert s.stats.function_hits == 0
+        monkeypatch.undo()
+        assert len(traced(x)) == 6
+        assert s.stats.function_hits == 1
+
+
+def test_names_imported_from_pandas():
+    scope = {"__name__": "a_program_with_frames"}
+    text = (
+        "from pandas import DataFrame, concat\ndef f(x):\n    return concat([DataFrame(x)] * 2)\n"
+    )
+    exec(text, scope)
+    x, traced = np.arange(4.0).reshape(2, 2), lima.traced(scope["f"])
+    with eager() as s:
+        for _ in range(2):
+            assert seen(traced(x)) == seen(scope["f"](x))
+        assert s.stats.function_hits == 1, traced.cache_info().refusal
