@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from xxhash import xxh3_128_digest
 
-import lima.vectorized  # noqa: F401  its twins of `np.vectorize` and `np.fromfunction`
+import lima.factors
+import lima.vectorized  # noqa: F401  they say what the twins of some functions are
 from lima.bytecode import NotReusable, idle_parameters
 from lima.code import Code, behind
 from lima.entries import SECOND_SIGHT

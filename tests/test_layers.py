@@ -39,7 +39,7 @@ LAYERS = (
     ),
     (
         "writes", "calls", "indexing", "operators", "flat", "in_place", "records", "array", "stand_in", "draws", "helpers",
-        "sparse", "sparse_calls",
+        "sparse", "sparse_calls", "factors",
     ),
     ("constants", "frames", "tree", "twin", "keys"),
     ("outside", "vectorized", "frame_copies", "kept", "function", "block"),
@@ -63,7 +63,7 @@ SIBLINGS = {
     ("replay", "source"), ("array", "calls"), ("array", "flat"), ("array", "in_place"), ("array", "records"), ("in_place", "calls"), ("in_place", "writes"), ("stand_in", "calls"), ("flat", "calls"), ("calls", "writes"), ("array", "writes"), ("indexing", "writes"), ("draws", "writes"), ("array", "indexing"), ("array", "operators"), ("operators", "calls"), ("indexing", "calls"), ("draws", "calls"), ("twin", "array"),
     ("bytecode", "homes"), ("code", "homes"), ("code", "bytecode"), ("function", "kept"), ("function", "outside"), ("function", "vectorized"), ("kept", "frame_copies"),
     ("tree", "twin"), ("tree", "keys"), ("tree", "frames"), ("keys", "frames"), ("keys", "constants"),
-    ("sparse", "calls"), ("sparse", "sparse_calls"), ("sparse_calls", "calls"), ("sparse_calls", "draws"),
+    ("sparse", "calls"), ("sparse", "sparse_calls"), ("sparse_calls", "calls"), ("sparse_calls", "draws"), ("factors", "calls"), ("factors", "sparse_calls"),
     ("block", "function"),
     ("queries", "handle"), ("queries", "labels"), ("record", "queries"), ("compare", "record"), ("compare", "labels"),
     ("folding", "labels"), ("pictures", "folding"), ("pictures", "labels"), ("pictures", "queries"),
