@@ -72,14 +72,18 @@ _KEEPERS = frozenset(
 """Functions of pandas that keep an ndarray as it is, and convert what has `__array__`."""
 
 
-def _would_be_kept() -> bool:
+def _would_be_kept(by: frozenset[str] = _KEEPERS) -> bool:
     """Whether pandas asks, to hand what it takes for an ndarray to compiled code."""
     frame: Any = sys._getframe()
     while frame is not None and frame.f_globals.get("__name__") == __name__:
         frame = frame.f_back  # there are such frames only where this module is interpreted
-    if frame is None or frame.f_code.co_qualname not in _KEEPERS:
+    if frame is None or frame.f_code.co_qualname not in by:
         return False
     return str(frame.f_globals.get("__name__")).startswith("pandas.")
+
+
+_TAKERS = frozenset({"sanitize_array"})
+"""Functions of pandas that make what they are given the memory of a frame, which is written."""
 
 
 def _is_scalar(a: Handle) -> bool:
@@ -233,7 +237,8 @@ class Array(Operators, Buffered):
             if copy is False:
                 raise ValueError("a conversion of dtype needs a copy, copy=False was given")
             return data.astype(dtype)  # type: ignore[no-any-return]
-        return data.copy(order="K") if copy else data  # type: ignore[no-any-return]
+        taken = copy is None and "pandas" in sys.modules and _would_be_kept(_TAKERS)
+        return data.copy(order="K") if copy or taken else data  # type: ignore[no-any-return]
 
     def __array_ufunc__(self, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> Any:
         for other in args:

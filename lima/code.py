@@ -16,6 +16,7 @@ import builtins
 import enum
 import functools
 import operator
+import sys
 import types
 from collections import namedtuple
 from collections.abc import Callable
@@ -80,6 +81,10 @@ class Code:
         """All names and attributes that the code mentions."""
         return self._present().names
 
+    def uses_pandas(self) -> bool:
+        """Whether it makes frames, whose methods are no code that is walked."""
+        return self._present().frames
+
     def hashed(self) -> bool:
         """Whether what the code does may depend on hashes, which differ between processes."""
         return self._present().hashed
@@ -131,6 +136,7 @@ class _Walk:
         self.data: list[Getter] = []
         self.refusal: str | None = None
         self.names: set[str] = set()
+        self.frames = False
         self.hashed = False
         self._watched: list[tuple[Callable[[Any], Any], Any, Any]] = []
         self._seen: dict[int, int] = {}
@@ -225,7 +231,9 @@ class _Walk:
         plain = behind(module)
         path = plain.__name__
         if path.partition(".")[0] in pure.OPAQUE:
-            return self.opaque(path)
+            known = path == "pandas" and chain and self.of_pandas(plain, chain[0])
+            harmless = known and pure.EFFECTS.isdisjoint(chain) and not chain[-1].endswith(" =")
+            return self.parts.append(encode(chain)) if harmless else self.opaque(path)
         if not is_pure_home(path):
             return self.foreign(module, chain, names)
         self.parts.append(encode((path, str(getattr(plain, "__version__", "")), chain)))
@@ -243,6 +251,17 @@ class _Walk:
         get = functools.partial(getattr, module)
         self.reach(chain[0], get, chain[0], chain[1:], names)
 
+    def of_pandas(self, pandas: Any, name: str) -> bool:
+        """Whether a name of pandas is a listed one, and still pandas' own."""
+        value = getattr(pandas, name, None)
+        home = getattr(value, "__module__", None) or type(value).__module__
+        self.watch(functools.partial(getattr, pandas), name, value)
+        if name not in pure.PANDAS or str(home).partition(".")[0] != "pandas":
+            return False
+        self.frames = True
+        self.parts.append(b"pandas" + encode((name, str(getattr(pandas, "__version__", "")))))
+        return True
+
     def opaque(self, what: str) -> None:
         """Something of a large package: it is not walked, which would take seconds."""
         self.parts.append(encode(what))
@@ -258,6 +277,9 @@ class _Walk:
         value = plain
         home = str(getattr(value, "__module__", None) or "")
         if home.partition(".")[0] in pure.OPAQUE:
+            pandas, called = sys.modules.get("pandas"), getattr(value, "__name__", "")
+            if value is getattr(pandas, called, None) and self.of_pandas(pandas, called):
+                return None
             return self.opaque(f"{home}.{name}")
         own = own_name(value)
         if own is not None:
@@ -347,6 +369,20 @@ class _Walk:
         self.callable(name, value.__func__)
         self.data.append((operator.itemgetter(0), (value.__self__,)))
 
+    def vectorize(self, name: str, value: Any) -> None:
+        """`np.vectorize`: the function that it calls, and how.
+
+        It keeps what it made of its function, so one that was given another function has the old.
+        """
+        first = getattr(value, "_first", (None, False))
+        if value._ufunc and not (first[0] is value.pyfunc and first[1]):
+            self.refuse(f"it calls {name}, whose function may have been exchanged")
+        self.parts.append(b"vectorize")
+        self.watch(functools.partial(getattr, value), "pyfunc", value.pyfunc)
+        self.callable(name, value.pyfunc)
+        how = (value.otypes, value.signature, value.excluded, value.cache)
+        self.data.append((operator.itemgetter(0), (how,)))
+
     def getter(self, name: str, value: Any) -> None:
         """`operator.itemgetter` and its kin: what they were made with."""
         _kind, arguments = value.__reduce__()[:2]
@@ -414,6 +450,7 @@ CALLABLES: dict[type, Callable[[_Walk, str, Any], None]] = {
     types.WrapperDescriptorType: _Walk.descriptor,
     types.ClassMethodDescriptorType: _Walk.descriptor,
     functools.partial: _Walk.partial,
+    np.vectorize: _Walk.vectorize,
     operator.itemgetter: _Walk.getter,
     operator.attrgetter: _Walk.getter,
     operator.methodcaller: _Walk.getter,

@@ -20,15 +20,6 @@ from lima.frame import active
 from lima.handle import Handle, outside
 from lima.node import encode, leaf
 
-EFFECTS = frozenset(
-    """
-    to_csv to_excel to_parquet to_json to_sql to_pickle to_hdf to_feather to_stata to_clipboard
-    to_gbq to_html to_latex to_markdown to_string to_orc to_xml to_iceberg plot hist boxplot style
-    sample info query eval pipe
-    """.split()
-)
-"""Methods of frames that write, draw, or read variables that the code does not name."""
-
 
 def is_frame(x: Any) -> bool:
     """Whether `x` is a Series, a DataFrame or an Index."""
@@ -50,7 +41,7 @@ def content(x: Any) -> bytes:
     pandas = sys.modules["pandas"]
     try:
         if isinstance(x, pandas.Index):
-            return b"index" + _settings() + _index(x)
+            return b"index" + settings() + _index(x)
         return _frame(x)
     except (AttributeError, KeyError) as error:  # another pandas
         raise NotCanonical(
@@ -64,7 +55,7 @@ def _frame(x: Any) -> bytes:
         raise NotCanonical(f"a {type(x).__qualname__}, a kind of frame that may hold more")
     if x.attrs:
         raise NotCanonical("a frame with attrs")
-    parts = [b"frame", encode(kind.__name__), _settings()]
+    parts = [b"frame", encode(kind.__name__), settings()]
     parts.append(encode(bool(x.flags.allows_duplicate_labels)))
     parts += [_index(axis) for axis in x.axes]
     if x.ndim == 1:
@@ -84,7 +75,7 @@ def arrays_of(x: Any) -> Iterator[Any]:
         yield from (b.values for b in x._mgr.blocks if type(b.values) is np.ndarray)
 
 
-def _settings() -> bytes:
+def settings() -> bytes:
     """The options of pandas, some of which decide results."""
     config: Any = sys.modules.get("pandas._config.config")
     return encode(repr(getattr(config, "_global_config", None)))

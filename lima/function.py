@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 
 from xxhash import xxh3_128_digest
 
+import lima.factors
+import lima.vectorized  # noqa: F401  they say what the twins of some functions are
 from lima import lasting, tasks
 from lima.bytecode import NotReusable, idle_parameters
-from lima.code import Code, behind, code_of, is_code
+from lima.code import Code, behind
 from lima.entries import SECOND_SIGHT
 from lima.errors import NotCanonical
 from lima.frame import Frame, _frame
@@ -24,7 +26,6 @@ from lima.kept import Draft, Record, Refused, Restored
 from lima.keys import Parameters, Scan
 from lima.node import Node, encode
 from lima.outside import Callback, Inward
-from lima.pure import GETTERS
 from lima.record import Lineage
 from lima.sessions import Session, _session, current
 from lima.sparse import Sparse, lineage_of
@@ -324,7 +325,8 @@ class TracedFunction:
             code, data = self.code.both()
         except NotReusable:
             return None
-        return None if data else (code, error_modes(), *found)
+        whole = not data and not self.code.uses_pandas()
+        return (code, error_modes(), *found) if whole else None
 
     def _refused(self, why: str, outer: Frame | None) -> None:
         self.refusal = why
@@ -445,21 +447,14 @@ class Look:
         self.references = scan.look(arguments.values())
         self.own = (len(scan.boxes), len(scan.arrays), len(scan.generators))
         self.data = scan.look(data) if data else []
+        options = scan.of_code(work.code)
         self.contents = scan.contents()
-        if scan.wary:
-            self._refuse_effects()
-        head = [b"call", self.code, _error_state(), _encoded_names(tuple(arguments))]
+        scan.refuse_effects([work.code])
+        names = _encoded_names(tuple(arguments))
+        head = [b"call", self.code, options, _error_state(), names]
         self.key = xxh3_128_digest(
             b"".join(head + self.references + self.data + scan.forms + self.contents)
         )
-
-    def _refuse_effects(self) -> None:
-        """Methods of frames and paths are not walked as code; those with effects have names."""
-        codes = [self.work.code, *(code_of(behind(b)) for b in self.scan.boxes if is_code(b))]
-        for code in codes:
-            mentioned = code.names() & (self.scan.wary | GETTERS)
-            if mentioned:
-                raise NotReusable(f"it mentions {min(mentioned)}, which may have effects")
 
     def begin(self) -> None:
         """Note the values that the arrays have as the call begins."""

@@ -15,10 +15,12 @@ from lima.draws import TracedGenerator
 from lima.errors import NotCanonical
 from lima.forcing import force
 from lima.frame import active
+from lima.frame_copies import PRICE, FrameCopy, held_by
+from lima.frames import is_frame
 from lima.handle import Handle, is_outside, locked, new_handle, root_of, value_of, view_handle
 from lima.keys import Scan
 from lima.node import Node, Spec, encode, leaf
-from lima.op import OPS, clone
+from lima.op import OPS, clone, owner
 from lima.ops.random import set_state, state_of
 from lima.runtime import apply
 from lima.values import Borrowed, Value, new_value
@@ -59,6 +61,7 @@ class Record:
         self.kept: list[Kept] = []
         self.boxes: list[Box] = []
         self.views: list[tuple[Term, tuple[Spec, ...], bool]] = []
+        self.frames: list[FrameCopy] = []
         self.result: Term = (_plain_term, None)
         self.written: list[tuple[int, int]] = []
         self.changed: list[tuple[int, list[Term], list[str]]] = []
@@ -81,7 +84,8 @@ class Record:
 
     def __sizeof__(self) -> int:
         terms = [self.result, *(t for box in self.boxes for t in box.items)]
-        return object.__sizeof__(self) + sum(map(_size, terms)) + 300 * len(self.kept)
+        held = sum(map(_size, terms)) + sum(5000 + x.nbytes for x in self.frames)
+        return object.__sizeof__(self) + held + 300 * len(self.kept)
 
     def is_alone(self) -> bool:
         """Whether the call gave one array of its own and changed nothing."""
@@ -128,6 +132,8 @@ class Draft:
         self._places: dict[int, int] = {}
         self._boxes: dict[int, int] = {}
         self._views: dict[int, int] = {}
+        self._frames: dict[int, int] = {}
+        self._foreign: set[int] | None = None
         self._alive: list[Any] = []
 
     def term(self, x: Any) -> Term:
@@ -150,6 +156,8 @@ class Draft:
             return self._plain_array(x)
         if constants.is_member(x):
             return (_plain_term, x)
+        if is_frame(x):
+            return self._frame(x)
         layout = layout_of(x)
         if layout is not None:
             return self._box(x, layout)
@@ -216,7 +224,22 @@ class Draft:
             self._add(a, Borrowed(leaf(a), a))
         return (_fresh_term, self._places[id(a)], a.flags.writeable)
 
+    def _frame(self, x: Any) -> Term:
+        """A frame of pandas that the call made; what it shares with arguments is shared again."""
+        if id(x) not in self._frames:
+            if self._foreign is None:
+                given = [a for f in self.before.frames for a in held_by(f)]
+                data = [h._value.data for h in self.before.arrays]
+                self._foreign = {id(owner(a)) for a in (*given, *data, *self.before.plain)}
+            made = FrameCopy(x, self.before, self._foreign)
+            self._frames[id(x)] = len(self.record.frames)
+            self._alive.append(x)
+            self.record.frames.append(made)
+        return (_frame_term, self._frames[id(x)])
+
     def _box(self, x: Any, layout: Any) -> Term:
+        if any(x is getattr(f, "attrs", None) for f in self.record.frames):
+            raise NotCanonical("the attrs of a frame")
         if id(x) not in self._boxes:
             if layout.blank is None or not layout.known:
                 raise NotCanonical(f"a {type(x).__module__}.{type(x).__qualname__}")
@@ -268,13 +291,18 @@ class Draft:
 
     def copied_bytes(self) -> int:
         """Bytes that must be copied if the record is kept."""
-        return sum(v.data.nbytes for v in self.values if _needs_copy(v))
+        copied: int = sum(v.data.nbytes for v in self.values if _needs_copy(v))
+        return copied + PRICE * sum(x.nbytes for x in self.record.frames)
 
     def finish(self) -> Record:
         """The record with its data: the results' own buffers, copies of what others can write."""
         for value in self.values:
             data = clone(value.data) if _needs_copy(value) else value.data
             self.record.kept.append(Kept(value.node, data))
+        for x in self.record.frames:
+            x.freeze()
+            if not x.is_right(self.before):
+                raise NotCanonical("a frame that cannot be copied")
         return self.record
 
     def settle(self) -> None:
@@ -307,6 +335,7 @@ class _Restoring:
         self.arrays: dict[int, Handle] = {}
         self.fresh: dict[int, Any] = {}
         self.views: dict[int, Any] = {}
+        self.frames: dict[int, Any] = {}
         self.boxes = [box.blank() for box in record.boxes]
 
     def build(self) -> Any:
@@ -383,6 +412,12 @@ def _fresh_term(now: _Restoring, place: int, writeable: bool) -> Any:
         now.fresh[place] = clone(now.record.kept[place].data)
         now.fresh[place].setflags(write=writeable)
     return now.fresh[place]
+
+
+def _frame_term(now: _Restoring, place: int) -> Any:
+    if place not in now.frames:
+        now.frames[place] = now.record.frames[place].make(now.scan)
+    return now.frames[place]
 
 
 def _given_box(now: _Restoring, place: int) -> Any:

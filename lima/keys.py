@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 
 from lima import constants, frames
-from lima.code import behind, code_of, is_code
+from lima.bytecode import NotReusable
+from lima.code import Code, behind, code_of, is_code
 from lima.draws import TracedGenerator
 from lima.errors import NotCanonical
 from lima.handle import Handle, locked, root_of, value_of
 from lima.node import encode
 from lima.op import owner
+from lima.pure import FRAME_EFFECTS, GETTERS
 from lima.sessions import current
 from lima.values import Borrowed, Foreign
 from lima.walk import ATOMS, SCALARS, Layout, layout_of
@@ -181,7 +183,7 @@ class Scan:
             return self._place(x, b"@", len(self.boxes))
         if frames.is_frame(x):
             self.frames.append(x)
-            self.wary |= frames.EFFECTS
+            self.wary |= FRAME_EFFECTS
             return self._place(x, b"f", len(self.frames))
         if isinstance(x, ModuleType):
             return _module(x)
@@ -234,7 +236,8 @@ class Scan:
         if layout is None:
             code = code_of(behind(box))
             self.hashed = self.hashed or code.hashed()
-            return b"code" + code.digest() + b"".join([self.reference(v) for v in code.data()])
+            head = b"code" + code.digest() + self.of_code(code)
+            return head + b"".join([self.reference(v) for v in code.data()])
         if layout.fields is None:
             head = encode(type(box).__name__) + _settings(box)
         else:
@@ -251,6 +254,25 @@ class Scan:
         value = b"" if scalar is None else encode(_scalar(scalar, x))
         assert layout.fields is not None
         return b"object" + self.reference(kind) + value + encode(layout.fields(x))
+
+    def of_code(self, code: Code) -> bytes:
+        """What code depends on that it does not hold: the options of pandas, if it uses that."""
+        if not code.uses_pandas():
+            return b""
+        self.wary |= FRAME_EFFECTS
+        return frames.settings()
+
+    def refuse_effects(self, codes: Iterable[Code] = ()) -> None:
+        """Methods of frames and paths are not walked as code; those with effects have names.
+
+        Raises NotReusable where the functions that were met, or `codes`, mention one.
+        """
+        if not self.wary:
+            return
+        for code in (*codes, *(code_of(behind(b)) for b in self.boxes if is_code(b))):
+            mentioned = code.names() & (self.wary | GETTERS)
+            if mentioned:
+                raise NotReusable(f"it mentions {min(mentioned)}, which may have effects")
 
     # ------------------------------------------------------------ contents of arrays
 

@@ -31,6 +31,26 @@ something between calls."""
 OPAQUE = _words("pandas matplotlib pyarrow polars torch tensorflow jax dask xarray")
 """Packages that are not listed, and so large that their functions are not walked to find out."""
 
+PANDAS = _words("""
+    DataFrame Series Index RangeIndex MultiIndex CategoricalIndex IntervalIndex IntervalDtype
+    Categorical CategoricalDtype Interval Timedelta NamedAgg Grouper IndexSlice NA NaT
+    Int8Dtype Int16Dtype Int32Dtype Int64Dtype UInt8Dtype UInt16Dtype UInt32Dtype UInt64Dtype
+    Float32Dtype Float64Dtype BooleanDtype StringDtype
+    concat merge merge_asof merge_ordered get_dummies from_dummies cut qcut crosstab pivot
+    pivot_table melt lreshape wide_to_long unique value_counts factorize to_numeric to_timedelta
+    timedelta_range interval_range isna isnull notna notnull array
+""")
+"""Names of pandas without effects. Not `Timestamp`, `to_datetime`, `date_range`, ...: of a time of
+day alone they make one of today."""
+
+FRAME_EFFECTS = _words("""
+    to_csv to_excel to_parquet to_json to_sql to_pickle to_hdf to_feather to_stata to_clipboard
+    to_gbq to_html to_latex to_markdown to_string to_orc to_xml to_iceberg plot hist boxplot style
+    sample info query eval pipe now today utcnow
+""")
+"""Methods of frames that write, draw, read the clock, or read variables that the code does not
+name."""
+
 GENERATORS = _words("reprlib")
 """More modules whose code may stand in a class: `dataclass` takes methods from there."""
 

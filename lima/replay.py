@@ -16,6 +16,7 @@ from lima.literal import arrange
 from lima.log import node_text
 from lima.node import LEAF, OUTPUT, Node, Unique, dtype_text, layout_of, leaf
 from lima.op import Kind, evaluate, own, owner
+from lima.ops.callbacks import is_live
 from lima.ops.of_scipy import row_of
 from lima.record import Lineage, check_of, loads, read, write
 from lima.source import to_python
@@ -225,7 +226,7 @@ def _is_unique(value: Any) -> bool:
         return any(map(_is_unique, value))
     if type(value) is dict:
         return any(map(_is_unique, (*value, *value.values())))
-    return type(value) is Unique
+    return type(value) is Unique and not is_live(value.token)
 
 
 def _own(values: dict[str, Any], leaves: Leaves) -> dict[str, Any]:

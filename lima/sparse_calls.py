@@ -23,10 +23,11 @@ from lima.formats import Parts, taken
 from lima.frame import refuse
 from lima.handle import Handle
 from lima.node import Ref, Spec, resolve
+from lima.ops.callbacks import Unsteady
 from lima.ops.of_scipy import row_of
 from lima.ops.of_sparse import (
     AGAIN,
-    DRAWING,
+    BARRED,
     MATRIX,
     METHOD,
     called,
@@ -138,7 +139,7 @@ class Call:
         parts = taken(x)
         if parts is not None:
             return self._sparse(x, of_parts(parts))
-        return plain(x) if kind is Opaque else drawable(x)
+        return plain(x) if kind in PLAIN else drawable(x)
 
     def _sparse(self, x: Any, a: SparseHandle) -> Any:
         for m, (known, _) in enumerate(self.operands):
@@ -247,13 +248,15 @@ def _kept_plain(a: Any) -> Any:
     return np.array(plain(a)) if isinstance(a, Handle) else a
 
 
-def invoke(name: str | None, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+def invoke(
+    name: str | None, function: Callable[..., Any], arguments: dict[str, Any], why: str = "no row"
+) -> Any:
     """`function(**arguments)`, as the operation `name`; a barrier where it cannot be one."""
     call = Call()
     params = tuple([(key_of(key), call.term(value)) for key, value in arguments.items()])
     places = call.repeats()
-    why = "no row"
     row = None if name is None else row_of(name)
+    found: Any = _NOTHING
     if row is not None:
         spec = Spec(row.name, params + ((("places", places),) if places else ()), 0, row.version)
         try:
@@ -261,19 +264,27 @@ def invoke(name: str | None, function: Callable[..., Any], arguments: dict[str, 
         except NotCanonical as error:
             row, why = None, str(error)
     if row is not None:
-        value = apply(row, spec, call.inputs)
-        if type(value.data) is not tuple:
-            return result(value, row)
-        return call.done(value.data, lambda k: output(value, k))
+        try:
+            value = apply(row, spec, call.inputs)
+        except Unsteady as unsteady:
+            found, why = unsteady.found, str(unsteady)
+        else:
+            if type(value.data) is not tuple:
+                return result(value, row)
+            return call.done(value.data, lambda k: output(value, k))
     called = f"{getattr(function, '__module__', '')}.{getattr(function, '__name__', function)}"
     current().counts.barriers += 1
     refuse(f"it calls {called}, which is not traced")
-    data = forced(call.inputs)
-    named = {key: resolve(v, data) for key, (_, v) in zip(arguments, params, strict=True)}
-    found = run(function, named, places, private=True)
+    if found is _NOTHING:
+        data = forced(call.inputs)
+        named = {key: resolve(v, data) for key, (_, v) in zip(arguments, params, strict=True)}
+        found = run(function, named, places, private=True)
     if type(found) is not tuple:
         return adopt(found, f"{called}: {why}")
     return call.done(found, lambda k: adopt(found[k], f"{called}: {why}"))
+
+
+_NOTHING = object()
 
 
 def call_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -285,17 +296,28 @@ def call_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
         arguments = _arguments(function, args, kwargs)
     except TypeError:
         return untraced(function, args, kwargs)
-    if name in DRAWING and DRAWING[name](arguments):
-        return untraced(function, args, kwargs)
+    why = BARRED[name](arguments) if name in BARRED else None
+    if why is not None:
+        return untraced(function, args, kwargs, why)
+    if name in OWN:
+        found = OWN[name](function, arguments)
+        if found is not None:
+            return found
     return invoke(name, functools.partial(called, function), arguments)
 
 
-def untraced(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+OWN: dict[str, Callable[[Any, dict[str, Any]], Any]] = {}
+"""Functions that give an object which is traced (`lima.factors`), or None for some arguments."""
+
+
+def untraced(
+    function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], why: str = "no row"
+) -> Any:
     def run(args: Any, kwargs: Any) -> Any:
         return function(*args, **kwargs)
 
     functools.update_wrapper(run, function, updated=())
-    return invoke(None, run, {"args": args, "kwargs": kwargs})
+    return invoke(None, run, {"args": args, "kwargs": kwargs}, why)
 
 
 def _public(function: Any) -> str:
@@ -348,8 +370,7 @@ def call_method(a: SparseHandle, name: str, args: tuple[Any, ...], kwargs: dict[
 
 
 class Opaque:
-    """An object of SciPy's that is none of the above (`splu`, `factorized`): all calls of it are
-    barriers."""
+    """An object of SciPy's that is none of the above: all calls of it are barriers."""
 
     def __init__(self, of: Any) -> None:
         self.__dict__["_of"] = of
@@ -376,3 +397,6 @@ class Opaque:
 
 
 PLAIN[Opaque] = lambda x: x.__dict__["_of"]
+
+OPAQUE: set[type] = {Opaque}
+"""What stands for an object of SciPy's, which plain code gets in its place."""

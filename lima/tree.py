@@ -33,7 +33,7 @@ from lima.node import Node, leaf, settled
 from lima.op import OPS, clone, evaluate, owner
 from lima.sessions import current
 from lima.sparse import Sparse, to_plain
-from lima.sparse_calls import Opaque, of_parts, parts_of
+from lima.sparse_calls import OPAQUE, of_parts, parts_of
 from lima.stats import Outcome, outcome_row
 from lima.tasks import Noted
 from lima.twin import plain_module, twin_of
@@ -345,7 +345,7 @@ class Entry:
                 roots = [id(root_of(a)) for a in parts_of(x).arrays if isinstance(a, Handle)]
                 kept = self.traced and mine.isdisjoint(roots)
                 return x if kept else leaving.sparse(x)
-            if type(x) is Opaque:
+            if type(x) in OPAQUE:
                 return plain(x)
             if isinstance(x, TracedGenerator):
                 x.exposed = True

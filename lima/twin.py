@@ -157,6 +157,9 @@ OWN[np.from_dlpack] = _from_dlpack
 RANGES = (np.linspace, np.logspace, np.geomspace, np.ix_)
 """Functions that make arrays although they have operands, which are mostly numbers."""
 
+COMPOSED = (np.fromfunction,)
+"""Functions that make arrays although they are given none, composed of traced calls."""
+
 
 class Joined:
     """`np.r_` and `np.c_`: what they make of traced arrays is a concatenation."""
@@ -235,17 +238,6 @@ def _of_numbers(maker: Any, key: Any) -> Any:
     return found if active() is None else adopt(found, f"numpy.{name}: made of numbers")
 
 
-class Vectorized(np.vectorize):
-    """`np.vectorize`, whose results say where they come from."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if active() is None:
-            return super().__call__(*args, **kwargs)
-        found = super().__call__(*args, **kwargs)
-        name = getattr(self.pyfunc, "__qualname__", self.pyfunc)
-        return adopt(found, f"numpy.vectorize: calls {name} for each element")
-
-
 class TwinModule(types.ModuleType):
     """A module whose callables are twins; everything else is the plain module's."""
 
@@ -309,6 +301,9 @@ def _make_twin(x: Any) -> Any:
     special = SPECIAL.get(id(x))
     if special is not None:
         return special
+    made = OBJECTS.get(type(x))
+    if made is not None:
+        return made(x)
     if isinstance(x, type):
         kind = kind_of(x)
         return x if kind is None else twin_class(kind)
@@ -329,14 +324,17 @@ def _make_twin(x: Any) -> Any:
     own = OWN.get(x)
     if row is None and x in SPELLINGS and home.startswith("scipy."):
         return Twin(x, False)  # SciPy does not dispatch on its arguments
-    if row is None and own is None:
+    if row is None and own is None and x not in COMPOSED:
         if isinstance(x, np.ufunc):
             return Twin(x, False)
         return OUTSIDE[0](x) if OUTSIDE and of_scipy.is_twinned(home) else x
-    always = own is not None or x in RANGES
+    always = own is not None or x in RANGES or x in COMPOSED
     always |= row is not None and not row.operands and row.kind is not Kind.VIEW
     return Twin(x, always, own)
 
+
+OBJECTS: dict[type, Callable[[Any], Any]] = {}
+"""What makes the twin of an object of NumPy's that is called, by its class."""
 
 OUTSIDE: list[Callable[..., Any]] = []
 """What makes the twin of a function of SciPy without a row (`lima.outside`)."""
@@ -531,7 +529,6 @@ SPECIAL: dict[int, Any] = {
     id(np.c_): Joined(np.c_, True),
     id(np.mgrid): Grid(np.mgrid),
     id(np.ogrid): Grid(np.ogrid),
-    id(np.vectorize): Vectorized,
     **{
         id(getattr(np.random, name)): _legacy(name)
         for name in dir(np.random.RandomState)

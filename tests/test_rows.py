@@ -22,7 +22,13 @@ from lima.calls import function as dispatch
 from lima.op import CALLS, OPS, Kind, Lift, bind, evaluate, own
 from lima.ops import SPELLINGS, spell
 
-ELSEWHERE = ("lima.ops.index", "lima.ops.random", "lima.ops.parts", "lima.ops.solutions")
+ELSEWHERE = (
+    "lima.ops.index",
+    "lima.ops.random",
+    "lima.ops.parts",
+    "lima.ops.callbacks",
+    "lima.ops.solutions",
+)
 ROWS = [
     row
     for row in OPS.values()

@@ -60,6 +60,8 @@ np.r_[0:5, v]
 np.r_[v[0]:5]
 A[np.s_[1:2, ::3]]
 A[np.ix_([0, 2], [1, 3])]
+A[np.ix_([], [0])]
+r = A.copy(); r[np.ix_([], [0])] = 3; r
 np.ix_(k > 0, [1, 2])
 np.ix_(k % 4, k % 3)
 np.vectorize(np.linalg.norm, signature='(n)->()')(A)
@@ -77,6 +79,17 @@ np.poly1d(v).roots
 np.poly1d(v).deriv().coeffs
 np.polynomial.polynomial.polyval(w, v)
 np.fromfunction(lambda i, j: i * v[0] + j, (3, 3))
+np.fromfunction(lambda i, j: i + j, (3, 3))
+np.fromfunction(lambda i: i, (3,), dtype=int)
+np.fromfunction(lambda i, j, k: np.where(i > j, i, j) * k, (3, 4), k=2.0)
+np.fromfunction(np.hypot, shape=(2, 3), dtype='f4')
+np.vectorize(lambda x: x * 2 + 1)(v)
+np.vectorize(lambda x, y: max(x, y))(v, k)
+np.vectorize(lambda x, y: (x + y, x - y))(v, k)
+np.vectorize(lambda x: x > 0, otypes=[bool])(v)
+np.vectorize(lambda x: np.exp(x), otypes='d')(v)
+np.vectorize(lambda a, b: a @ b, signature='(n),(n)->()')(A, v)
+np.vectorize(lambda x, n=2: x ** n, excluded=['n'])(v, n=3)
 np.lib.stride_tricks.sliding_window_view(w, 3)
 np.array([v, v])
 np.array([v[0], 1.0])
@@ -357,13 +370,10 @@ np.ogrid[:3]
 np.r_['0,2', v, v]
 np.r_[-1:1:5j]
 np.c_[0:5]
-np.vectorize(lambda x: x * 2 + 1)(v)
-np.vectorize(lambda x, y: max(x, y))(v, k)
-np.vectorize(lambda x, y: (x + y, x - y))(v, k)
-np.vectorize(lambda x: x > 0, otypes=[bool])(v)
-np.vectorize(lambda x: np.exp(x), otypes='d')(v)
-np.vectorize(lambda a, b: a @ b, signature='(n),(n)->()')(A, v)
-np.vectorize(lambda x, n=2: x ** n, excluded=['n'])(v, n=3)
+np.vectorize(lambda x: str(x))(v)
+np.vectorize(lambda x: x, otypes='O')(v)
+np.vectorize(lambda x: x + len(dir()))(v)
+r = []; np.vectorize(lambda x: r.append(x) or x)(v)
 np.frompyfunc(lambda x, y: x + y, 2, 1)(v, k)
 np.frompyfunc(lambda x: (x, x + 1), 1, 2)(v)
 np.frombuffer(b'\x00' * 16)
@@ -407,10 +417,8 @@ np.ma.array(A, mask=m).filled(0)
 np.polynomial.Polynomial(v)(w)
 np.polynomial.Polynomial.fit(w, w ** 2, 2).coef
 np.polynomial.Chebyshev(v).deriv().coef
-np.fromfunction(lambda i, j: i + j, (3, 3))
 np.testing.assert_array_max_ulp(v, v)
 np.bmat([[B, B], [B, B]])
-np.fromfunction(lambda i: i, (3,), dtype=int)
 np.busdaycalendar(holidays=['2020-01-01']).holidays
 np.rec.fromarrays([v, k], names='a,b')
 np.rec.array([(1, 2.0)], dtype=[('a', int), ('b', float)]).b
@@ -425,6 +433,7 @@ r = io.BytesIO(); np.savez(r, a=A, b=v); r.seek(0); np.load(r)['b']
 # Python objects, text, scalars, containers of these.
 ANSWERS = r"""
 np.broadcast_shapes(A.shape, v.shape)
+np.fromfunction(lambda i: 3.0, (3,))
 np.s_[1:2, ::3]
 np.index_exp[1:3]
 np.frompyfunc(max, 2, 1).reduce(v)
@@ -574,6 +583,11 @@ np.vectorize(lambda x: x.shape)(v)
 np.asarray_chkfinite(A * np.nan)
 np.asarray_chkfinite(A / 0)
 np.vectorize(lambda x: 1)(np.zeros((0,)))
+np.vectorize(lambda x: 1 / 0)(v)
+np.vectorize(lambda x: 1)(v, w)
+np.fromfunction(lambda i: i)
+np.fromfunction(lambda i: i, (2,), (3,))
+np.fromfunction(lambda i: 1 / 0, (2,))
 np.testing.assert_allclose(v, v + 1)
 np.testing.assert_array_equal(v, k)
 np.add(v, k, dtype='i4')

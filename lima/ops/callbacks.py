@@ -6,12 +6,17 @@ arrays, so that what the callback computes stays in the lineage.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
+from lima.errors import ReplayError
+from lima.node import Unique
+from lima.op import MISSING, op
 from lima.ops.spelling import SPELLINGS, Args, Kwargs, Respelled, by_name, spelling
 
 
@@ -106,3 +111,64 @@ def _piecewise(x: Any, conditions: Any, functions: Any, *args: Any, **kwargs: An
         if values.size > 0:
             found[condition] = function(values, *args, **kwargs)
     return found
+
+
+# --------------------------------------------------------------------------- np.vectorize
+
+
+class Unsteady(Exception):
+    """A callback did more than compute: `found` is right, but no other call may have it."""
+
+    def __init__(self, found: Any, why: str) -> None:
+        super().__init__(why)
+        self.found = found
+
+
+Run = Callable[[Args, Kwargs], Any]
+"""Calls a callback for all elements of some arguments; raises Unsteady."""
+
+RUNNING: ContextVar[tuple[bytes, Run] | None] = ContextVar("lima_vectorize", default=None)
+"""The callback of the call that is being made, and the token that stands for it in the node."""
+
+LIVE: OrderedDict[bytes, Any] = OrderedDict()
+"""Callbacks that computed something lately, by token: with them a lineage can be recomputed."""
+
+MAX_LIVE = 64
+"""Callbacks that are remembered."""
+
+
+def remember(token: bytes, live: Any) -> None:
+    """Let `live()` give the callback behind a token, or None when it has gone."""
+    LIVE[token] = live
+    while len(LIVE) > MAX_LIVE:
+        LIVE.popitem(last=False)
+
+
+def is_live(token: bytes) -> bool:
+    """Whether the callback that a token stands for is still there."""
+    live = LIVE.get(token)
+    return live is not None and live() is not None
+
+
+def _vectorize(*, function: Unique, args: Args, kwargs: Kwargs, **_how: Any) -> Any:
+    """The callback for each element. What it is, and what it uses, stands behind `function`."""
+    running = RUNNING.get()
+    if running is None or running[0] != function.token:
+        live = LIVE.get(function.token)
+        running = None if live is None else live()
+    if running is None:
+        raise ReplayError(f"the function {function.what} is not there any more")
+    return running[1](args, kwargs)
+
+
+op(
+    "vectorize",
+    _vectorize,
+    operands="",
+    params=dict.fromkeys(
+        ("function", "args", "kwargs", "otypes", "signature", "excluded", "cache", "uses"), MISSING
+    ),
+    calls=(),
+    wrap=tuple,
+    weight=256.0,
+)

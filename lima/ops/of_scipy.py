@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from lima.op import CALLS, OPS, Op, op
-from lima.ops import of_sparse
+from lima.ops import of_factors, of_sparse
 from lima.ops.ridge import PATH
 from lima.ops.spelling import packed, permitting, written
 
@@ -159,6 +159,11 @@ def _densities(name: str, x: Any, discrete: bool) -> None:
             )
 
 
+def _sparse_linalg(linalg: Any) -> None:
+    of_sparse.linalg(linalg)
+    of_factors.factors(linalg)
+
+
 MODULES: dict[str, Callable[[Any], None]] = {
     "scipy.linalg": _linalg,
     "scipy.special": _special,
@@ -166,7 +171,7 @@ MODULES: dict[str, Callable[[Any], None]] = {
     "scipy.spatial.distance": _distance,
     "scipy.stats": _stats,
     "scipy.sparse": of_sparse.sparse,
-    "scipy.sparse.linalg": of_sparse.linalg,
+    "scipy.sparse.linalg": _sparse_linalg,
     "scipy.sparse.csgraph": of_sparse.csgraph,
 }
 """Modules of SciPy that have rows, and what adds them."""

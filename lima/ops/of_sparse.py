@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import inspect
 import operator
+import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -23,6 +24,7 @@ from lima.errors import UnsupportedError
 from lima.formats import FLAGS, KINDS, Parts, built, class_of, kind_of, taken
 from lima.node import content_bytes
 from lima.op import MISSING, clone, op, owner
+from lima.ops.callbacks import Unsteady
 from lima.ops.spelling import spread
 
 MATRIX = "np.matrix"
@@ -158,7 +160,7 @@ class Run:
             return same
         if type(a) is np.ndarray and a.base is not None:
             memory = owner(a)
-            if any(owner(h) is memory for h in self.held):
+            if type(memory) is not np.ndarray or any(owner(h) is memory for h in self.held):
                 a = a.copy(order="K")
         self.items.append(a)
         place = len(self.items) - 1
@@ -307,9 +309,12 @@ def _kernel(function: Callable[..., Any], private: bool = False) -> Callable[...
     return kernel
 
 
-def _row(name: str, function: Callable[..., Any], names: Any, text: str, **facts: Any) -> None:
+def sparse_row(
+    name: str, function: Callable[..., Any], names: Any, text: str, **facts: Any
+) -> None:
     """A row whose calls are written as `sparse_call(text, ...)`, see `lima.ops.sparse_text`."""
     private = facts.pop("private", False)
+    kernel = facts.pop("kernel", None) or _kernel(function, private)
 
     def source(inputs: list[str], params: dict[str, str]) -> str:
         named = [f"{key.rstrip('_')}={value}" for key, value in params.items()]
@@ -318,7 +323,7 @@ def _row(name: str, function: Callable[..., Any], names: Any, text: str, **facts
     params = dict.fromkeys((*map(key_of, names), "places"), MISSING)
     op(
         name,
-        _kernel(function, private),
+        kernel,
         operands="",
         params=params,
         calls=(),
@@ -330,7 +335,7 @@ def _row(name: str, function: Callable[..., Any], names: Any, text: str, **facts
 
 def _function(name: str, function: Any, **facts: Any) -> None:
     names = signature(function).parameters
-    _row(name, functools.partial(called, function), names, name, **facts)
+    sparse_row(name, functools.partial(called, function), names, name, **facts)
 
 
 def key_of(name: str) -> str:
@@ -373,16 +378,18 @@ def sparse(module: Any) -> None:
             names = {n: None for f in found for n in signature(f).parameters}
             function = functools.partial(_method, name)
             private = name in WRITES
-            _row(METHOD + name.strip("_"), function, names, repr(name), private=private)
+            sparse_row(METHOD + name.strip("_"), function, names, repr(name), private=private)
     for name in PROPERTIES:
         text = f"lambda self: self.{name}"
-        _row(METHOD + name, functools.partial(_property, name), ("self",), text)
+        sparse_row(METHOD + name, functools.partial(_property, name), ("self",), text)
     text = "lambda self, name, value: setattr(self, name, value)"
-    _row(METHOD + "setattr", set_attribute, ("self", "name", "value"), text, private=True)
-    _row(METHOD + "iter", rows_of, ("self",), "lambda self: list(self)")
+    sparse_row(METHOD + "setattr", set_attribute, ("self", "name", "value"), text, private=True)
+    sparse_row(METHOD + "iter", rows_of, ("self",), "lambda self: list(self)")
     for name, operation in OPERATORS.items():
         operands = signature(operation).parameters
-        _row(METHOD + name, operation, operands, f"lambda {', '.join(operands)}: {_TEXTS[name]}")
+        sparse_row(
+            METHOD + name, operation, operands, f"lambda {', '.join(operands)}: {_TEXTS[name]}"
+        )
     for name in sorted(KINDS):
         _function(f"scipy.sparse.{name}", class_of(name))
     _functions(module, CONSTRUCTION)
@@ -394,14 +401,58 @@ CONSTRUCTION = """
     block_diag tril triu find expand_dims swapaxes permute_dims
 """
 
-SOLVERS = "spsolve spsolve_triangular norm inv cg cgs bicg bicgstab gmres minres qmr lsqr lsmr"
-"""Not those that draw random numbers (`eigsh`, `svds`, `onenormest`, and `expm` by way of it)."""
+SOLVERS = """
+    spsolve spsolve_triangular norm inv cg cgs bicg bicgstab gmres minres qmr lsqr lsmr
+"""
+
+EIGEN = "eigsh eigs"
+"""They begin with a random vector, and go on with another where they have found an invariant
+subspace. What they drew can be told by the generator that they are given."""
+
+ESTIMATES = "expm expm_multiply onenormest"
+"""They may estimate norms with random vectors, drawn from NumPy's global generator."""
+
+GRAPHS = """
+    connected_components shortest_path dijkstra bellman_ford johnson floyd_warshall yen laplacian
+    minimum_spanning_tree breadth_first_order depth_first_order breadth_first_tree
+    depth_first_tree reverse_cuthill_mckee structural_rank maximum_bipartite_matching
+    min_weight_full_bipartite_matching csgraph_from_dense csgraph_to_dense construct_dist_matrix
+    reconstruct_path
+"""
+"""Not those that work on masked arrays, nor `maximum_flow`, which gives an object."""
+
+UNSEEDED = "draws random numbers that nobody seeded"
 
 
-DRAWING: dict[str, Callable[[dict[str, Any]], bool]] = {
-    "scipy.sparse.linalg.norm": lambda named: _is_number(named.get("ord"), 2, -2),
+def _without_seed(named: dict[str, Any]) -> str | None:
+    rng = named.get("rng")
+    if rng is None:
+        return UNSEEDED if named.get("v0") is None else None
+    return None if _is_seed(rng) else "draws from a generator that it is given"
+
+
+def _is_seed(x: Any) -> bool:
+    return type(x) is int or isinstance(x, np.integer)
+
+
+def _svds(named: dict[str, Any]) -> str | None:
+    if named.get("solver", "arpack") in ("propack", "lobpcg"):
+        return None if _is_seed(named.get("rng")) else UNSEEDED
+    return "may draw random numbers that cannot be seeded"
+
+
+BARRED: dict[str, Callable[[dict[str, Any]], str | None]] = {
+    "scipy.sparse.linalg.norm": lambda named: (
+        UNSEEDED if _is_number(named.get("ord"), 2, -2) else None
+    ),
+    "scipy.sparse.linalg.eigsh": _without_seed,
+    "scipy.sparse.linalg.eigs": _without_seed,
+    "scipy.sparse.linalg.svds": _svds,
+    "scipy.sparse.csgraph.laplacian": lambda named: (
+        None if named.get("form", "array") == "array" else "gives a function"
+    ),
 }
-"""Functions with a row that draw random numbers for some arguments; then they are barriers."""
+"""Why a function with a row is a barrier for some arguments."""
 
 
 def _is_number(x: Any, *wanted: int) -> bool:
@@ -431,7 +482,61 @@ def _whole_text(inputs: list[str], params: dict[str, str]) -> str:
 def linalg(module: Any) -> None:
     """The rows of `scipy.sparse.linalg`."""
     _functions(module, SOLVERS, weight=64.0)
+    # They write their first vectors, and compute otherwise where these are read-only.
+    _functions(module, "svds lobpcg", weight=64.0, private=True)
+    for name in EIGEN.split():
+        function = getattr(module, name)
+        if "rng" in signature(function).parameters:  # before SciPy 1.17 it draws unseen
+            _drawing(f"{module.__name__}.{name}", functools.partial(_with_generator, function))
+    estimating = inspect.getmodule(module.onenormest)
+    if estimating and "np.random.randint(" in inspect.getsource(estimating):
+        for name in ESTIMATES.split():
+            function = getattr(module, name)
+            _drawing(f"{module.__name__}.{name}", functools.partial(_watching, function))
 
 
 def csgraph(module: Any) -> None:
-    """`scipy.sparse.csgraph` has none: its functions are barriers."""
+    """The rows of `scipy.sparse.csgraph`."""
+    _functions(module, GRAPHS, weight=64.0)
+
+
+# --------------------------------------------------------------------------- random numbers
+
+
+Drawn = Callable[[], bool]
+"""Says whether random numbers were drawn since."""
+
+
+def _drawing(name: str, watched: Callable[[dict[str, Any]], tuple[Any, Drawn]]) -> None:
+    """A row of a function that may draw random numbers: its kernel raises Unsteady if it did."""
+    function = watched.args[0]  # type: ignore[attr-defined]
+
+    def kernel(*, places: Any = None, **named: Any) -> Any:
+        named = {key.rstrip("_"): value for key, value in named.items()}
+        run_it, drawn = watched(named)
+        found = run(run_it, named, places)
+        if drawn():
+            raise Unsteady(found, UNSEEDED)
+        return found
+
+    names = signature(function).parameters
+    sparse_row(name, functools.partial(called, function), names, name, weight=64.0, kernel=kernel)
+
+
+def _with_generator(function: Any, named: dict[str, Any]) -> tuple[Any, Drawn]:
+    """The function with a generator as it would make itself, if it is given none."""
+    if named.get("rng") is not None:
+        return functools.partial(called, function), lambda: False
+    rng = np.random.default_rng()
+    before = rng.bit_generator.state
+    return functools.partial(called, function, rng=rng), lambda: rng.bit_generator.state != before
+
+
+def _watching(function: Any, named: dict[str, Any]) -> tuple[Any, Drawn]:
+    """The function, and a look at NumPy's global generator."""
+    before = _state()
+    return functools.partial(called, function), lambda: _state() != before
+
+
+def _state() -> bytes:
+    return pickle.dumps(np.random.get_state(legacy=False))
