@@ -158,7 +158,7 @@ def set_in_place(a: Handle, row: Op, setting: Any) -> None:
         setattr(data, name, setting)  # of a scalar NumPy refuses it
         return
     found = evaluate(row, Spec(row.name, ((name, setting),), 1), [data])
-    if not np.shares_memory(found, data) and data.size:
+    if not np.shares_memory(found, data) and data.nbytes:
         raise AttributeError(
             "incompatible shape for in-place modification; use .reshape() to make a copy"
         )
