@@ -102,8 +102,22 @@ class Watch:
 
 
 def _message(report: Any) -> str:
-    """The last lines of the report of a failed test."""
-    return report.longreprtext[-3000:] if report.outcome == "failed" else ""
+    """What the report of a failed test shows of the test itself, and its error.
+
+    The lines of lima's that the error passed say nothing of the test.
+    """
+    if report.outcome != "failed":
+        return ""
+    entries = getattr(getattr(report.longrepr, "reprtraceback", None), "reprentries", ())
+    shown = [e for e in entries if _is_of_tests(e)]
+    lines = [line for e in shown for line in e.lines if line[:2] != "E "]
+    errors = [line for line in report.longreprtext.splitlines() if line[:2] == "E "]
+    return "\n".join([*lines[-60:], *errors])[-3000:] if shown else report.longreprtext[-3000:]
+
+
+def _is_of_tests(entry: Any) -> bool:
+    place = getattr(entry, "reprfileloc", None)
+    return place is not None and "tests" in Path(place.path).parts
 
 
 def bind(module: types.ModuleType) -> None:

@@ -29,6 +29,7 @@ from lima.ops.spelling import SPELLINGS
 from lima.sparse import SCOPES, twin_class
 from lima.sparse_calls import call_function, carries_sparse, drawable
 from lima.stand_in import TWIN_OF, Twin, carries_array
+from lima.writes import kept
 
 TRACED_MODULES = (
     "numpy", "numpy.linalg", "numpy.fft", "numpy.random", "numpy.lib", "numpy.lib.stride_tricks",
@@ -75,9 +76,10 @@ def _from_sequence(plain: Any) -> Callable[..., Any]:
             device, copies = named.pop("device", None), named.pop("copy", None)
             if device not in (None, "cpu") or copies is False:
                 return plain(*args, **kwargs)  # which raises
-            if not carries_array(args, kwargs) and (
-                _count(x, SHORT) > SHORT or _keeps(named.get("dtype"), x)
-            ):
+            carried = carries_array(args, kwargs)
+            if carried and _keeps(named.get("dtype"), ()):
+                return adopt(_of_objects(plain, args, kwargs), f"{plain.__name__} of objects")
+            if not carried and (_count(x, SHORT) > SHORT or _keeps(named.get("dtype"), x)):
                 return adopt(plain(*args, **kwargs), f"{plain.__name__} of a sequence")
             if plain is np.asfortranarray:
                 named["order"] = "F"
@@ -97,6 +99,13 @@ def _from_sequence(plain: Any) -> Callable[..., Any]:
         return function(plain, (args[0].__array__(), *args[1:]), kwargs)
 
     return made
+
+
+def _of_objects(convert: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """An array of Python objects. Where arrays are among them, they stay what they are."""
+    found = convert(*plain(args), **kwargs)
+    holds = any(type(item) is np.ndarray for item in found.flat)
+    return convert(kept(args[0]), *args[1:], **kwargs) if holds else found
 
 
 def _keeps(dtype: Any, x: Any) -> bool:

@@ -99,6 +99,25 @@ r = [1]; s = np.array([r, None], dtype=object); copy.deepcopy(s)[0] is r, copy.d
 r = {}; s = np.array([r, r]); s[0] is r
 """.strip().splitlines()
 
+# An array of objects holds arrays themselves, which see what is written to them later.
+KEPT = """
+r = np.array([v, w], dtype=object); r[0] + 1
+r = np.array([v, None], dtype=object); r[0]
+r = np.array([v, v], dtype=object); v[0] = 9; r
+r = np.empty(2, dtype=object); r[:] = [v, w]; r[1] * 2
+r = np.array([v, None], dtype=object); v[0] = 9; r[0]
+r = np.array([v, None], dtype=object); r[0][1] = 9; v
+s = v * 2; r = np.array([s, None], dtype=object); s[0] = 9; r[0]
+s = v * 2; r = np.array([s, None], dtype=object); r[0][0] = 9; s
+s = v * 2; r = np.empty(2, dtype=object); r[:] = [s, None]; s[0] = 9; r[0]
+s = A * 2; r = np.empty(2, dtype=object); r[1] = s[2]; t = s + 1; s[2, 0] = 9; r[1], t
+r = np.empty(2, dtype=object); r[0] = v; r[1] = w; v[0] = 8; r[0], v
+s = v * 2; r = np.empty(4, dtype=object); r[:] = s; s[0] = 9; r
+s = v * 2; r = np.empty(2, dtype=object); r[0] = s[1]; s[1] = 9; r
+r = np.array([v, w], dtype=object); [float(x.sum()) for x in r]
+np.concatenate(np.array([v, w], dtype=object))
+""".strip().splitlines()
+
 SHAPES = """
 r = v.copy(); r @= v; r
 r = B.copy(); r @= v; r
@@ -155,7 +174,7 @@ r = np.zeros(3, 'i4,f8'); hash(r[0])
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("line", [*OBJECTS, *SHAPES, *CALLS, *ATTRIBUTES])
+@pytest.mark.parametrize("line", [*OBJECTS, *KEPT, *SHAPES, *CALLS, *ATTRIBUTES])
 def test_traced_functions(line):
     compare(line, HEAD + MORE, said=lima.__compiled__)
 
