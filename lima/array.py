@@ -18,6 +18,7 @@ from lima.calls import (
     call,
     function,
     leaf_value,
+    leaves_to,
     method_of,
     plain,
     transposed,
@@ -530,6 +531,8 @@ class Array(Operators, Buffered):
             in_place.resize(self, target, refcheck)
 
     def __divmod__(self, other: Any) -> Any:
+        if leaves_to(other):
+            return NotImplemented
         return function(np.divmod, (self, other), {})
 
     def __rdivmod__(self, other: Any) -> Any:

@@ -294,12 +294,21 @@ def _of_their_own(row: Op, x: Handle, y: Any, swapped: bool, run: Any) -> Any:
     return theirs(row.calls[0], "__call__", *pair) if row.calls else barrier(run, pair, {}, "")
 
 
+def leaves_to(y: Any) -> bool:
+    """Whether NumPy's operators leave the work to an object, the right one of two."""
+    if isinstance(y, (Handle, *_NUMBERS)):
+        return False
+    if hasattr(y, "__array_ufunc__"):
+        return y.__array_ufunc__ is None
+    return bool(getattr(y, "__array_priority__", -1) > 0)
+
+
 def _untraceable(x: Handle, y: Any, swapped: bool, run: Any, why: str) -> Any:
     """`x op y` where `y` is no operand: NumPy takes it for a sequence or for an object.
 
     It leaves the operator to classes of a higher priority, as those of sparse arrays.
     """
-    if run is None or (not swapped and getattr(y, "__array_priority__", -1) > 0):
+    if run is None or (not swapped and leaves_to(y)):
         return NotImplemented
     return barrier(run, (y, x) if swapped else (x, y), {}, why)
 

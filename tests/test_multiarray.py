@@ -45,6 +45,9 @@ class Above:
     def __radd__(self, other):
         return "asked", other.shape
 
+    def __rdivmod__(self, other):
+        return "asked", other.shape
+
 
 class Below:
     def __radd__(self, other):
@@ -56,7 +59,7 @@ class Number(float):
 """
 
 OBJECTS = """
-v * decimal.Decimal(3) if False else k * decimal.Decimal(3)
+k * decimal.Decimal(3)
 decimal.Decimal(3) * k
 decimal.Decimal(3) + k[1]
 k[1] * decimal.Decimal(3)
@@ -86,6 +89,10 @@ v @ Theirs()
 v ** Theirs()
 v[0] + Theirs()
 v + Above()
+divmod(v, Above())
+divmod(Above(), v)
+divmod(k, decimal.Decimal(2))
+divmod(v, Theirs())
 v + Below()
 v[0] + Below()
 r = k.copy(); r += decimal.Decimal(1); r
