@@ -495,13 +495,15 @@ class Array(Operators, Buffered):
     def sort(
         self, axis: int = -1, kind: Any = None, order: Any = None, *, stable: Any = None
     ) -> None:
-        """Sort in place."""
+        """Sort in place, along one axis."""
+        axis = operator.index(axis)
         self[...] = np.sort(self, axis=axis, kind=kind, order=order, stable=stable)
 
     def partition(
         self, kth: Any, axis: int = -1, kind: Any = "introselect", order: Any = None
     ) -> None:
-        """Partition in place."""
+        """Partition in place, along one axis."""
+        axis = operator.index(axis)
         self[...] = np.partition(self, kth, axis=axis, kind=kind, order=order)
 
     def fill(self, value: Any) -> None:

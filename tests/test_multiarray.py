@@ -143,6 +143,9 @@ np.ones((1,) * 64).flat
 """.strip().splitlines()
 
 CALLS = """
+v.partition(2, axis=None); v
+v.sort(axis=None); v
+A.sort(axis=None); A
 np.array()
 np.asarray()
 np.sum()
