@@ -18,6 +18,7 @@ from lima.calls import (
     call,
     function,
     leaf_value,
+    leaves_to,
     method_of,
     plain,
     transposed,
@@ -26,12 +27,13 @@ from lima.calls import (
 from lima.calls import ufunc as ufunc_call
 from lima.environment import compiled
 from lima.errors import UnsupportedError
-from lima.flat import Flags, Flat
+from lima.flat import Fact, Flags, Flat
 from lima.frame import Look, active, refuse
 from lima.handle import (
     Handle,
     data_of,
     handle,
+    locked,
     make_handles,
     root_of,
     value_of,
@@ -322,7 +324,12 @@ class Array(Operators, Buffered):
         return round(data_of(self), ndigits)
 
     def __hash__(self) -> int:
-        return hash(data_of(self))
+        data = data_of(self)
+        if type(data) is np.void and locked(self):  # a record is hashed if nobody may write it
+            memory = np.array(data)
+            memory.setflags(write=False)
+            data = memory[()]
+        return hash(data)
 
     def __format__(self, spec: str) -> str:
         return format(data_of(self), spec)
@@ -360,6 +367,8 @@ class Array(Operators, Buffered):
         return self.copy("K")
 
     def __deepcopy__(self, memo: Any) -> Any:
+        if self.dtype.hasobject:  # which are copied as well
+            return barrier(np.ndarray.__deepcopy__, (self, memo), {}, "Python objects")
         return self.copy("K")
 
     def __reduce__(self) -> Any:
@@ -491,13 +500,15 @@ class Array(Operators, Buffered):
     def sort(
         self, axis: int = -1, kind: Any = None, order: Any = None, *, stable: Any = None
     ) -> None:
-        """Sort in place."""
+        """Sort in place, along one axis."""
+        axis = operator.index(axis)
         self[...] = np.sort(self, axis=axis, kind=kind, order=order, stable=stable)
 
     def partition(
         self, kth: Any, axis: int = -1, kind: Any = "introselect", order: Any = None
     ) -> None:
-        """Partition in place."""
+        """Partition in place, along one axis."""
+        axis = operator.index(axis)
         self[...] = np.partition(self, kth, axis=axis, kind=kind, order=order)
 
     def fill(self, value: Any) -> None:
@@ -521,11 +532,14 @@ class Array(Operators, Buffered):
 
         Where NumPy may refuse for the sake of others that see the memory, lima does.
         """
+        operator.index(refcheck)
         target = shape[0] if len(shape) == 1 else shape or None
         if target is not None:
             in_place.resize(self, target, refcheck)
 
     def __divmod__(self, other: Any) -> Any:
+        if leaves_to(other):
+            return NotImplemented
         return function(np.divmod, (self, other), {})
 
     def __rdivmod__(self, other: Any) -> Any:
@@ -533,6 +547,9 @@ class Array(Operators, Buffered):
 
 
 def _install() -> None:
+    for name, fact in list(vars(Array).items()):
+        if type(fact) is property and name[:2] != "__":
+            setattr(Array, name, Fact(fact.fget, fact.fset, None, fact.__doc__))
     for name, row_name in in_place.OPERATORS.items():
         setattr(Array, f"__i{name}__", in_place.operator_of(name, OPS[row_name]))
     for name, method in vars(np.ndarray).items():

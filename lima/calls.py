@@ -175,7 +175,9 @@ def _view_of(row: Op, spec: Spec, inputs: Sequence[Any], base: Any) -> Any:
         return _view_result(apply(row, spec, inputs), base, spec)
     if isinstance(base, np.ndarray):  # a view of what stays plain
         return evaluate(row, spec, [base, *[force(i) for i in inputs[1:]]])
-    return result(apply(row, spec, inputs), row)
+    first = inputs[0]
+    made = handle(first if isinstance(first, Value) else leaf_value(np.asarray(first)))
+    return _view_result(apply(row, spec, (value_of(made), *inputs[1:])), made, spec)
 
 
 MAX_FORMS = 4096
@@ -262,21 +264,55 @@ def binary(row: Op, x: Handle, y: Any, swapped: bool = False, run: Any = None) -
     elif kind in LITERALS:
         b = y
         if kind in _TEXT and run is not None:  # which the operator compares, not the function
-            return adopt(run(data_of(x), y), f"{row.name} with {kind.__name__}")
+            data = data_of(x)
+            found = run(y, data) if swapped else run(data, y)
+            return adopt(found, f"{row.name} with {kind.__name__}")
     else:
         if hasattr(y, "__array_ufunc__") and kind is not np.ndarray:
-            return NotImplemented
+            return _of_their_own(row, x, y, swapped, run)
         try:
             b = LIFT.operand(y)
-        except NotCanonical:
-            return NotImplemented
+        except NotCanonical as why:
+            return _untraceable(x, y, swapped, run, str(why))
     if row.lenient and run is not None and _refuses(row, a, b):
         return adopt(run(data_of(x), plain(y)), f"{row.name} of dtypes that it does not compare")
     if row.aliasing:
         pair = (b, a) if swapped else (a, b)
-        return handle(apply(row, aliased(row, row.spec, pair), pair))
+        return result(apply(row, aliased(row, row.spec, pair), pair), row)
     run = run or row.kernel
-    return handle(_binary(row, b, a, run) if swapped else _binary(row, a, b, run))
+    made = _binary(row, b, a, run) if swapped else _binary(row, a, b, run)
+    data = made.data
+    if data is not None and type(data) is not _ARRAY and not isinstance(data, np.generic):
+        return data  # what Python objects gave
+    return handle(made)
+
+
+def _of_their_own(row: Op, x: Handle, y: Any, swapped: bool, run: Any) -> Any:
+    """`x op y` where the class of `y` has its own idea of universal functions, as NumPy asks it."""
+    theirs = y.__array_ufunc__
+    if run is None or theirs is None or isinstance(y, _NUMBERS):
+        return NotImplemented
+    pair = (y, x) if swapped else (x, y)
+    return theirs(row.calls[0], "__call__", *pair) if row.calls else barrier(run, pair, {}, "")
+
+
+def leaves_to(y: Any) -> bool:
+    """Whether NumPy's operators leave the work to an object, the right one of two."""
+    if isinstance(y, (Handle, *_NUMBERS)):
+        return False
+    if hasattr(y, "__array_ufunc__"):
+        return y.__array_ufunc__ is None
+    return bool(getattr(y, "__array_priority__", -1) > 0)
+
+
+def _untraceable(x: Handle, y: Any, swapped: bool, run: Any, why: str) -> Any:
+    """`x op y` where `y` is no operand: NumPy takes it for a sequence or for an object.
+
+    It leaves the operator to classes of a higher priority, as those of sparse arrays.
+    """
+    if run is None or (not swapped and leaves_to(y)):
+        return NotImplemented
+    return barrier(run, (y, x) if swapped else (x, y), {}, why)
 
 
 def _refuses(row: Op, *operands: Any) -> bool:
@@ -305,6 +341,8 @@ def unary(row: Op, x: Handle, run: Any = None) -> Any:
     if data is None or data.size > row.at_once:
         return result(apply(row, row.spec, (value,)), row)
     found = (run or row.kernel)(data)
+    if type(found) is not _ARRAY and not isinstance(found, np.generic):
+        return found
     spec = row.spec if run is None else spec_for(row, found, data)
     return new_handle(new_value(new_node(spec, (value.node,)), found))
 

@@ -1,4 +1,4 @@
-"""What `flags` and `flat` of a traced array give: objects that look at it, and write it."""
+"""What `flags` and `flat` of an `Array` give, and what it says of its attributes as NumPy does."""
 
 from __future__ import annotations
 
@@ -42,6 +42,9 @@ class Flags:
         self._array.setflags(write=bool(value))
         vars(self)["num"] ^= (self.num ^ (WRITEABLE if value else 0)) & WRITEABLE
 
+    def __delattr__(self, name: str) -> None:
+        delattr(self._data, name)  # NumPy says why not
+
     def __getitem__(self, name: str) -> bool:
         test = FLAGS.get(name)
         found: bool = self._data[name] if test is None else test(self.num)
@@ -83,12 +86,31 @@ FLAGS: dict[str, Callable[[int], bool]] = {
 """Flags that depend on those. (FARRAY is any of three bits, where CARRAY is all, as in NumPy.)"""
 
 
+MOST_AXES = 32
+"""Axes up to which NumPy's iterators go."""
+
+
 class Flat:
     """The elements of an `Array` in C order, as `ndarray.flat` gives them."""
 
     def __init__(self, base: Any) -> None:
-        self.base = base
-        self.index = 0
+        if base.ndim > MOST_AXES:
+            raise RuntimeError(
+                f"this function only supports up to {MOST_AXES} dimensions but the array has "
+                f"{base.ndim}."
+            )
+        self._base = base
+        self._index = 0
+
+    @property
+    def base(self) -> Any:
+        """The array itself."""
+        return self._base
+
+    @property
+    def index(self) -> int:
+        """The place of the next element, in C order."""
+        return self._index
 
     @property
     def coords(self) -> tuple[int, ...]:
@@ -102,10 +124,10 @@ class Flat:
         return self
 
     def __next__(self) -> Any:
-        if self.index >= len(self):
+        if self._index >= len(self):
             raise StopIteration
-        self.index += 1
-        return self[self.index - 1]
+        self._index += 1
+        return self[self._index - 1]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         return self.copy().__array__(dtype, copy)  # type: ignore[no-any-return]
@@ -147,6 +169,41 @@ class Flat:
         where = np.unravel_index(places, base.shape)
         base[where if places.ndim else tuple([int(k) for k in where])] = item
 
+    def __delitem__(self, index: Any) -> None:
+        raise TypeError("Cannot delete iterator elements")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("base", "index", "coords"):
+            raise AttributeError(f"attribute {name!r} of 'numpy.flatiter' objects is not writable")
+        super().__setattr__(name, value)
+
     def _places(self, index: Any) -> Any:
         """The places that `index` means; NumPy's iterators take other indices than its arrays."""
         return np.asarray(np.arange(self.base.size).flat[plain(index)])
+
+
+class Fact(property):
+    """An attribute of an `Array` that says what NumPy says where it cannot be set or deleted."""
+
+    def __set__(self, a: Any, item: Any) -> None:
+        if self.fset is None:
+            self._refuse(a)
+        self.fset(a, item)  # type: ignore[misc]
+
+    def __delete__(self, a: Any) -> None:
+        if self.fset is None:
+            self._refuse(a)
+        raise AttributeError(f"Cannot delete array {_PARTS.get(self._name, self._name)}")
+
+    @property
+    def _name(self) -> str:
+        return getattr(self.fget, "__name__", "")
+
+    def _refuse(self, a: Any) -> None:
+        scalar = isinstance(a._value.data, np.generic)
+        kind = "numpy.generic" if scalar else "numpy.ndarray"
+        raise AttributeError(f"attribute {self._name!r} of {kind!r} objects is not writable")
+
+
+_PARTS = {"real": "real part", "imag": "imaginary part", "flat": "flat iterator"}
+"""Attributes whose deletion NumPy refuses in words of their own."""

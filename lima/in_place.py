@@ -27,12 +27,23 @@ OPERATORS = {
 """Python's in-place operators and the rows that they mean."""
 
 
+def _shape_of(x: Any) -> tuple[int, ...]:
+    return x.meta[0] if isinstance(x, Value) else ()
+
+
+NO_MATRICES = (
+    "inplace matrix multiplication requires the first operand to have at least one and the second "
+    "at least two dimensions."
+)
+
+
 def operator_of(name: str, row: Op) -> Any:
     """The method of `Array` for one of them."""
     run = getattr(operator, f"__{name}__")
     run_in_place = getattr(operator, f"__i{name}__")
     writing = OPS.get(f"i{row.name}", row)  # a row of its own where `out=` means something else
     spec = writing.spec if writing.into else Spec(row.name, (("out", Ref(2)),), 2, row.version)
+    matrices = getattr(row.kernel, "signature", None) is not None
 
     def in_place(self: Any, other: Any) -> Any:
         value = value_of(self)
@@ -48,6 +59,8 @@ def operator_of(name: str, row: Op) -> Any:
             ):
                 return NotImplemented  # as NumPy does for sparse arrays: a new array, by their `+`
             return write_untraced(run_in_place, self, (self, other), {}, str(why))
+        if matrices and len(_shape_of(right)) == 1:
+            raise ValueError(NO_MATRICES)
         inputs = (value, right) if writing.into else (value, right, value)
         meant = spec
         if isinstance(right, Value) and memory_of(right) is memory_of(value):
@@ -79,7 +92,7 @@ def resize(a: Any, shape: Any, refcheck: bool) -> None:
     """Change shape and size of an array; zeros follow where it grows."""
     new = tuple(shape) if isinstance(shape, (tuple, list)) else (operator.index(shape),)
     if min(new, default=0) < 0:
-        raise ValueError("all elements of 'new_shape' must be non-negative")
+        raise ValueError("negative dimensions not allowed")
     count, size = math.prod(new), a.size
     if count != size:
         _refuse_resize(a, refcheck)

@@ -26,7 +26,7 @@ from lima.node import Ref, Spec, new_node
 from lima.op import OPS, VIEW, Op, owner
 from lima.runtime import apply
 from lima.values import Foreign, Value, memory_of, new_value, overlapping, size_of
-from lima.writes import refuse_readonly, write
+from lima.writes import kept, refuse_readonly, write
 
 COPIED = 1 << 16
 """Bytes up to which a plain index array is copied."""
@@ -215,6 +215,8 @@ def setitem(a: Handle, index: Any, item: Any) -> None:
     refuse_readonly(a)
     base = root_of(a)
     assign = OPS["assign"]
+    if value_of(a).meta[1].hasobject and (type(item) in (list, tuple) or _is_one(a, index)):
+        item = kept(item)
     if type(item) in (list, tuple) and not _lifts_to_array(a, index):
         if _set_records_in_turn(a, index, item, base):
             return
@@ -315,8 +317,12 @@ def _set_records(target: Handle, parts: Any) -> None:
 
 def _lifts_to_array(a: Handle, index: Any) -> bool:
     """Whether `a[index] = sequence` sets several elements, each a number."""
-    shape, dtype = value_of(a).meta
+    return not _is_one(a, index) and value_of(a).meta[1].kind not in "VO"
+
+
+def _is_one(a: Handle, index: Any) -> bool:
+    """Whether `index` names one element."""
     parts = index if type(index) is tuple else (index,)
     parts = tuple(p for p in parts if p is not Ellipsis)
-    one = len(parts) == len(shape) and all(isinstance(p, (int, np.integer)) for p in parts)
-    return not one and dtype.kind not in "VO"
+    one = len(parts) == len(value_of(a).meta[0])
+    return one and all(isinstance(p, (int, np.integer)) for p in parts)

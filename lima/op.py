@@ -270,6 +270,8 @@ def bind(
             npos += 1
         else:
             raise BindError(f"{row.name}: {name} is given, an argument before it is not")
+    if row.operands and not inputs and not row.variadic:
+        raise BindError(f"{row.name}: {row.operands[0]} is missing")
     for name, default in row.params.items():
         value = named.get(name, MISSING)
         if value is MISSING:

@@ -29,6 +29,7 @@ class Operator:
         self.direct = not (row.aliasing or row.lenient)
 
 
+_ARRAY, _SCALAR = np.ndarray, np.generic
 _NUMBERS = frozenset({float, int, np.float64, np.int64})
 
 
@@ -53,10 +54,14 @@ def forward(op: Operator, x: Handle, y: Any) -> Any:
                 and right.size <= at_once
             ):
                 found = op.run(left, right)
+                if type(found) is not _ARRAY and not isinstance(found, _SCALAR):
+                    return found  # what Python objects gave
                 spec = op.spec if op.row.scalars is None else spec_for(op.row, found, left, right)
                 return new_handle(new_value(new_node(spec, (a.node, b.node)), found))
         elif kind in _NUMBERS and left is not None and left.size <= at_once:
             found = op.run(left, y)
+            if type(found) is not _ARRAY and not isinstance(found, _SCALAR):
+                return found
             spec = op.spec if op.row.scalars is None else spec_for(op.row, found, left)
             return new_handle(new_value(new_node(spec, (a.node, y)), found))
     return binary(op.row, x, y, False, op.run)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lima.calls import adopt, barrier, call, function, plain
+from lima.calls import LITERALS, adopt, barrier, call, function, plain
 from lima.code import BEHIND
 from lima.draws import GlobalGenerator, TracedGenerator, default_rng, random_state
 from lima.formats import kind_of
@@ -29,6 +29,7 @@ from lima.ops.spelling import SPELLINGS
 from lima.sparse import SCOPES, twin_class
 from lima.sparse_calls import call_function, carries_sparse, drawable
 from lima.stand_in import TWIN_OF, Twin, carries_array
+from lima.writes import kept
 
 TRACED_MODULES = (
     "numpy", "numpy.linalg", "numpy.fft", "numpy.random", "numpy.lib", "numpy.lib.stride_tricks",
@@ -58,18 +59,27 @@ def _uncopied(plain: Any, x: Any, found: Any) -> Any:
     return adopt(found, f"{plain.__name__} of a {type(x).__qualname__}")
 
 
+_ORDERED = (np.asarray, np.asanyarray)
+"""Conversions that take the memory order by position."""
+
+
 def _from_sequence(plain: Any) -> Callable[..., Any]:
     """`np.array` and kin: a sequence becomes a step, or a leaf if it is long and has no history."""
 
     def made(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         x = args[0] if args else None
+        if type(kwargs.get("copy")) is str or len(args) > (3 if plain in _ORDERED else 2):
+            return plain(*args, **kwargs)  # which raises
         if type(x) in (list, tuple):
             named = dict(zip(("object", "dtype", "order"), args, strict=False)) | kwargs
             named.pop("like", None)
             device, copies = named.pop("device", None), named.pop("copy", None)
-            if len(args) > 3 or device not in (None, "cpu") or copies is False:
+            if device not in (None, "cpu") or copies is False:
                 return plain(*args, **kwargs)  # which raises
-            if not carries_array(args, kwargs) and _count(x, SHORT) > SHORT:
+            carried = carries_array(args, kwargs)
+            if carried and _keeps(named.get("dtype"), ()):
+                return adopt(_of_objects(plain, args, kwargs), f"{plain.__name__} of objects")
+            if not carried and (_count(x, SHORT) > SHORT or _keeps(named.get("dtype"), x)):
                 return adopt(plain(*args, **kwargs), f"{plain.__name__} of a sequence")
             if plain is np.asfortranarray:
                 named["order"] = "F"
@@ -81,7 +91,7 @@ def _from_sequence(plain: Any) -> Callable[..., Any]:
                 return function(plain, args, kwargs)
             found = plain(*args, **kwargs)
         except ValueError as error:
-            if "not producing an array" not in str(error):
+            if "not producing an array" not in str(error) or args[0].__array__() is None:
                 raise
         else:
             return _uncopied(plain, x, found)
@@ -89,6 +99,27 @@ def _from_sequence(plain: Any) -> Callable[..., Any]:
         return function(plain, (args[0].__array__(), *args[1:]), kwargs)
 
     return made
+
+
+def _of_objects(convert: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """An array of Python objects. Where arrays are among them, they stay what they are."""
+    found = convert(*plain(args), **kwargs)
+    holds = any(type(item) is np.ndarray for item in found.flat)
+    return convert(kept(args[0]), *args[1:], **kwargs) if holds else found
+
+
+def _keeps(dtype: Any, x: Any) -> bool:
+    """Whether an array of the sequence would hold objects themselves, which others may change."""
+    if dtype is not None:
+        return bool(np.dtype(dtype).hasobject)
+    stack = list(x)
+    while stack:
+        item = stack.pop()
+        if type(item) in (list, tuple):
+            stack.extend(item)
+        elif type(item) not in LITERALS:
+            return not isinstance(item, np.generic)
+    return False
 
 
 def _count(x: Any, limit: int, depth: int = 0) -> int:

@@ -12,6 +12,7 @@ from lima.errors import UnsupportedError
 from lima.forcing import force, forced
 from lima.frame import refuse
 from lima.handle import Handle, is_outside, locked, release, root_of, turn_writing, value_of
+from lima.nesting import each
 from lima.node import OUTPUT, Node, Spec, leaf, new_node
 from lima.op import OPS, Op, clone, evaluate, moved, owner
 from lima.runtime import apply, raising
@@ -162,7 +163,7 @@ def set_in_place(a: Handle, row: Op, setting: Any) -> None:
         setattr(data, name, setting)  # of a scalar NumPy refuses it
         return
     found = evaluate(row, Spec(row.name, ((name, setting),), 1), [data])
-    if not np.shares_memory(found, data) and data.size:
+    if not np.shares_memory(found, data) and data.nbytes:
         raise AttributeError(
             "incompatible shape for in-place modification; use .reshape() to make a copy"
         )
@@ -267,6 +268,16 @@ def share(a: Handle) -> np.ndarray[Any, Any]:
         window = window.view()
         window.setflags(write=False)
     return window  # type: ignore[no-any-return]
+
+
+def kept(x: Any) -> Any:
+    """`x`, and what lists and tuples in it hold, as an array of Python objects keeps it.
+
+    Who keeps an array sees what is written to it later, so its memory is shared.
+    """
+    if isinstance(x, Handle):
+        return share(x) if type(force(value_of(x))) is np.ndarray else x
+    return type(x)(each(kept, x)) if type(x) in (list, tuple) else x
 
 
 def refuse_readonly(target: Handle) -> None:

@@ -271,6 +271,57 @@ def test_a_fit_with_another_penalty_shares_the_factorisation(make, shared):
         assert s.stats.hits - before >= 4
 
 
+PAIR = (WIDE[:, 0] > 0).astype(int)
+KINDS = np.digitize(WIDE[:, 0], [-0.5, 0.5])
+
+AGAIN = {
+    "RidgeClassifier": (lambda p: RidgeClassifier(p, solver="svd"), (1.0, 2.0), PAIR, "linalg.svd"),
+    "PCA": (lambda p: PCA(p, svd_solver="full"), (3, 5), None, "linalg.svd"),
+    "LogisticRegression": (lambda p: LogisticRegression(C=p), (1.0, 1.0), PAIR, "matmul"),
+    "LinearDiscriminantAnalysis": (
+        lambda p: LinearDiscriminantAnalysis(n_components=p), (1, 2), KINDS, "linalg.svd",
+    ),
+    "StandardScaler": (lambda p: StandardScaler(with_mean=p), (True, False), None, "sum"),
+    "MinMaxScaler": (lambda p: MinMaxScaler((0, p)), (1, 2), None, "max"),
+    "GaussianNB": (lambda p: GaussianNB(var_smoothing=p), (1e-9, 1e-8), KINDS, "var"),
+    "Nystroem": (
+        lambda p: Nystroem(n_components=30, gamma=0.1, random_state=p), (0, 0), None, "linalg.svd",
+    ),
+    "PolynomialFeatures, Ridge": (
+        lambda p: make_pipeline(PolynomialFeatures(2), Ridge(p, solver="svd")),
+        (1.0, 2.0), GOAL, "linalg.svd",
+    ),
+    "scaler, PCA, Ridge": (pipeline, (1.0, 2.0), GOAL, "linalg.svd"),
+    "GridSearchCV, classifier": (
+        lambda p: grid(LogisticRegression(), C=p), ([1.0], [1.0, 0.5]), PAIR, "matmul",
+    ),
+}  # fmt: skip
+"""Estimators with two values of a parameter, and an operation that their fits have in common."""
+
+
+def used(estimator, x, y):
+    """What a fitted estimator makes of the data that it was fitted to."""
+    estimator = estimator.fit(x) if y is None else estimator.fit(x, y)
+    return (getattr(estimator, "transform", None) or estimator.predict)(x)
+
+
+@pytest.mark.parametrize("name", AGAIN)
+def test_a_second_fit_reuses_what_it_shares_with_the_first(name):
+    make, (first, second), y, shared = AGAIN[name]
+    wide = WIDE[:, :12] if "Polynomial" in name else WIDE
+    with dispatching():
+        with lima.session(exactness="bitwise", reuse="none"):
+            wanted = used(make(second), lima.array(wide), traced(y))
+        with lima.session(exactness="bitwise") as s:
+            x, target = lima.array(wide), traced(y)
+            used(make(first), x, target)
+            before = s.stats.hits
+            found = used(make(second), x, target)
+            assert s.stats.hits - before >= 4
+            assert outcomes(found)[shared] == "hit"
+        np.testing.assert_array_equal(np.asarray(found), np.asarray(wanted))
+
+
 def test_a_grid_shares_the_work_of_its_folds():
     with dispatching(), lima.session() as s:
         x, y = lima.array(WIDE), lima.array(GOAL)

@@ -11,6 +11,7 @@ import pytest
 from one_line import compare, how
 
 import lima
+from lima.draws import METHODS as METHODS_OF_GENERATORS
 
 # The result has lineage.
 TRACED = r"""
@@ -775,6 +776,29 @@ UFUNC_ATTRIBUTES = {
 def test_a_new_attribute_of_universal_functions_is_noticed():
     """What a new NumPy adds fails here first: it needs a line above."""
     assert {name for name in vars(np.ufunc) if not name.startswith("__")} <= UFUNC_ATTRIBUTES
+
+
+NOT_OFFERED = {
+    "__array_finalize__", "__array_interface__", "__array_struct__", "__array_wrap__",
+    "__class_getitem__", "__setstate__",
+}  # fmt: skip
+"""Attributes of ndarray that a traced array has not."""
+
+
+def test_a_new_attribute_of_arrays_is_noticed():
+    assert set(dir(np.ndarray)) - set(dir(lima.Array)) <= NOT_OFFERED
+
+
+GENERATORS_OWN = {
+    "bit_generator", "spawn", "get_state", "set_state", "seed", "_bit_generator", "_poisson_lam_max",
+}  # fmt: skip
+"""What a generator has besides its draws."""
+
+
+@pytest.mark.parametrize("interface", ["Generator", "RandomState"])
+def test_a_new_method_of_generators_is_noticed(interface):
+    names = {n for n in dir(getattr(np.random, interface)) if n[:2] != "__"}
+    assert names - set(METHODS_OF_GENERATORS[interface]) <= GENERATORS_OWN
 
 
 def test_a_new_keyword_of_universal_functions_is_noticed():

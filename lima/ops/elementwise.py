@@ -267,7 +267,9 @@ op(
 
 @spelling(np.where)
 def _respell_where(args: Args, kwargs: Kwargs) -> Respelled:
-    return OPS["where" if len(args) > 1 or kwargs else "nonzero"], args, kwargs
+    if kwargs:
+        return None, args, kwargs  # by position alone
+    return OPS["where" if len(args) > 1 else "nonzero"], args, kwargs
 
 
 def _clip(a: Any, *, a_min: Any = None, a_max: Any = None, **options: Any) -> Any:

@@ -32,6 +32,7 @@ op(
 op("put", np.put, LIGHT, into="a")
 op("place", np.place, LIGHT, operands="arr mask", into="arr")
 op("putmask", np.putmask, LIGHT, operands="a mask", signature="a, mask, values", into="a")
+spelling(np.putmask)(lambda args, kwargs: (OPS["putmask"] if args else None, args, kwargs))
 op("put_along_axis", np.put_along_axis, LIGHT, operands="arr indices values", into="arr")
 op("fill_diagonal", np.fill_diagonal, LIGHT, operands="a val", into="a")
 
