@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from lima.errors import LogError, QueryError
 from lima.labels import is_seed, label, short
-from lima.node import LEAF, Node, leaf_with
+from lima.node import LEAF, Node, Spec, leaf_with
 from lima.objects import Broken, read_form
 from lima.op import Meta
 from lima.queries import metas
@@ -24,6 +24,7 @@ from lima.reading import Lines
 from lima.record import Lineage
 from lima.store import Store
 from lima.unfolding import Folded, Machine
+from lima.upkeep import CALL
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -271,7 +272,7 @@ class Tables:
 
     def _store(self, store: Store) -> None:
         stream = store.catalog.stream(
-            "SELECT digest, inputs, text, height FROM nodes ORDER BY height, digest"
+            "SELECT digest, inputs, text, height, op, name FROM nodes ORDER BY height, digest"
         )
         try:
             for row in stream:
@@ -312,12 +313,22 @@ def _leaf_meta(node: Node) -> Meta | None:
     return metas([node], None).get(node.digest) if node.is_leaf else None
 
 
-def _stored_node(digest: bytes, inputs: bytes, text: str, height: int) -> tuple[Node, int]:
-    """A node of a store; its inputs are known by their digests alone."""
+def _stored_node(
+    digest: bytes, inputs: bytes, text: str, height: int, op: str, name: str | None
+) -> tuple[Node, int]:
+    """A node of a store; its inputs are known by their digests alone.
+
+    That of a whole call names the function. Its inputs are the arrays that the call gave.
+    """
     if type(inputs) is not bytes or type(text) is not str or len(inputs) % 16:
         raise LogError("a row of its lineage")
     names = [inputs[k : k + 16] for k in range(0, len(inputs), 16)]
-    node = Lines([leaf_with(name, "|V1", (), "C") for name in names]).one(text)
+    below = [leaf_with(one, "|V1", (), "C") for one in names]
+    if op == CALL:
+        node = Node(Spec(CALL, (("function", str(name)),)), tuple(below))
+        node._digest = digest
+        return node, int(height)
+    node = Lines(below).one(text)
     if node.digest != digest:
         raise LogError("a node has another digest")
     return node, int(height)

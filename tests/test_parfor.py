@@ -161,7 +161,8 @@ def test_items_do_not_recognise_what_others_have_made():
     for workers in (1, 2):
         made.clear()
         with lima.session():
-            found = lima.parfor(body, [(0, workers), (1, workers)], workers=workers)
+            size = 1237 + workers  # of ones that no other test has made
+            found = lima.parfor(body, [(0, size), (1, size)], workers=workers)
             used.append([n.spec.op for n in lima.lineage(found[1]).nodes])
     assert used[0] == used[1] == ["leaf", "multiply"]
 

@@ -23,7 +23,7 @@ GENERATOR = np.random.default_rng(5)
 @pytest.fixture(autouse=True)
 def afresh():
     """Nothing is known of arrays or callbacks that other tests had."""
-    tree._known.clear()
+    tree._known.table.clear()
     vectorized._accounts.clear()
 
 

@@ -49,12 +49,10 @@ def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     p_node = _image(a)
     if p_node is None:
         return None
-    account = p.accounts.get(("factor", p_node.digest))
-    if account is None or account.table is None:
-        return None
-    x_node, w = p_node.inputs[0], account.table()
+    w = _factor(p, a, p_node)
     if w is None or w.data is None:
         return None
+    x_node = p_node.inputs[0]
     flipped = new_node(OPS["transpose"].spec, (x_node,))
     gram = Spec(row.name, ALIASED, None, row.version)
     g_node = new_node(gram, (flipped, x_node))
@@ -99,6 +97,16 @@ def _note(p: Any, row: Op, spec: Spec, x: Any, w: Any) -> None:
     if p.product(x, w) < DEAR * cost.DERIVATION:
         return
     p.account(("factor", new_node(spec, (x.node, w.node)).digest)).table = weakref.ref(w)
+
+
+def _factor(p: Any, a: Any, image: Node) -> Any:
+    """W of an image that waits for whoever reads it, or was computed and is remembered."""
+    waiting = a.args[0] if a.data is None and getattr(a, "args", None) else None
+    if waiting is not None and waiting.node is image and waiting.data is None and waiting.args:
+        w = waiting.args[1]
+        return w if len(w.meta[0]) == 2 else None
+    account = p.accounts.get(("factor", image.digest))
+    return None if account is None or account.table is None else account.table()
 
 
 def _image(a: Any) -> Node | None:
