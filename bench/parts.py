@@ -48,6 +48,8 @@ def program(X, Y, W, F, y, t, rng):
 ARGUMENTS = ["X", "Y", "W", "F", "y", "t"]
 FACTORS = ["2.0", "0.5", "-1.0", "4.0", "1.0", "-0.25"]
 ROWS = 16
+ANY = 60.0
+"""Bits of the elements of an array that is only cut and joined."""
 
 Choices = Any
 
@@ -126,7 +128,7 @@ class Writer:
     def get(self, name: str) -> Any:
         return self.scope[name]
 
-    def array(self, test: Callable[[Any], bool], bits: float = 60) -> str:
+    def array(self, test: Callable[[Any], bool], bits: float = ANY) -> str:
         """The name of an array that passes the test and whose elements have at most so many bits."""
         found = [
             name
@@ -134,12 +136,13 @@ class Writer:
             if isinstance(a := self.scope.get(name), np.ndarray)
             and test(a)
             and width(a) <= min(bits, room(a))
+            and (room(a) > 30 or width(a) <= 9 or bits == ANY)
         ]
         if not found:
             raise LookupError
         return str(found[max(self.number(0, len(found) - 1), self.number(0, len(found) - 1))])
 
-    def matrix(self, bits: float = 60, test: Callable[[Any], bool] = lambda a: True) -> str:
+    def matrix(self, bits: float = ANY, test: Callable[[Any], bool] = lambda a: True) -> str:
         return self.array(lambda a: a.ndim == 2 and a.size > 0 and test(a), bits)
 
     def lines_of(self, n: int) -> str:

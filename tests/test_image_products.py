@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import lima
+from bench import parts
 from lima import cost
 from lima.ops import images
 
@@ -140,3 +141,8 @@ def test_its_lineage_computes_the_same_bits():
         G = P.T @ P
         assert session.stats.partial[RULE] == 1 and RULE in str(lima.explain(G))
         assert lima.recompute(lima.lineage(G)).tobytes() == np.asarray(G).tobytes()
+
+
+def test_an_image_that_waits_as_lines_of_a_known_product():
+    lines = ["v0 = F.T @ F", "v3 = np.c_[v0, W]", "v4 = v0 @ v3[:, :2]", "v8 = v4.T @ v4"]
+    assert parts.check(lines, 20396) is None

@@ -102,9 +102,11 @@ def _note(p: Any, row: Op, spec: Spec, x: Any, w: Any) -> None:
 def _factor(p: Any, a: Any, image: Node) -> Any:
     """W of an image that waits for whoever reads it, or was computed and is remembered."""
     waiting = a.args[0] if a.data is None and getattr(a, "args", None) else None
-    if waiting is not None and waiting.node is image and waiting.data is None and waiting.args:
+    if waiting is not None and waiting.node is image and waiting.data is None:
+        if waiting.row.name not in PRODUCTS or len(waiting.args or ()) != 2:
+            return None  # it waits as lines of a product that is known
         w = waiting.args[1]
-        return w if len(w.meta[0]) == 2 else None
+        return w if hasattr(w, "meta") and len(w.meta[0]) == 2 else None
     account = p.accounts.get(("factor", image.digest))
     return None if account is None or account.table is None else account.table()
 
