@@ -174,7 +174,7 @@ class Writer:
                 continue
             self.lines.append(line)
             self.kinds[kind.__name__] += 1
-            left, _, right = line.partition(" = ")
+            left, _, right = line.rpartition("\n")[2].partition(" = ")
             if left.isidentifier():
                 self.made.append(right)
                 if left not in self.names:
@@ -259,6 +259,43 @@ def centred_product(g: Writer) -> str:
     return g.new(g.one(forms))
 
 
+def normal(g: Writer) -> str:
+    """Residuals, weights and steps along a line, of a matrix that is tall."""
+    a = g.matrix(bits=6, test=lambda x: x.shape[0] >= 4 * x.shape[1])
+    n = g.get(a).shape[0]
+    y = g.array(lambda x: x.shape == (n,), 6)
+    v = f"({a}[{g.number(0, n - 1)}] * 1.0)"
+    r = f"({a} @ {v} - {y})"
+    forms = [f"{a}.T @ {r}", f"{r} @ {a}", f"({r} ** 2).sum()", f"{r}.sum()", f"{r} @ {r}"]
+    forms += [f"np.linalg.norm({r})", f"{a}.T @ ({a} @ {v})", f"np.mean({r} ** 2)", f"{a}.T @ {y}"]
+    forms += [
+        f"({a} @ {v}).T @ {y}",
+        f"{a}.T @ ({y} - {a} @ {v})",
+        f"np.sum(({y} - {a} @ {v}) ** 2)",
+    ]
+    weights = f"_w = np.ones({n})\n_w[{g.number(0, n - 1)}:{g.number(0, n)}] = {g.one(FACTORS)}\n"
+    made = f"v{len(g.lines)}"
+    if g.number(0, 3) == 0:
+        return f"{weights}{made} = {a}.T @ (_w[:, None] * {a})"
+    if g.number(0, 3) == 0:
+        steps = f"for _t in (1.0, 2.0, 0.5, -1.0):\n    {made}.append({a} @ ({v} + _t * {a}[0]))"
+        return f"{made} = []\n{steps}"
+    return f"_G = {a}.T @ {a}\n{made} = {g.one(forms)}"
+
+
+def scan(g: Writer) -> str:
+    """What goes on where it ended: running sums, counts and sums of groups."""
+    a = g.array(lambda x: x.ndim == 1 and x.size > 1 and x.dtype.kind in "fi", 30)
+    n = g.number(1, 3)
+    longer = f"np.append({a}, {a}[:{n}])"
+    groups = f"np.abs({a}).astype('i8') % 5"
+    forms = [f"np.cumsum({longer})", f"np.cumsum(np.concatenate([{longer}, {a}]))"]
+    forms += [f"np.bincount(np.append({groups}, {groups}[:{n}]))", f"np.cumsum({a})"]
+    forms += [f"np.bincount(np.append({groups}, {groups}[:{n}]), {longer})"]
+    forms += [f"np.bincount({groups}, {a}, minlength=7)", f"np.bincount({groups})"]
+    return g.new(g.one(forms))
+
+
 def scale(g: Writer) -> str:
     a = g.matrix(bits=14)
     like = g.array(lambda x: x.shape == g.get(a).shape, 14)
@@ -334,7 +371,7 @@ def loop(g: Writer) -> str:
 
 
 STATEMENTS = [cut, cut, cut, join, join, product, product, product, product, centred_product]
-STATEMENTS += [scale, reduce, reduce, write, again, again, loop]
+STATEMENTS += [scale, reduce, reduce, write, again, again, loop, normal, normal, scan]
 
 
 def generate(choices: Choices, count: int, seed: int) -> tuple[list[str], Counter[str]]:
@@ -355,10 +392,14 @@ def always_pays() -> Iterator[None]:
         machine = cost.Machine(flops=4e5, stream=8e4, fresh=2e9)
         stack.enter_context(mock.patch.object(cost, "_machine", machine))
         stack.enter_context(mock.patch.object(rewrite, "VENTURE", 0.0))
-        for name, module in list(sys.modules.items()):
-            if name.startswith("lima.ops.") and hasattr(module, "STEP"):
-                stack.enter_context(mock.patch.object(module, "STEP", 1e-15))
+        for module in [m for name, m in sys.modules.items() if name.startswith("lima.ops.")]:
+            for name in SMALLEST.keys() & vars(module).keys():
+                stack.enter_context(mock.patch.object(module, name, SMALLEST[name]))
         yield
+
+
+SMALLEST: dict[str, Any] = {"STEP": 1e-15, "DEAR": 0.0, "LEAST": 1}
+"""What some rules ask of sizes and seconds, for `always_pays`."""
 
 
 def left_by(function: Callable[..., Any], seed: int) -> dict[str, Any]:

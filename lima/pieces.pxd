@@ -17,6 +17,9 @@ cpdef object form_of(Value value)
 @cython.locals(item=Pending, found=list)
 cpdef list pieces(Value value, Py_ssize_t axis)
 
+@cython.locals(piece=Piece, base=Value)
+cpdef bint _is_gone(list known)
+
 @cython.locals(item=Pending, base=Value)
 cpdef object constant(Piece piece)
 

@@ -110,7 +110,7 @@ def pieces(value: Value, axis: int) -> list[Piece]:
             _collect(value, axis, found)
         return found or [_whole(value, axis)]
     known = item.notes.get(axis) if item.notes is not None else None
-    if known is not None:
+    if known is not None and not _is_gone(known):
         return known  # type: ignore[no-any-return]
     _collect(value, axis, found)
     if len(found) > MAX_PIECES:
@@ -118,6 +118,15 @@ def pieces(value: Value, axis: int) -> list[Piece]:
     if item.notes is not None and found[0].base is not value:  # no cycle of references
         item.notes[axis] = found
     return found
+
+
+def _is_gone(known: list[Piece]) -> bool:
+    """Whether a base was written since, so that its elements are no longer there."""
+    for piece in known:
+        base = piece.base
+        if base.data is None and (not isinstance(base, Pending) or base.args is None):
+            return True
+    return False
 
 
 def constant(piece: Piece) -> Filled | None:

@@ -145,6 +145,18 @@ def test_a_constant_column_may_be_computed_in_between():
     assert parts.check(lines, 244) is None
 
 
+def test_what_waits_is_looked_at_anew_when_its_array_was_written():
+    lines = [
+        "v1 = np.c_[F, F]",
+        "v4 = np.concatenate((v1, v1), axis=1)",
+        "v5 = []",
+        "for _k in range(1, 13):\n    v5.append(v1[:, :_k].T @ v4)",
+        "F[:, 1] = 2.0",
+        "v9 = np.dot(v4.T, v4)",
+    ]
+    assert parts.check(lines, 30282) is None
+
+
 def test_no_columns_at_all(session):
     X, d = lima.array(matrix(1)), lima.array(matrix(2, columns=1))
     Z = np.hstack([X, d])
