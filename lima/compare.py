@@ -227,4 +227,5 @@ def _all(walk: Walk, a: Lineage, b: Lineage) -> Iterator[Difference]:
             yield walk.note("bits", x, y, f"content {then.content}", now.content, name)
     for fact in environment_differences(a.environment, b.environment):
         was, _, is_now = fact.partition(", now ")
-        yield walk.note("environment", None, None, was, is_now, "")
+        if not was.endswith(f" {is_now}"):  # of the same two numbers of threads, perhaps
+            yield walk.note("environment", None, None, was, is_now, "")

@@ -87,6 +87,12 @@ class Spill:
         self._first = RLock()  # held for what is done once
         self._write_speed = self._read_speed = 0.0  # bytes a second; not measured yet
 
+    def __repr__(self) -> str:
+        return (
+            f"<Spill: {len(self._table)} values, {self.bytes} of {self.budget} bytes; "
+            f"{self.written} written, {self.read_back} read back>"
+        )
+
     def __len__(self) -> int:
         return len(self._table)
 

@@ -250,3 +250,12 @@ def test_one_change_is_found(choices, at, op):
     assert bool(found) == (a.digest != b.digest)
     if found:
         assert [one.kind for one in found] == ["operation"]
+
+
+def test_environments_that_may_be_of_the_same_two_numbers_of_threads_are_one():
+    one, two = (lima.lineage(lima.array(np.ones(3)) * 2.0) for _ in range(2))
+    for record in (one, two):
+        record.environment["threads"] = "1 or 2"
+    assert not lima.diff(one, two)
+    two.environment["threads"] = "4"
+    assert [d.kind for d in lima.diff(one, two)] == ["environment"]
