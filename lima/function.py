@@ -17,7 +17,7 @@ import lima.vectorized  # noqa: F401  they say what the twins of some functions 
 from lima import lasting, tasks
 from lima.bytecode import NotReusable, idle_parameters
 from lima.code import Code, behind
-from lima.entries import SECOND_SIGHT
+from lima.entries import FIRST_SIGHT, SECOND_SIGHT
 from lima.errors import NotCanonical
 from lima.frame import Frame, _frame
 from lima.handle import Handle, root_of, value_of
@@ -43,6 +43,9 @@ _SIMPLE = frozenset({bool, int, float, complex, str, type(None)})
 
 PROVEN = 4
 """How many times cheaper calls of a function are kept once some were hits."""
+
+CALLS_RECUR = 2
+"""How many times cheaper a byte a call may be than an operation, to be kept at first sight."""
 
 MAX_BARREN = 64
 """Calls of a helper in a row without a hit, after which it is no longer looked up."""
@@ -354,7 +357,9 @@ class TracedFunction:
         except (Refused, NotReusable, NotCanonical, RecursionError) as why:
             self.refusal = f"{why}" or "its result is nested too deeply"
             return
-        kept = flight.deliver(record, seconds=seconds, level="function")
+        kept = flight.deliver(
+            record, seconds=seconds, level="function", first_sight=FIRST_SIGHT / CALLS_RECUR
+        )
         if here.store is not None:
             self.unstored = lasting.offer(here, look, self.function.__qualname__, record)
         draft.settle()
