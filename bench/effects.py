@@ -258,10 +258,14 @@ def flow(g: Writer) -> str:
         return textwrap.indent("\n".join(statement() for _ in range(count)), "    ")
 
     n = g.number(1, 3)
+    numbers = all(g.get(x).dtype.kind in "fiuc" for x in (a, b))
+    item = "_x" if numbers else f"{a}[0]"  # plain dates take no traced numbers, nor the reverse
     forms = (
         lambda: f"if {a}.sum() > {g.one(['0', '1', 'v.sum()'])}:\n{body()}\nelse:\n{body()}",
         lambda: f"for _i in range({n}):\n{body(2)}",
-        lambda: f"for _i, _x in enumerate({b}):\n    if _i == 3: break\n    {a}[_i] = _x\n{body()}",
+        lambda: (
+            f"for _i, _x in enumerate({b}):\n    if _i == 3: break\n    {a}[_i] = {item}\n{body()}"
+        ),
         lambda: f"_i = 0\nwhile _i < {n} and {a}.max() < 50:\n    _i += 1\n    {a} += _i\n{body()}",
         lambda: f"try:\n{body()}\nexcept (ValueError, TypeError, IndexError):\n{body()}",
         lambda: f"with np.errstate(divide='raise', invalid='raise'):\n{body()}",

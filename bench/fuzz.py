@@ -359,7 +359,6 @@ def run(
     np.random.seed(seed)
     if namespace:
         arguments["rng"] = lima.numpy.random.default_rng(seed)
-        arguments["d"] = lima.array(arguments["d"])  # plain dates take no traced numbers
         held = arguments["held"]
         held.rng = lima.numpy.random.Generator(held.rng.bit_generator)
     if handles:

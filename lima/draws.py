@@ -268,7 +268,10 @@ def _drawn(owner: TracedGenerator, method: str, spec: Spec, inputs: list[Any]) -
 def default_rng(seed: Any = None) -> Any:
     """`np.random.default_rng` inside traced code: without a seed, the entropy drawn is recorded."""
     if isinstance(seed, TracedGenerator):
-        return seed
+        if isinstance(seed._generator, np.random.Generator):
+            return seed
+        seed.exposed = True  # the new one draws from the bits of this one
+        seed = seed._generator
     return _make("default_rng", np.random.default_rng, seed)
 
 

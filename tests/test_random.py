@@ -451,3 +451,21 @@ def test_threads_with_generators_of_their_own():
         for t in threads:
             t.join()
     assert [found[k] for k in range(4)] == wanted
+
+
+def test_a_generator_made_of_a_random_state_shares_its_bits():
+    def program(seed):
+        state = np.random.RandomState(seed)
+        made = np.random.default_rng(state)
+        first = state.random_sample(2), made.random(2), made.integers(0, 9, 3)
+        return *first, state.random_sample(2), made, state
+
+    def seen(found):
+        arrays = [np.asarray(a).tolist() for a in found[:4]]
+        return arrays, type(found[4]), type(found[5]), found[4].bit_generator.state["state"]["pos"]
+
+    with lima.session():
+        for _ in range(2):
+            got = lima.traced(program)(9)
+            assert seen(got) == seen(program(9))
+            assert got[4].bit_generator is got[5]._bit_generator
