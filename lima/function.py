@@ -90,7 +90,7 @@ class TracedFunction:
         self.ignore = ignore
         self.modules = modules
         self.code = Code(function, version)
-        self.parameters = Parameters(function)
+        self._parameters = Parameters(function)
         self.hits = self.misses = 0
         self.seconds_saved = 0.0
         self.refusal: str | None = None
@@ -201,6 +201,13 @@ class TracedFunction:
         self._bound = True
 
     # ------------------------------------------------------------ reuse of whole calls
+
+    @property
+    def parameters(self) -> Parameters:
+        """Those of the code that the function has now: a program may exchange it."""
+        if self._parameters.code is not self.function.__code__:
+            self._parameters = Parameters(self.function)
+        return self._parameters
 
     @property
     def idle(self) -> frozenset[str]:

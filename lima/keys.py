@@ -40,6 +40,7 @@ class Parameters:
     def __init__(self, function: Callable[..., Any]) -> None:
         code = function.__code__
         self.function = function
+        self.code = code
         self.positional = code.co_varnames[: code.co_argcount]
         cut = code.co_argcount + code.co_kwonlyargcount
         self.keyword_only = code.co_varnames[code.co_argcount : cut]

@@ -384,3 +384,21 @@ def test_members_of_enumerations_are_themselves_in_results():
             assert color is Color.RED and levels[0] is Level.HIGH
             assert access is Access.READ | Access.WRITE
         assert traced.cache_info().hits == 1
+
+
+def test_code_that_a_program_exchanges_brings_its_own_parameters():
+    @lima.traced
+    def first(x, unused):
+        return heavy(x)
+
+    def other(unused, x):  # what was never looked at now decides, and the other way round
+        return heavy(x)
+
+    with lima.session():
+        first(1.0, 2.0)
+        first.__wrapped__.__code__ = other.__code__
+        np.testing.assert_array_equal(first(1.0, 2.0), heavy(2.0))
+        np.testing.assert_array_equal(first(1.0, 3.0), heavy(3.0))
+        hits = first.cache_info().hits
+        np.testing.assert_array_equal(first(5.0, 3.0), heavy(3.0))
+        assert first.cache_info().hits == hits + 1
