@@ -347,6 +347,8 @@ def _in_child() -> None:
     if any(entry[2] == me for entry in _open):
         _open[:] = [entry for entry in _open if entry[2] == me]
     _seen = _shared()
+    for spill in _spilling:
+        spill.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

@@ -76,7 +76,7 @@ class Spill:
     def __init__(self, place: str | None, budget: int) -> None:
         self.budget = budget
         self.bytes = self.written = self.read_back = 0
-        self._place = place
+        self._place = os.path.abspath(place) if place else None
         self._folder: Path | None = None
         self._lock_file: int | None = None
         self._owner = os.getpid()
@@ -113,8 +113,7 @@ class Spill:
             try:
                 self._offer(entry)
             except OSError as error:  # the disk is full, or the folder is gone
-                self._open = False
-                warnings.warn(f"nothing is spilled any more: {error}", StoreWarning, stacklevel=2)
+                self._end(error)
 
     def _offer(self, entry: Entry) -> None:
         if entry.seconds <= OVERHEAD or entry.nbytes > self.budget:
@@ -140,6 +139,8 @@ class Spill:
         )
         gone: list[_Spilled] = []
         with self._lock:
+            if not self._open:  # meanwhile
+                return _delete(files)
             twin = self._table.pop(entry.key, None)  # of another thread
             if twin is not None:
                 gone.append(twin)
@@ -190,6 +191,8 @@ class Spill:
     def _home(self) -> Path:
         """The folder of this session, made when it is first needed."""
         with self._first:
+            if not self._open:
+                raise FileNotFoundError("the session has ended")
             if self._folder is None:
                 place = Path(self._place) if self._place else Path(tempfile.gettempdir())
                 place.mkdir(parents=True, exist_ok=True)
@@ -211,7 +214,9 @@ class Spill:
         try:
             arrays = [self._read(file) for file in found.files]
         except (OSError, MemoryError, ValueError) as error:
-            if self.forget(key):  # else another thread made room
+            if self._is_gone():
+                self._end(error)
+            elif self.forget(key):  # else another thread made room
                 said = f"a spilled value is computed again: {error}"
                 warnings.warn(said, StoreWarning, stacklevel=2)
             return None
@@ -261,13 +266,32 @@ class Spill:
 
     def close(self) -> None:
         """Delete all values and the folder; nothing is written any more."""
-        self._open = False
+        with self._first:  # a thread that goes on with the session makes no folder afterwards
+            self._open = False
+            gone, file = self._folder, self._lock_file
+            self._folder = self._lock_file = None
         self.clear()
-        if self._folder is not None and os.getpid() == self._owner:
-            shutil.rmtree(self._folder, ignore_errors=True)
-        if self._lock_file is not None:
-            os.close(self._lock_file)
-        self._folder = self._lock_file = None
+        if gone is not None and os.getpid() == self._owner:
+            shutil.rmtree(gone, ignore_errors=True)
+        if file is not None:
+            os.close(file)
+
+    def _is_gone(self) -> bool:
+        folder = self._folder
+        return folder is None or not folder.exists()
+
+    def _end(self, error: Exception) -> None:
+        """Trouble that all later values would have, too: it is told once, if it is any."""
+        with self._lock:
+            was, self._open = self._open, False
+        if self._is_gone():
+            self.clear()
+        if was and os.getpid() == self._owner:
+            warnings.warn(f"nothing is spilled any more: {error}", StoreWarning, stacklevel=3)
+
+    def after_fork(self) -> None:
+        """In a child: another thread may have held a lock."""
+        self._lock, self._first = Lock(), RLock()
 
 
 # --------------------------------------------------------------------------- values and arrays

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -374,3 +375,76 @@ def test_threads(tmp_path):
     assert wrong == []
     c.check()
     assert sum(p.stat().st_size for p in files(tmp_path)) == c.spill.bytes
+
+
+def test_a_folder_that_goes_is_told_once(tmp_path):
+    c = cache(tmp_path)
+    for k in range(10):
+        put(c, k)
+    shutil.rmtree(c.spill._folder)
+    with pytest.warns(lima.StoreWarning, match="nothing is spilled any more") as told:
+        assert [c.get(b"%d" % k) for k in range(5)] == [None] * 5
+        for k in range(20):
+            put(c, k)
+    assert len(told) == 1
+    assert len(c.spill) == c.spill.bytes == 0
+    c.check()
+
+
+@pytest.mark.parametrize("moment", ["before the folder is made", "amid a write"])
+def test_nothing_is_left_of_a_session_that_ends_while_it_spills(moment, tmp_path, monkeypatch):
+    c = cache(tmp_path)
+    step = "_home" if moment == "before the folder is made" else "_write"
+    plain = getattr(Spill, step)
+
+    def ends(self, *args):
+        if step == "_home":
+            self.close()
+            return plain(self)
+        made = plain(self, *args)
+        self.close()
+        return made
+
+    c.spill.pays(1.0, 1)  # measures
+    monkeypatch.setattr(Spill, step, ends)
+    for k in range(10):
+        put(c, k)
+    assert list(tmp_path.iterdir()) == []
+    assert len(c.spill) == 0
+    c.check()
+
+
+def test_a_relative_path_is_that_of_the_beginning(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    c = cache("here")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for k in range(10):
+        put(c, k)
+    assert len(files(tmp_path / "here")) > 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_is_not_stopped_by_a_thread_that_spilled():
+    held, finish = threading.Event(), threading.Event()
+    with lima.session(spill=True) as s:
+
+        def hold():
+            with s.cache.spill._lock, s.cache.spill._first:
+                held.set()
+                assert finish.wait(60)
+
+        thread = threading.Thread(target=hold, daemon=True)
+        thread.start()
+        assert held.wait(60)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+        if child == 0:
+            signal.alarm(60)
+            s.clear()
+            s.close()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        finish.set()
+        thread.join(60)
