@@ -169,7 +169,6 @@ def _guarded(loop: Loop, body: Any, items: list[Any]) -> Iterator[None]:
             first, _ = several.setdefault(key, (k, x))
             if first != k:
                 shared[key] = x
-    guards = []
     for x in shared.values():
         if not isinstance(x, Handle):
             raise TracingError(
@@ -177,15 +176,14 @@ def _guarded(loop: Loop, body: Any, items: list[Any]) -> Iterator[None]:
                 "an item draws would depend on which comes first. Give the loop rng=generator (or "
                 "a seed): the body is then called with the item and a generator of its own"
             )
-        guards.append((x, Guard(loop, x._rivals)))
+    guards = [(x, Guard(loop)) for x in shared.values()]
     for x, guard in guards:
-        x._rivals = guard
+        guard.put(x)
     try:
         yield
     finally:
         for x, guard in guards:
-            if x._rivals is guard:
-                x._rivals = guard.before
+            guard.take_away(x)
 
 
 def _data_of(body: Any) -> list[Any]:

@@ -7,6 +7,7 @@ it would have had. The operations are read when somebody asks how a result was m
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from threading import Lock
@@ -91,3 +92,13 @@ def _read(node: Node) -> Node:
         return node
     found.outcome = node.outcome
     return found
+
+
+def _in_child() -> None:
+    """After a fork: another thread may have held the lock."""
+    global _lock
+    _lock = Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

@@ -19,7 +19,7 @@ import threadpoolctl
 
 from lima.block import _off, disabled
 from lima.code import behind
-from lima.config import Config
+from lima.config import TEMPORARY, Config
 from lima.draws import TracedGenerator
 from lima.errors import LimaError, TracingError
 from lima.frame import Frame, _frame, active, refuse
@@ -57,6 +57,10 @@ class Processes:
         self.tasks = [Task(loop, k) for k in range(len(calls))]
         options = asdict(here.config)
         options["memory"] = here.config.memory // workers
+        # A relative path means the folder that this session found, wherever the worker is.
+        options["store"] = "" if here.store is None else os.fspath(here.store.path)
+        if here.config.spill not in ("", TEMPORARY):
+            options["spill"] = os.path.abspath(here.config.spill)
         traced = active() is not None
         self.setting = Setting(uuid.uuid4().hex, body, options, share, traced, _off())
         self.store = here.store
@@ -79,7 +83,8 @@ class Processes:
             with contextlib.suppress(OSError):
                 os.unlink(path)
         if self.errors:
-            raise self.errors[min(self.errors)]
+            first = min(self.errors)  # a process that died ends several items with one error
+            raise noted(self.errors[first], first, self.calls)
         return self.results, self.tasks
 
     def _packed(self, x: Any, what: str) -> bytes:
@@ -134,7 +139,7 @@ class Processes:
             error.add_note(f"in another process:\n{text}")
         except Exception as trouble:  # the process has died, or sent what cannot be read
             error = trouble
-        self.errors[k] = noted(error, k, self.calls)
+        self.errors[k] = error
 
     def _arrived(self, k: int, found: bytes) -> Any:
         _task.set(self.tasks[k])

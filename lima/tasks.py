@@ -194,10 +194,28 @@ class Guard:
     Takes the place of the array's rivals (`lima.tree.Rivals`), which come after it.
     """
 
-    def __init__(self, loop: Loop, before: Any) -> None:
+    def __init__(self, loop: Loop) -> None:
         self.loop = loop
-        self.before = before
-        self.members: Iterable[Any] = getattr(before, "members", ())
+        self.before: Any = None
+        self.members: Iterable[Any] = ()
+
+    def put(self, x: Any) -> None:
+        """Guard the array that `x` is the handle of; loops of other threads may do so as well."""
+        with _guarding:
+            self.before = x._rivals
+            self.members = getattr(self.before, "members", ())
+            x._rivals = self
+
+    def take_away(self, x: Any) -> None:
+        """Guard it no longer; a loop that began later and still runs goes on to."""
+        with _guarding:
+            above = x._rivals
+            if above is self:
+                x._rivals = self.before
+            while isinstance(above, Guard):
+                if above.before is self:
+                    above.before = self.before
+                above = above.before
 
     def __call__(self) -> None:
         task = _task.get()
@@ -211,6 +229,8 @@ class Guard:
             self.before()
 
 
+_guarding = Lock()
+
 OBJECTS = RLock()
 """Held while a traced call of an item has objects of the user's among its arguments.
 
@@ -220,10 +240,14 @@ Their attributes mean traced arrays meanwhile, which no other item must see.
 
 def _in_child() -> None:
     """After a fork: another thread may have held a lock."""
-    global OBJECTS
-    OBJECTS = RLock()
+    global OBJECTS, _guarding
+    OBJECTS, _guarding = RLock(), Lock()
     for noted in _all:
         noted.lock = Lock()
+    task = _task.get()
+    while task is not None:
+        task.loop.lock = Lock()
+        task = task.loop.outer
 
 
 if hasattr(os, "register_at_fork"):

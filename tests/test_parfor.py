@@ -9,7 +9,7 @@ import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 
 import numpy as np
 import parallel_bodies as bodies
@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 import lima
 from bench import fuzz
-from lima import environment, leaves, progress, sessions, tasks, transport, tree
+from lima import environment, leaves, placeholders, progress, sessions, tasks, transport, tree
 from lima.environment import blas_limited, thread_budget
 from lima.sessions import current
 
@@ -757,6 +757,45 @@ def test_processes_share_the_store(tmp_path):
         same(found, bodies.inverse_of(heavy))
 
 
+def test_other_processes_find_the_store_of_a_session_wherever_they_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with lima.session(store="results"):
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        found = lima.parfor(bodies.store_of, [1], 1, "processes")
+    assert found == [os.fspath(tmp_path / "results")]
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_process_that_dies_names_one_item():
+    with pytest.raises(Exception, match="terminated") as caught:
+        lima.parfor(bodies.dies_at_two, range(8), 2, "processes")
+    assert len([n for n in caught.value.__notes__ if n.startswith("lima.parfor: item")]) == 1
+
+
+def test_loops_of_several_threads_leave_no_guards_on_an_array():
+    A = lima.array(X)
+    order = [threading.Event() for _ in range(3)]
+
+    def waits(begun, go_on):
+        def body(k):
+            begun.set()
+            assert go_on.wait(LONG)
+            return A[k, 0]
+
+        return body
+
+    first = threading.Thread(target=lima.parfor, args=(waits(order[0], order[1]), [0, 1], 2))
+    second = threading.Thread(target=lima.parfor, args=(waits(order[1], order[2]), [0, 1], 2))
+    first.start()
+    assert order[0].wait(LONG)
+    second.start()  # begins later, and ends later
+    first.join(LONG)
+    order[2].set()
+    second.join(LONG)
+    assert A._rivals is None
+
+
 # --------------------------------------------------------------------------- forks
 
 
@@ -794,7 +833,10 @@ def test_a_child_is_not_stopped_by_locks_that_other_threads_held():
     held, finish = threading.Event(), threading.Event()
 
     def hold():
-        with tree._known.lock, leaves._lock, tasks.OBJECTS, sessions._opening:
+        locks = tree._known.lock, leaves._lock, tasks.OBJECTS, sessions._opening
+        with ExitStack() as stack:
+            for lock in (*locks, tasks._guarding, placeholders._lock):
+                stack.enter_context(lock)
             held.set()
             assert finish.wait(LONG)
 
