@@ -275,6 +275,8 @@ class _Walk:
         if plain is not value and type(value) is not types.ModuleType:
             self.attributes(value)
         value = plain
+        if value is hash or value is set or value is frozenset:  # under whatever name
+            self.hashed = True
         home = str(getattr(value, "__module__", None) or "")
         if home.partition(".")[0] in pure.OPAQUE:
             pandas, called = sys.modules.get("pandas"), getattr(value, "__name__", "")
@@ -351,6 +353,7 @@ class _Walk:
         home = value.__self__
         if home is builtins and value.__name__ in pure.BUILTINS:
             self.parts.append(encode(value.__name__))
+            self.names.add(value.__name__)
         elif (isinstance(home, type) and own_name(home)) or home in vars(builtins).values():
             self.parts.append(encode((home.__qualname__, value.__name__)))
         else:

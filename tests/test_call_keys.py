@@ -402,3 +402,37 @@ def test_code_that_a_program_exchanges_brings_its_own_parameters():
         hits = first.cache_info().hits
         np.testing.assert_array_equal(first(5.0, 3.0), heavy(3.0))
         assert first.cache_info().hits == hits + 1
+
+
+class Plain:
+    """An object whose text and hash are its address."""
+
+    def __init__(self, n):
+        self.n = n
+
+
+class Spoken(Plain):
+    def __repr__(self):
+        return f"Spoken({self.n})"
+
+    def __eq__(self, other):
+        return isinstance(other, Spoken) and other.n == self.n
+
+    def __hash__(self):
+        return self.n
+
+
+@pytest.mark.parametrize("ask", [repr, hash, ascii], ids=lambda f: f.__name__)
+def test_the_address_of_an_object_is_no_result_of_another_call(ask):
+    @lima.traced
+    def told(x, o):
+        return heavy(x), ask(o)
+
+    one, equal = Plain(1), Plain(1)
+    with lima.session():
+        assert [told(1.0, o)[1] for o in (one, equal, one)] == [*map(ask, (one, equal, one))]
+        assert "address" in told.cache_info().refusal
+    with lima.session():
+        told(1.0, Spoken(2))
+        assert told(1.0, Spoken(2))[1] == ask(Spoken(2))
+        assert told.cache_info().hits == 1

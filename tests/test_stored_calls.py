@@ -312,6 +312,7 @@ class Colour(enum.Enum):
 
 
 TABLE = {"b", "a"}
+of_text = hash
 
 OUT = {
     "an object of the user's": lambda X: Point(busy(X)),
@@ -320,6 +321,7 @@ OUT = {
     "a set that is gone through": lambda X: busy(X) * sum(1 for c in {"a", "b"} if c),
     "a set of the module": lambda X: busy(X) * next(c == "a" for c in TABLE),
     "a hash": lambda X: busy(X) * (hash("a") % 7),
+    "a hash under another name": lambda X: busy(X) * (of_text("a") % 7),
     "views of a dict": lambda X: (busy(X), [*({"a": 1, "b": 2}.keys() & {"b": 1, "a": 2}.keys())]),
     "records": lambda X: np.zeros(3, [("a", "f8"), ("b", "i4")]) if busy(X)[0, 0] else None,
 }
