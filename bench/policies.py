@@ -106,6 +106,8 @@ def recorded(name: str) -> Trace:
             costs[key] = seconds, getattr(value, "nbytes", 0) or value.__sizeof__()
             return super()._offer(key, value, seconds, *rest, **options)
 
+    if not hasattr(sessions, "Cache"):
+        raise SystemExit(f"the trace of {name} can be recorded only where lima is not compiled")
     plain, sessions.Cache = sessions.Cache, Recording  # type: ignore[misc]
     try:
         with lima.session(reuse="operation"):
