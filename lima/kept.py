@@ -128,6 +128,7 @@ class Draft:
         self.before = before
         self.originals = originals
         self.record = Record(seconds)
+        self._hashes: set[int] | None = None  # of boxes, as far as these are their addresses
         self.values: list[Value] = []
         self._places: dict[int, int] = {}
         self._boxes: dict[int, int] = {}
@@ -140,6 +141,8 @@ class Draft:
         """The term of one value; raises NotCanonical where there is none."""
         kind = type(x)
         if kind in ATOMS:
+            if self._is_address(kind, x):
+                raise Refused("it gives the address of an object, which an equal one has not")
             return (_plain_term, x)
         if isinstance(x, Handle):
             return self._array(x)
@@ -169,6 +172,18 @@ class Draft:
         else:
             encode(x)
         return (_plain_term, x)
+
+    def _is_address(self, kind: Any, x: Any) -> bool:
+        """Whether text holds the address of what the call was given (`<A at 0x7f...>`), or a number
+        is the hash that is made of it."""
+        if kind is str and "0x" in x:
+            text = x.lower()
+            return any(f"{id(box):x}" in text for box in self.before.boxes)
+        if kind is not int or x.bit_length() < 20:
+            return False
+        if self._hashes is None:
+            self._hashes = set(map(object.__hash__, self.before.boxes))
+        return x in self._hashes
 
     def _known(self, x: Any) -> Term | None:
         """A list, object, generator, ... that the call was given."""

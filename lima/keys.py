@@ -116,7 +116,6 @@ class Scan:
     views       place of each view among the traced arrays, by its id; see `given_views`
     tuples      the same for tuples; see `given_tuples`
     hashed      whether there are sets, whose order differs between processes
-    nameless    whether there are objects whose text or hash is their address in memory
     forms       for each box bytes that say what it holds; arrays, boxes and generators by place
 
     With `before`, what was met in that scan has the same places as there.
@@ -129,7 +128,7 @@ class Scan:
         self.generators: list[TracedGenerator] = []
         self.frames: list[Any] = []
         self.wary: set[str] = set()
-        self.hashed = self.nameless = False
+        self.hashed = False
         self.forms: list[bytes] = []
         self.places: dict[int, bytes] = {}
         self.views: dict[int, int] = {}
@@ -249,14 +248,12 @@ class Scan:
 
     def _class(self, x: Any, layout: Layout) -> bytes:
         """The class of an object, its value where it is a number or text, and its fields."""
-        kind: Any = type(x)
+        kind = type(x)
         if not layout.known:
             raise NotCanonical(f"a {kind.__module__}.{kind.__qualname__}, which may hold more")
         scalar = next((base for base in SCALARS if isinstance(x, base)), None)
         value = b"" if scalar is None else encode(_scalar(scalar, x))
         assert layout.fields is not None
-        if kind.__repr__ is object.__repr__ or kind.__hash__ is object.__hash__:
-            self.nameless = True
         return b"object" + self.reference(kind) + value + encode(layout.fields(x))
 
     def of_code(self, code: Code) -> bytes:
@@ -271,14 +268,12 @@ class Scan:
 
         Raises NotReusable where the functions that were met, or `codes`, mention one.
         """
-        if not self.wary and not self.nameless:
+        if not self.wary:
             return
         for code in (*codes, *(code_of(behind(b)) for b in self.boxes if is_code(b))):
-            mentioned = code.names() & (self.wary | GETTERS) if self.wary else None
+            mentioned = code.names() & (self.wary | GETTERS)
             if mentioned:
                 raise NotReusable(f"it mentions {min(mentioned)}, which may have effects")
-            if self.nameless and not _ADDRESSES.isdisjoint(code.names()):
-                raise NotReusable("it may ask for the address of an object (repr, hash)")
 
     # ------------------------------------------------------------ contents of arrays
 
@@ -308,8 +303,6 @@ class Scan:
         """The bytes of the plain arrays that were met first."""
         return [encode(a) + (b"w" if a.flags.writeable else b"r") for a in self.plain[:count]]
 
-
-_ADDRESSES = frozenset({"repr", "ascii", "hash", "__repr__", "__str__", "__hash__"})
 
 _LISTS = ("arrays", "plain", "boxes", "generators", "frames", "given_views", "given_tuples")
 

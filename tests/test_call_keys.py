@@ -422,7 +422,15 @@ class Spoken(Plain):
         return self.n
 
 
-@pytest.mark.parametrize("ask", [repr, hash, ascii], ids=lambda f: f.__name__)
+ASK = {
+    "repr": repr,
+    "hash": hash,
+    "format": lambda o: f"{o}",
+    "inside of a list": lambda o: {"told": str([o])},
+}
+
+
+@pytest.mark.parametrize("ask", ASK.values(), ids=ASK)
 def test_the_address_of_an_object_is_no_result_of_another_call(ask):
     @lima.traced
     def told(x, o):
@@ -430,8 +438,9 @@ def test_the_address_of_an_object_is_no_result_of_another_call(ask):
 
     one, equal = Plain(1), Plain(1)
     with lima.session():
-        assert [told(1.0, o)[1] for o in (one, equal, one)] == [*map(ask, (one, equal, one))]
+        assert told(1.0, one)[1] == ask(one)
         assert "address" in told.cache_info().refusal
+        assert told(1.0, equal)[1] == ask(equal)
     with lima.session():
         told(1.0, Spoken(2))
         assert told(1.0, Spoken(2))[1] == ask(Spoken(2))
