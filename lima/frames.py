@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -79,9 +80,10 @@ def arrays_of(x: Any) -> Iterator[Any]:
 
 
 def settings() -> bytes:
-    """The options of pandas, some of which decide results."""
+    """The options of pandas, some of which decide results, and the width of what it prints."""
     config: Any = sys.modules.get("pandas._config.config")
-    return encode(repr(getattr(config, "_global_config", None)))
+    terminal = shutil.get_terminal_size()
+    return encode((repr(getattr(config, "_global_config", None)), *terminal))
 
 
 def _label(x: Any) -> bytes:

@@ -569,3 +569,12 @@ def test_results_that_have_an_index_in_common_have_it_again():
             assert found[0].index.name == "c"
             found[0].index.name = "spoilt"
         assert s.stats.function_hits == 2, traced.cache_info().refusal
+
+
+def test_the_width_of_the_terminal_is_part_of_the_key(monkeypatch):
+    traced = lima.traced(lambda df: repr(df))
+    wide = pd.DataFrame(np.ones((2, 30)))
+    with eager(), pd.option_context("display.max_columns", 0):
+        for columns in ("40", "200", "40"):
+            monkeypatch.setenv("COLUMNS", columns)
+            assert traced(wide.copy()) == repr(wide)
