@@ -257,7 +257,7 @@ _NO_TEXT = np.dtype(float)
 
 def _is_date(dtype: Any) -> bool:
     try:
-        return np.dtype(dtype).kind == "M"
+        return bool(np.dtype(dtype).kind == "M")
     except TypeError:
         return False
 
