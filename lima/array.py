@@ -74,18 +74,22 @@ _KEEPERS = frozenset(
 """Functions of pandas that keep an ndarray as it is, and convert what has `__array__`."""
 
 
-def _would_be_kept(by: frozenset[str] = _KEEPERS) -> bool:
+def _would_be_kept(by: frozenset[str] = _KEEPERS, home: str = "pandas.") -> bool:
     """Whether pandas asks, to hand what it takes for an ndarray to compiled code."""
     frame: Any = sys._getframe()
     while frame is not None and frame.f_globals.get("__name__") == __name__:
         frame = frame.f_back  # there are such frames only where this module is interpreted
     if frame is None or frame.f_code.co_qualname not in by:
         return False
-    return str(frame.f_globals.get("__name__")).startswith("pandas.")
+    return str(frame.f_globals.get("__name__")).startswith(home)
 
 
 _TAKERS = frozenset({"sanitize_array"})
 """Functions of pandas that make what they are given the memory of a frame, which is written."""
+
+
+_SOLVERS = frozenset({"LinearOperator.matvec", "LinearOperator.rmatvec"})
+"""Methods of SciPy that give what the user's function made to solvers, which write into it."""
 
 
 def _is_scalar(a: Handle) -> bool:
@@ -240,6 +244,8 @@ class Array(Operators, Buffered):
                 raise ValueError("a conversion of dtype needs a copy, copy=False was given")
             return data.astype(dtype)  # type: ignore[no-any-return]
         taken = copy is None and "pandas" in sys.modules and _would_be_kept(_TAKERS)
+        if copy is None and not taken and "scipy.sparse.linalg" in sys.modules:
+            taken = _would_be_kept(_SOLVERS, "scipy.")
         return data.copy(order="K") if copy or taken else data  # type: ignore[no-any-return]
 
     def __array_ufunc__(self, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> Any:

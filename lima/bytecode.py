@@ -66,7 +66,7 @@ def facts_of(code: types.CodeType) -> Facts:
             hashed = hashed or inner.hashed
         else:
             parts.append(_constant(constant))
-            names |= {constant} if isinstance(constant, str) else set()
+            names.update(_texts(constant))
     return Facts(xxh3_128_digest(b"".join(parts)), tuple(uses), frozenset(names), refusal, hashed)
 
 
@@ -109,6 +109,15 @@ def _spelled(
         else:
             parts.append(encode((step.opcode, step.arg)))
     yield from (x for k, x in enumerate(code.co_consts) if k not in loaded)
+
+
+def _texts(x: Any) -> Iterator[str]:
+    """The text in a constant, as that of `["mean", "sample"]`."""
+    if isinstance(x, str):
+        yield x
+    elif isinstance(x, (tuple, frozenset)):
+        for item in x:
+            yield from _texts(item)
 
 
 def _constant(x: Any) -> bytes:

@@ -340,7 +340,7 @@ class _Walk:
             return  # methods that Python's own modules generate, as for a dataclass
         self.names |= facts.names
         self.hashed = self.hashed or facts.hashed
-        mentioned = facts.names & pure.EFFECTS
+        mentioned = {x for x in facts.names if x in pure.EFFECTS or pure.tells_time(x, False)}
         if facts.refusal is not None:
             self.refuse(facts.refusal)
         elif mentioned:

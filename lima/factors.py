@@ -6,6 +6,7 @@ The object is lazy where it can be: if the cache has what is known of the factor
 
 from __future__ import annotations
 
+import sys
 import types
 import warnings
 from collections.abc import Callable
@@ -27,7 +28,7 @@ class Factor:
 
     def __init__(self, name: str, function: Any, arguments: dict[str, Any]) -> None:
         own = self.__dict__
-        own.update(_name=name, _function=function, _live=None, _arguments=arguments)
+        own.update(_name=name, _function=function, _live=None, _arguments=arguments, _parts={})
         own["_facts"] = self._invoke("", {})  # it may bring the matrix in order, as SciPy does
         matrix = call_method(arguments["A"], "copy", (), {})
         own["_arguments"] = {**arguments, "A": matrix}
@@ -39,7 +40,7 @@ class Factor:
         """What `isinstance` sees: SciPy's class."""
         if self.__dict__["_name"].endswith("factorized"):
             return types.BuiltinFunctionType
-        return type(plain(self))
+        return sys.modules["scipy.sparse.linalg"].SuperLU
 
     def _invoke(self, end: str, more: dict[str, Any]) -> Any:
         own = self.__dict__
@@ -53,6 +54,13 @@ class Factor:
         if box and own["_live"] is None:
             self._keep(box[-1])
         return found
+
+    def _part(self, name: str) -> Any:
+        """One of the two factors: the same each time it is asked for, as SciPy's."""
+        known = self.__dict__["_parts"]
+        if name not in known:
+            known[name] = self._invoke(PART, {"part": name})
+        return known[name]
 
     def _keep(self, factor: Any) -> None:
         own = self.__dict__
@@ -97,8 +105,8 @@ def _solver(self: Factor) -> Any:
 
 _OF_FACTORS: dict[str, Callable[[Factor], Any]] = {
     "solve": _solver,
-    "L": lambda self: self._invoke(PART, {"part": "L"}),
-    "U": lambda self: self._invoke(PART, {"part": "U"}),
+    "L": lambda self: self._part("L"),
+    "U": lambda self: self._part("U"),
     "perm_c": lambda self: self.__dict__["_facts"][0],
     "perm_r": lambda self: self.__dict__["_facts"][1],
     "nnz": lambda self: self.__dict__["_facts"][2],

@@ -28,6 +28,9 @@ PRICE = 20
 Shared = tuple[int, int, tuple[Any, ...] | None]
 """A part of an argument: which argument, which of its blocks, which of the block's elements."""
 
+Copies = dict[int, tuple[Any, Any]]
+"""By its id an index, and what stands for it in the results of one use."""
+
 _FIXED = (str, bytes, bool, int, float, complex, type(None), np.generic)
 
 
@@ -45,6 +48,7 @@ class FrameCopy:
         self.nbytes = 0
         self.axes: list[tuple[Any, ...]] = []
         self.blocks: list[tuple[Any, ...]] = []
+        self.categories = list(_categories(given))
         try:
             self._take(x, given, foreign)
         except NotCanonical:
@@ -77,15 +81,16 @@ class FrameCopy:
                 self.nbytes += block.values.nbytes
             self.blocks.append((shared, type(block), block.values, place, block.ndim))
 
-    def freeze(self) -> None:
+    def freeze(self, copies: Copies) -> None:
         """Let it hold copies. Raises NotCanonical for what two frames could not have in common."""
         wanted = content(self._plain_content())
         self.frame = None
         self.attrs = copy.deepcopy(self.attrs)
-        self.axes = [(*term[:2], _copied(term[2])) if term[0] == "own" else term
+        copies.update((id(x), (x, x)) for x in self.categories)
+        self.axes = [(*term[:2], _copied(term[2], copies)) if term[0] == "own" else term
                      for term in self.axes]  # fmt: skip
         self.blocks = [
-            (shared, kind, None if shared else _values(values), place, ndim)
+            (shared, kind, None if shared else _values(values, copies), place, ndim)
             for shared, kind, values, place, ndim in self.blocks
         ]
         self.wanted = wanted
@@ -99,15 +104,18 @@ class FrameCopy:
         bare.attrs = {}
         return bare
 
-    def make(self, given: Scan) -> Any:
+    def make(self, given: Scan, copies: Copies) -> Any:
         """A new frame, beside the arguments of a call with an equal key."""
-        axes = [_made_axis(term, given) for term in self.axes]
+        for mine, theirs in zip(self.categories, _categories(given), strict=True):
+            copies[id(mine)] = mine, theirs
+        axes = [_made_axis(term, given, copies) for term in self.axes]
         if self.kind is None:
             return axes[0]
         blocks = []
         for shared, kind, values, place, ndim in self.blocks:
             if shared is None:
-                blocks.append(kind(_values(values), placement=_placed(place), ndim=ndim))
+                values = _values(values, copies)
+                blocks.append(kind(values, placement=_placed(place), ndim=ndim))
             else:
                 block = given.frames[shared[0]]._mgr.blocks[shared[1]]
                 values = block.values if shared[2] is None else block.values[shared[2]]
@@ -128,7 +136,7 @@ class FrameCopy:
 
     def is_right(self, given: Scan) -> bool:
         """Whether what is made is what was returned, as far as anybody can tell."""
-        made = self.make(given)
+        made = self.make(given, {})
         if not is_index(made) and made.attrs:
             made.attrs = {}
         return content(made) == self.wanted
@@ -167,16 +175,48 @@ def _axis(axis: Any, given: Scan) -> tuple[Any, ...]:
     return ("own", 0, axis)
 
 
-def _made_axis(term: tuple[Any, ...], given: Scan) -> Any:
+def _made_axis(term: tuple[Any, ...], given: Scan, copies: Copies) -> Any:
     how, k, part = term
     if how == "own":
-        return _copied(part)
+        return _copied(part, copies)
     return given.frames[k] if how == "given" else given.frames[k]._mgr.axes[part]
 
 
-def _copied(axis: Any) -> Any:
-    """Another index with the same labels: its name can be set, so it is never one for two."""
-    return axis.view() if copies_on_write() else axis.copy(deep=True)
+def _copied(axis: Any, copies: Copies) -> Any:
+    """Another index with the same labels: its name can be set, so it is never one for two.
+
+    Results that have one index in common have one again.
+    """
+    if id(axis) not in copies:
+        copies[id(axis)] = axis, _copy(axis, copies)
+    return copies[id(axis)][1]
+
+
+def _copy(axis: Any, copies: Copies) -> Any:
+    pandas = _pandas()
+    if isinstance(axis, pandas.MultiIndex):
+        levels = [_copied(level, copies) for level in axis._levels]
+        return axis.set_levels(levels, verify_integrity=False)
+    if isinstance(axis, pandas.CategoricalIndex):
+        return type(axis)._simple_new(_values(axis._data, copies), name=axis.name)
+    if copies_on_write() and not hasattr(axis, "asi8"):  # whose memory can be written
+        return axis.view()
+    return axis.copy(deep=True)
+
+
+def _categories(given: Scan) -> Iterator[Any]:
+    """The indexes that the categories of the arguments are, in a fixed order."""
+    for x in given.frames:
+        for axis in (x,) if is_index(x) else x._mgr.axes:
+            for level in (axis, *getattr(axis, "_levels", ())):
+                yield from _of_categories(getattr(level, "_data", None))
+        for block in () if is_index(x) else x._mgr.blocks:
+            yield from _of_categories(block.values)
+
+
+def _of_categories(values: Any) -> Iterator[Any]:
+    if isinstance(values, _pandas().Categorical):
+        yield values.dtype.categories
 
 
 # --------------------------------------------------------------------------- blocks
@@ -201,8 +241,14 @@ def held_by(x: Any) -> Iterator[Any]:
         yield from memories(block.values)
 
 
-def _values(values: Any) -> Any:
-    return clone(values) if type(values) is np.ndarray else values.copy()
+def _values(values: Any, copies: Copies) -> Any:
+    """A copy of the elements of a block. Categories are an index: they can be given a name."""
+    if type(values) is np.ndarray:
+        return clone(values)
+    if not isinstance(values, _pandas().Categorical):
+        return values.copy()
+    kind = type(values.dtype)(_copied(values.dtype.categories, copies), values.dtype.ordered)
+    return type(values).from_codes(clone(values._ndarray), dtype=kind, validate=False)
 
 
 def _shared(block: Any, given: Scan) -> Shared | None:

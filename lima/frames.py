@@ -8,13 +8,16 @@ pandas' own.
 from __future__ import annotations
 
 import functools
+import inspect
+import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from lima import gates
+from lima import gates, pure
 from lima.errors import NotCanonical
 from lima.frame import active
 from lima.handle import Handle, outside
@@ -55,6 +58,7 @@ def _frame(x: Any) -> bytes:
         raise NotCanonical(f"a {type(x).__qualname__}, a kind of frame that may hold more")
     if x.attrs:
         raise NotCanonical("a frame with attrs")
+    _refuse_more(x)
     parts = [b"frame", encode(kind.__name__), settings()]
     parts.append(encode(bool(x.flags.allows_duplicate_labels)))
     parts += [_index(axis) for axis in x.axes]
@@ -76,9 +80,10 @@ def arrays_of(x: Any) -> Iterator[Any]:
 
 
 def settings() -> bytes:
-    """The options of pandas, some of which decide results."""
+    """The options of pandas, some of which decide results, and the width of what it prints."""
     config: Any = sys.modules.get("pandas._config.config")
-    return encode(repr(getattr(config, "_global_config", None)))
+    terminal = shutil.get_terminal_size()
+    return encode((repr(getattr(config, "_global_config", None)), *terminal))
 
 
 def _label(x: Any) -> bytes:
@@ -89,17 +94,34 @@ def _label(x: Any) -> bytes:
     raise NotCanonical(f"a label that is a {type(x).__qualname__}")
 
 
+def _refuse_more(x: Any) -> None:
+    """Attributes that the user has set on a frame or an index, as `df.factor = 2` does."""
+    for name in vars(x):
+        if name not in _FIELDS:
+            raise NotCanonical(f"a {type(x).__qualname__} with the attribute {name!r}")
+
+
+_FIELDS = frozenset(
+    "_mgr _attrs _flags _name _item_cache _is_copy _cacher str dt cat sparse list struct plot _data"
+    " _cache _id _references _levels _codes _names sortorder _range _freq _typ _metadata"
+    " _no_setting_name".split()
+)
+"""What pandas itself keeps in frames and indexes."""
+
+
 def _index(x: Any) -> bytes:
     pandas = sys.modules["pandas"]
+    _refuse_more(x)
     head = encode(type(x).__name__) + b"".join(map(_label, x.names))
     if isinstance(x, pandas.RangeIndex):
         return head + encode((x.start, x.stop, x.step))
     if isinstance(x, pandas.MultiIndex):
         levels = b"".join(map(_index, x.levels))
-        return head + levels + b"".join([leaf(np.asarray(c)).digest for c in x.codes])
+        codes = b"".join([leaf(np.asarray(c)).digest for c in x.codes])
+        return head + levels + codes + encode(x.sortorder)
     if type(x).__module__.partition(".")[0] != "pandas":
         raise NotCanonical(f"a {type(x).__qualname__}, a kind of index")
-    return head + encode(str(getattr(x, "freq", None))) + _array(x._data)
+    return head + _step(x) + _array(x._data)
 
 
 def _array(a: Any) -> bytes:
@@ -123,13 +145,45 @@ def _objects(a: Any) -> bytes:
             found.append(b"NA")
         else:
             raise NotCanonical(f"a column that holds a {type(x).__qualname__}")
-    return b"objects" + encode(a.shape) + b"".join(found)
+    if _OF_THE_CLOCK.search("\0".join([x for x in a.flat if type(x) is str])):
+        raise NotCanonical("a column of text that pandas may take for times of today")
+    order = bool(a.flags.c_contiguous), bool(a.flags.f_contiguous)
+    return b"objects" + encode((a.shape, order)) + b"".join(found)
+
+
+_OF_THE_CLOCK = re.compile(pure.OF_THE_CLOCK.pattern.join(("(?:^|\0)(?:", ")")), re.IGNORECASE)
+
+
+def _step(a: Any) -> bytes:
+    """The step of regular dates, with all that it is made of (`str` leaves out holidays)."""
+    step = getattr(a, "freq", None)
+    if type(step).__module__.partition(".")[0] not in ("pandas", "builtins"):
+        raise NotCanonical(f"dates in steps of a {type(step).__qualname__}")
+    return encode(repr(getattr(step, "_params", step)))
+
+
+def _zone(a: Any) -> bytes:
+    """The time zone, of which the dtype tells no more than a name."""
+    zone = getattr(a.dtype, "tz", None)
+    kind = f"{type(zone).__module__}.{type(zone).__qualname__}"
+    if kind not in _ZONES and not kind.startswith("pytz."):
+        raise NotCanonical(f"a time zone that is a {kind}")
+    if kind == "zoneinfo.ZoneInfo" and getattr(zone, "key", None) is None:
+        raise NotCanonical("a time zone without a name")
+    return encode((kind, repr(zone)))
+
+
+_ZONES = frozenset({
+    "builtins.NoneType", "datetime.timezone", "zoneinfo.ZoneInfo", "dateutil.tz.tz.tzutc",
+    "dateutil.tz.tz.tzoffset",
+})  # fmt: skip
+"""Kinds of time zones whose `repr` says all of them; those of `pytz` have names as well."""
 
 
 _PLAIN = frozenset({str, bytes, bool, int, float, complex, type(None)})
 
 _masked = lambda a: (leaf(a._data).digest, leaf(a._mask).digest)  # noqa: E731
-_dated = lambda a: (leaf(a.asi8).digest, encode(str(getattr(a, "freq", None))))  # noqa: E731
+_dated = lambda a: (leaf(a.asi8).digest, _step(a), _zone(a))  # noqa: E731
 _texts = lambda a: (_objects(np.asarray(a, dtype=object)),)  # noqa: E731
 
 _PARTS: dict[str, Any] = {
@@ -141,6 +195,24 @@ _PARTS: dict[str, Any] = {
     "Categorical": lambda a: (_index(a.categories), leaf(a.codes).digest),
 }
 """What the columns that pandas has kinds of its own for consist of."""
+
+
+def is_foreign(name: str) -> bool:
+    """Whether frames have an attribute of this name that is no code of pandas'.
+
+    Users give frames accessors, and methods.
+    """
+    pandas = sys.modules["pandas"]
+    for kind in (pandas.DataFrame, pandas.Series, pandas.Index):
+        found = inspect.getattr_static(kind, name, None)
+        found = getattr(found, "fget", getattr(found, "_accessor", found))
+        home = getattr(found, "__module__", None)
+        if isinstance(home, str) and home.partition(".")[0] not in _HOMES:
+            return True
+    return False
+
+
+_HOMES = frozenset({"pandas", "numpy", "builtins", "lima", "functools", "typing", "collections"})
 
 
 # --------------------------------------------------------------------------- traced arrays

@@ -15,7 +15,7 @@ from lima.draws import TracedGenerator
 from lima.errors import NotCanonical
 from lima.forcing import force
 from lima.frame import active
-from lima.frame_copies import PRICE, FrameCopy, held_by
+from lima.frame_copies import PRICE, Copies, FrameCopy, held_by
 from lima.frames import is_frame
 from lima.handle import Handle, is_outside, locked, new_handle, root_of, value_of, view_handle
 from lima.keys import Scan
@@ -314,8 +314,9 @@ class Draft:
         for value in self.values:
             data = clone(value.data) if _needs_copy(value) else value.data
             self.record.kept.append(Kept(value.node, data))
+        copies: Copies = {}
         for x in self.record.frames:
-            x.freeze()
+            x.freeze(copies)
             if not x.is_right(self.before):
                 raise NotCanonical("a frame that cannot be copied")
         return self.record
@@ -351,6 +352,7 @@ class _Restoring:
         self.fresh: dict[int, Any] = {}
         self.views: dict[int, Any] = {}
         self.frames: dict[int, Any] = {}
+        self.copies: Copies = {}
         self.boxes = [box.blank() for box in record.boxes]
 
     def build(self) -> Any:
@@ -431,7 +433,7 @@ def _fresh_term(now: _Restoring, place: int, writeable: bool) -> Any:
 
 def _frame_term(now: _Restoring, place: int) -> Any:
     if place not in now.frames:
-        now.frames[place] = now.record.frames[place].make(now.scan)
+        now.frames[place] = now.record.frames[place].make(now.scan, now.copies)
     return now.frames[place]
 
 

@@ -22,7 +22,7 @@ from lima.errors import NotCanonical
 from lima.handle import Handle, locked, root_of, value_of
 from lima.node import encode
 from lima.op import owner
-from lima.pure import FRAME_EFFECTS, GETTERS
+from lima.pure import FRAME_EFFECTS, GETTERS, OF_THE_CLOCK, tells_time
 from lima.sessions import current
 from lima.values import Borrowed, Foreign
 from lima.walk import ATOMS, SCALARS, Layout, layout_of
@@ -113,6 +113,7 @@ class Scan:
     generators  traced random generators
     frames      Series, DataFrames and Indexes of pandas
     wary        names of methods with effects that what was met has
+    texts       text that names such a method of frames, or a time of today
     views       place of each view among the traced arrays, by its id; see `given_views`
     tuples      the same for tuples; see `given_tuples`
     hashed      whether there are sets, whose order differs between processes
@@ -128,6 +129,7 @@ class Scan:
         self.generators: list[TracedGenerator] = []
         self.frames: list[Any] = []
         self.wary: set[str] = set()
+        self.texts: set[str] = set()
         self.hashed = False
         self.forms: list[bytes] = []
         self.places: dict[int, bytes] = {}
@@ -160,6 +162,8 @@ class Scan:
         """`x` itself, if it is plain and has no content; otherwise its place."""
         kind = type(x)
         if kind in ATOMS:
+            if kind is str and (x in FRAME_EFFECTS or OF_THE_CLOCK.match(x)):
+                self.texts.add(x)
             return _atom(x)
         if isinstance(x, Handle):
             return self._array(x)
@@ -268,10 +272,16 @@ class Scan:
 
         Raises NotReusable where the functions that were met, or `codes`, mention one.
         """
+        telling = {x for x in self.texts if x in self.wary or tells_time(x, bool(self.wary))}
+        if telling:
+            raise NotReusable(f"it is given {min(telling)!r}, which may mean a time or an effect")
         if not self.wary:
             return
+        foreign = frames.is_foreign if self.wary >= FRAME_EFFECTS else lambda name: False
         for code in (*codes, *(code_of(behind(b)) for b in self.boxes if is_code(b))):
-            mentioned = code.names() & (self.wary | GETTERS)
+            names = code.names()
+            mentioned = names & (self.wary | GETTERS)
+            mentioned = mentioned or {x for x in names if OF_THE_CLOCK.match(x) or foreign(x)}
             if mentioned:
                 raise NotReusable(f"it mentions {min(mentioned)}, which may have effects")
 

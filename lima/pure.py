@@ -6,6 +6,8 @@ refused, which costs reuse of whole calls, never a result.
 
 from __future__ import annotations
 
+import re
+
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -46,10 +48,19 @@ day alone they make one of today."""
 FRAME_EFFECTS = _words("""
     to_csv to_excel to_parquet to_json to_sql to_pickle to_hdf to_feather to_stata to_clipboard
     to_gbq to_html to_latex to_markdown to_string to_orc to_xml to_iceberg plot hist boxplot style
-    sample info query eval pipe now today utcnow
+    sample info query eval pipe now today utcnow strftime
 """)
-"""Methods of frames that write, draw, read the clock, or read variables that the code does not
-name."""
+"""Methods of frames that write, draw, read the clock or the locale, or read variables that the code
+does not name. As text they are refused too: `df.agg("sample")`."""
+
+OF_THE_CLOCK = re.compile(r"\s*(?:\d?\d:\d|(?:now|today)\s*(?:\0|$))", re.IGNORECASE)
+"""Text of which pandas may make a time of today; of a time of day NumPy makes none."""
+
+
+def tells_time(text: str, pandas: bool) -> bool:
+    """Whether text may be taken for a time of today."""
+    return bool(OF_THE_CLOCK.match(text)) and (pandas or ":" not in text)
+
 
 GENERATORS = _words("reprlib")
 """More modules whose code may stand in a class: `dataclass` takes methods from there."""

@@ -99,10 +99,16 @@ class Pinned:
         """What NumPy gives; raises Unsteady where the callback has done more than compute."""
         frame = Frame(active())
         token = _frame.set(frame)
+        passed = self._as_they_are(args, kwargs)
+        copies = _apart(passed)
+        args = tuple([copies.get(k, x) for k, x in enumerate(args)])
+        kwargs = {key: copies.get(key, x) for key, x in kwargs.items()}
         try:
             found = np.vectorize.__call__(self.owner, *args, **kwargs)
         finally:
             _frame.reset(token)
+        if not _same(copies, passed):
+            raise Unsteady(NOTHING, "which changes an argument")
         found = _plain(found)
         why = frame.refusal or _no_numbers(found)
         if why is None and not self.holds():
@@ -110,6 +116,11 @@ class Pinned:
         if why is not None:
             raise Unsteady(found, why)
         return found
+
+    def _as_they_are(self, args: Any, kwargs: Any) -> dict[Any, Any]:
+        """The arguments that are excluded: the callback gets them whole, and may change them."""
+        named = {**dict(enumerate(args)), **kwargs}
+        return {key: named[key] for key in self.owner.excluded if key in named}
 
     def holds(self) -> bool:
         """Whether the callback is as it was."""
@@ -141,6 +152,29 @@ class Pinned:
 
 _QUIET = frozenset({"ignore", "warn", "raise"})
 
+NOTHING = object()
+"""In the place of a result that is still to be computed."""
+
+
+def _apart(x: Any) -> Any:
+    """Copies of the arrays, lists and dicts that a callback is given as they are."""
+    if isinstance(x, dict):
+        return {key: _apart(item) for key, item in x.items()}
+    if type(x) in (list, tuple):
+        return type(x)(map(_apart, x))
+    return clone(x) if type(x) is np.ndarray else x
+
+
+def _same(x: Any, y: Any) -> bool:
+    """Whether such copies hold what they held."""
+    if isinstance(x, dict):
+        return list(x) == list(y) and _same(list(x.values()), list(y.values()))
+    if type(x) in (list, tuple):
+        return type(x) is type(y) and len(x) == len(y) and all(map(_same, x, y))
+    if type(x) is np.ndarray is type(y):
+        return (x.shape, x.dtype) == (y.shape, y.dtype) and x.tobytes() == y.tobytes()
+    return x is y
+
 
 def _plain(found: Any) -> Any:
     """A callback with a signature may make traced arrays, and NumPy then puts such together."""
@@ -167,17 +201,17 @@ class Vectorized(np.vectorize):
         found, why = self._as_operation(name, args, kwargs)
         if why is None:
             return found
-        if found is _NOTHING:
+        if found is NOTHING:
             found = super().__call__(*args, **kwargs)
         return adopt(found, f"numpy.vectorize: calls {name} for each element; {why}")
 
     def _as_operation(self, name: str, args: Any, kwargs: Any) -> tuple[Any, str | None]:
         """The result as a step of the lineage, and None; or else what there is of it, and why."""
         if not self.is_first():
-            return _NOTHING, "which was exchanged"
+            return NOTHING, "which was exchanged"
         account = _account(self.pyfunc)
         if not account.pays():
-            return _NOTHING, "which takes less time than looking at what it uses"
+            return NOTHING, "which takes less time than looking at what it uses"
         start = perf_counter()
         try:
             inputs: list[Any] = []
@@ -192,7 +226,7 @@ class Vectorized(np.vectorize):
             spec = Spec(_ROW.name, tuple(given.items()), 0, _ROW.version)
             _ = spec.prefix
         except (NotReusable, NotCanonical, RecursionError) as error:
-            return _NOTHING, f"{error}" or "which is nested too deeply"
+            return NOTHING, f"{error}" or "which is nested too deeply"
         finally:
             account.calls += 1
             account.looking += perf_counter() - start
@@ -223,7 +257,6 @@ class Vectorized(np.vectorize):
 
 
 HOW = ("otypes", "signature", "excluded", "cache")
-_NOTHING = object()
 _ROW = OPS["vectorize"]
 
 

@@ -445,3 +445,14 @@ def test_the_address_of_an_object_is_no_result_of_another_call(ask):
         told(1.0, Spoken(2))
         assert told(1.0, Spoken(2))[1] == ask(Spoken(2))
         assert told.cache_info().hits == 1
+
+
+def test_dates_that_are_made_of_text_may_mean_now():
+    traced = lima.traced(lambda x: (x.astype("datetime64[us]"), x.astype(dtype="M8[s]").item()))
+    with eager() as s:
+        assert traced(np.array([1]))[1].year == 1970  # the same call, of numbers
+        for _ in range(3):
+            text = np.array(["today"])
+            assert traced(text)[1] == text.astype("M8[s]").item()
+        assert s.stats.function_hits == 0
+        assert traced.cache_info().refusal == "it makes dates of text, which may mean now"

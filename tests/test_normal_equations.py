@@ -9,7 +9,7 @@ from lima.op import OPS
 from lima.ops import normal
 from lima.record import loads
 
-M, N = 17_000, 6
+M, N = 33_000, 6
 
 
 @pytest.fixture(autouse=True)

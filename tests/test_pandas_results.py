@@ -1,6 +1,7 @@
 """Frames that traced functions return are reused: equal ones, which nobody else holds."""
 
 import copy
+import datetime
 import pickle
 
 import numpy as np
@@ -389,3 +390,191 @@ def test_names_imported_from_pandas():
         for _ in range(2):
             assert seen(traced(x)) == seen(scope["f"](x))
         assert s.stats.function_hits == 1, traced.cache_info().refusal
+
+
+# --------------------------------------------------------------------------- what else there is
+
+
+def with_attribute(value):
+    df = frame()
+    df.factor = value
+    return df
+
+
+def with_labelled_index(value):
+    df = frame()
+    df.index = pd.Index(df["c"], name="c")
+    df.index.factor = value
+    return df
+
+
+def in_zone(hours):
+    zone = datetime.timezone(datetime.timedelta(hours=hours), "X")
+    return pd.Series(pd.DatetimeIndex(["2020-01-01"] * 3).tz_localize("UTC").tz_convert(zone))
+
+
+def in_steps(step):
+    return pd.Series(np.arange(4.0), index=pd.date_range("2024-01-01", periods=4, freq=step))
+
+
+ALIKE = {
+    "an attribute of a frame": (with_attribute, (2, 3), lambda df: df["a"].sum() * df.factor),
+    "an attribute of an index": (
+        with_labelled_index, (2, 3), lambda df: df["a"].sum() * df.index.factor,
+    ),
+    "zones of one name": (in_zone, (1, 2), lambda s: str(s.dt.tz_localize(None).iloc[0])),
+    "holidays": (
+        lambda day: in_steps(pd.offsets.CustomBusinessDay(holidays=[day])),
+        ("2024-01-05", "2024-01-10"),
+        lambda s: str(s.index.shift(1)[-1]),
+    ),
+    "normalized steps": (
+        lambda on: in_steps(pd.offsets.BDay(normalize=on)),
+        (False, True),
+        lambda s: s.index.freq.normalize,
+    ),
+    "the order of text in memory": (
+        lambda order: pd.DataFrame(np.array([["a", "b"], ["c", "d"]], dtype=object, order=order)),
+        ("C", "F"),
+        lambda df: df.to_numpy().flags.f_contiguous,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_frames_that_look_alike_are_not_confused(name):
+    make, values, function = ALIKE[name]
+    traced = lima.traced(function)
+    with eager():
+        for value in (*values, *values):
+            assert traced(make(value)) == function(make(value)), value
+
+
+def test_steps_and_zones_do_not_hinder_reuse():
+    traced = lima.traced(lambda s: (s * 2, s.index.tz_localize("UTC")))
+    with eager() as s:
+        for _ in range(3):
+            df = in_steps(pd.offsets.BDay())
+            for found, wanted in zip(
+                traced(df), (df * 2, df.index.tz_localize("UTC")), strict=True
+            ):
+                assert seen(found) == seen(wanted)
+        assert s.stats.function_hits == 2, traced.cache_info().refusal
+
+
+CLOCK = {
+    "now in a column": (lambda: pd.Series(["now"]), lambda s: s.astype("datetime64[ns]")),
+    "a time of day in a column": (lambda: pd.Series(["12:30"]), lambda s: s.astype("M8[ns]")),
+    "a time of day that is written out": (
+        frame, lambda df: pd.Series(["9:30", "12:30"]).astype("M8[ns]"),
+    ),
+    "now as an argument of NumPy": (lambda: "now", lambda when: np.datetime64(when)),
+    "now that is written out": (lambda: "x", lambda x: np.datetime64("now")),
+    "a method as an argument": (lambda: [frame(), "sample"], lambda a: a[0]["a"].agg(a[1])),
+    "a method among others": (frame, lambda df: df["a"].agg(["sample", "cumsum"])),
+    "formatted dates": (
+        lambda: in_steps("D"), lambda s: s.index.strftime("%A"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CLOCK)
+def test_what_is_asked_of_the_clock_or_drawn_is_never_reused(name):
+    make, function = CLOCK[name]
+    traced = lima.traced(function)
+    with eager() as s:
+        for _ in range(3):
+            traced(make())
+        assert s.stats.function_hits == 0
+    assert traced.cache_info().refusal
+
+
+def test_methods_and_accessors_of_users_are_not_pandas(monkeypatch):
+    factor = [2.0]
+    monkeypatch.setattr(
+        pd.DataFrame, "scaled", lambda self: self["a"].sum() * factor[0], raising=False
+    )
+    traced = lima.traced(lambda df: df.scaled())
+    with eager():
+        assert traced(frame()) == 30.0
+        factor[0] = 3.0
+        assert traced(frame()) == 45.0
+
+
+CATEGORIES = {
+    "a column": (
+        lambda df: df[["a"]].assign(b=pd.Categorical(["x", "y", "z"] * 2)),
+        lambda x: x["b"].cat.categories,
+    ),
+    "an index": (lambda df: cats(df).groupby("c", observed=True)["a"].sum(),
+                 lambda x: x.index.categories),
+    "a level": (lambda df: cats(df).groupby(["c", "b"], observed=True)["a"].sum(),
+                lambda x: x.index.levels[0].categories),
+}  # fmt: skip
+
+
+def cats(df):
+    return df.astype({"c": "category"})
+
+
+@pytest.mark.parametrize("name", CATEGORIES)
+def test_categories_are_those_of_one_result(name):
+    function, categories = CATEGORIES[name]
+    traced = lima.traced(function)
+    with eager() as s:
+        for _ in range(3):
+            found = traced(frame())
+            assert seen(found) == seen(function(frame()))
+            assert categories(found).name is None
+            categories(found).name = "spoilt"
+        assert s.stats.function_hits == 2, traced.cache_info().refusal
+
+
+def test_categories_of_an_argument_are_still_those():
+    traced = lima.traced(lambda df: df.assign(a=df["a"] * 2).iloc[np.arange(5, -1, -1)])
+    with eager() as s:
+        for _ in range(3):
+            df = cats(frame())
+            found = traced(df)
+            assert found["c"].cat.categories is df["c"].cat.categories
+        assert s.stats.function_hits == 2, traced.cache_info().refusal
+
+
+def test_dates_of_an_index_can_be_written_and_are_those_of_one_result():
+    traced = lima.traced(
+        lambda df: df.set_index(df["b"].astype("datetime64[ns]") + pd.Timedelta(1))
+    )
+    wanted = None
+    with eager() as s:
+        for _ in range(3):
+            found = traced(frame())
+            wanted = wanted or seen(found.index)
+            assert seen(found.index) == wanted
+            found.index.asi8[0] = 99
+        assert s.stats.function_hits == 2, traced.cache_info().refusal
+
+
+def test_results_that_have_an_index_in_common_have_it_again():
+    def sums(df):
+        found = df.groupby("c")[["a"]].sum()
+        return found, found * 2, found.index
+
+    wanted = sums(frame())
+    shared = wanted[0].index is wanted[1].index, wanted[0].index is wanted[2]
+    traced = lima.traced(sums)
+    with eager() as s:
+        for _ in range(3):
+            found = traced(frame())
+            assert (found[0].index is found[1].index, found[0].index is found[2]) == shared
+            assert found[0].index.name == "c"
+            found[0].index.name = "spoilt"
+        assert s.stats.function_hits == 2, traced.cache_info().refusal
+
+
+def test_the_width_of_the_terminal_is_part_of_the_key(monkeypatch):
+    traced = lima.traced(lambda df: repr(df))
+    wide = pd.DataFrame(np.ones((2, 30)))
+    with eager(), pd.option_context("display.max_columns", 0):
+        for columns in ("40", "200", "40"):
+            monkeypatch.setenv("COLUMNS", columns)
+            assert traced(wide.copy()) == repr(wide)

@@ -269,3 +269,39 @@ def test_callbacks_and_operators_are_barriers():
         for _ in range(2):
             assert seen(lima.traced(work)(matrix(), b)) == seen(work(matrix(), b))
         assert s.stats.function_hits == 0
+
+
+OPERATORS = {
+    "gmres": lambda op, x: spla.gmres(op, x)[0],
+    "bicgstab": lambda op, x: spla.bicgstab(op, x)[0],
+    "cgs": lambda op, x: spla.cgs(op, x)[0],
+    "lsqr": lambda op, x: spla.lsqr(op, x)[0],
+    "minres": lambda op, x: spla.minres(op, x)[0],
+    "qmr": lambda op, x: spla.qmr(op, x)[0],
+    "a product": lambda op, x: op @ x,
+}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_solvers_may_write_what_an_operator_of_the_users_gives(name):
+    def program(A, x):
+        product, transposed = (lambda v: A @ v), (lambda v: A.T @ v)
+        op = spla.LinearOperator(A.shape, product, transposed, dtype=float)
+        return OPERATORS[name](op, x)
+
+    wanted = seen(program(matrix(), b.copy()))
+    with eager():
+        for _ in range(2):
+            assert seen(lima.traced(program)(matrix(), b.copy())) == wanted
+
+
+def test_factors_are_the_same_each_time():
+    def program(A):
+        factor = spla.splu(A)
+        factor.L.data[0] = 5.0
+        return factor.L, factor.L is factor.L
+
+    wanted = seen(program(matrix()))
+    with eager():
+        for _ in range(2):
+            assert seen(lima.traced(program)(matrix())) == wanted

@@ -778,17 +778,6 @@ def test_a_new_attribute_of_universal_functions_is_noticed():
     assert {name for name in vars(np.ufunc) if not name.startswith("__")} <= UFUNC_ATTRIBUTES
 
 
-NOT_OFFERED = {
-    "__array_finalize__", "__array_interface__", "__array_struct__", "__array_wrap__",
-    "__class_getitem__", "__setstate__",
-}  # fmt: skip
-"""Attributes of ndarray that a traced array has not."""
-
-
-def test_a_new_attribute_of_arrays_is_noticed():
-    assert set(dir(np.ndarray)) - set(dir(lima.Array)) <= NOT_OFFERED
-
-
 GENERATORS_OWN = {
     "bit_generator", "spawn", "get_state", "set_state", "seed", "_bit_generator", "_poisson_lam_max",
 }  # fmt: skip

@@ -339,6 +339,41 @@ def test_a_callback_that_has_changed_is_not_recomputed_with():
     assert np.array_equal(lima.recompute(found, {"x": X}), found)
 
 
+CHANGED = {
+    "a list": (lambda: [0.0], lambda p: p[0]),
+    "a list in a list": (lambda: [[0.0], 1], lambda p: p[0][0]),
+    "a dict": (lambda: {0: 0.0}, lambda p: p[0]),
+    "an array": (lambda: np.zeros(1), lambda p: p[0]),
+    "an array in a list": (lambda: [np.zeros(1)], lambda p: p[0][0]),
+}
+
+
+def counting(x, p):
+    while not np.isscalar(p[0]) and not isinstance(p[0], np.generic) and np.ndim(p[0]):
+        p = p[0]
+    p[0] += 1
+    return x * float(p[0])
+
+
+@pytest.mark.parametrize("reuse", ["hybrid", "operation"])
+@pytest.mark.parametrize("name", CHANGED)
+def test_a_callback_that_changes_an_argument_does_so_every_time(name, reuse):
+    make, count = CHANGED[name]
+
+    def program(x):
+        p = make()
+        found = np.vectorize(counting, excluded=[1])(x, p)
+        return found, float(count(p))
+
+    wanted = program(X)
+    traced = lima.traced(program)
+    with eager(reuse=reuse):
+        for _ in range(3):
+            found = traced(X)
+            assert np.asarray(found[0]).tobytes() == wanted[0].tobytes()
+            assert found[1] == wanted[1] == len(X) + 1
+
+
 def test_errors_are_those_of_the_callback_each_time():
     def work(x):
         return np.vectorize(lambda t: 1 / (t - 3))(x)

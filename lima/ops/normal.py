@@ -415,7 +415,7 @@ def _bordered(p: Any, parts: Residual, gram: Any) -> Any:
 
 EXAMPLE = (
     "def f(X, d):\n"
-    "    X, y = np.vstack([X, X, X])[:17000], np.vstack([X, X, X])[:17000, 0] * 1.5 + {noise}\n"
+    "    X, y = np.vstack([X] * 6)[:33000], np.vstack([X] * 6)[:33000, 0] * 1.5 + {noise}\n"
     "    G = X.T @ X\n"
     "    for k in (1, 2, 3, 4):\n"
     "        w = np.full(X.shape[1], {start} / k)\n"
@@ -438,7 +438,7 @@ def _rules(name: str, equation: str, plan: Any, asked: str) -> tuple[Rule, Rule]
             saves=SAVES,
             exactness=ROUNDING,
             plan=plan,
-            example=EXAMPLE.format(noise="np.cos(np.arange(17000))", start=0.5, asked=asked),
+            example=EXAMPLE.format(noise="np.cos(np.arange(33000))", start=0.5, asked=asked),
             structured=False,
         ),
         Rule(
@@ -447,7 +447,7 @@ def _rules(name: str, equation: str, plan: Any, asked: str) -> tuple[Rule, Rule]
             saves=SAVES,
             exactness=GUARDED,
             plan=plan,
-            example=EXAMPLE.format(noise="np.cos(np.arange(17000))", start=1e3, asked=asked),
+            example=EXAMPLE.format(noise="np.cos(np.arange(33000))", start=1e3, asked=asked),
             structured=False,
         ),
     )

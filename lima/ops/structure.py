@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lima.frame import refuse
 from lima.op import CALLS, OPS, Kind, op
 from lima.ops import forms, infer, reach
 from lima.ops.infer import as_view, transposed
@@ -245,7 +246,20 @@ def _respell_astype(args: Args, kwargs: Kwargs) -> Respelled:
     named = by_name(OPS["astype"].names, args, kwargs)
     if named.pop("device", None) not in (None, "cpu"):
         return None, args, kwargs
+    if getattr(named.get("x"), "dtype", _NO_TEXT).kind in "SU" and _is_date(named.get("dtype")):
+        refuse("it makes dates of text, which may mean now")
+        return None, args, kwargs
     return OPS["astype" if named.get("copy", True) else "astype.view"], (), named
+
+
+_NO_TEXT = np.dtype(float)
+
+
+def _is_date(dtype: Any) -> bool:
+    try:
+        return bool(np.dtype(dtype).kind == "M")
+    except TypeError:
+        return False
 
 
 # --------------------------------------------------------------------------- joining
