@@ -462,7 +462,7 @@ def test_not_where_it_costs_more(monkeypatch):
     monkeypatch.setattr(cost, "_machine", cost.Machine(4e10, 8e9, 2e9))
     y = PLAIN @ TRUTH + NOISE
     assert not traced(lambda X, y, V: X.T @ (X @ V[0] - y), PLAIN, y, vectors(1), unknown)[1]
-    monkeypatch.setattr(normal, "LEAST", 1 << 17)
+    monkeypatch.setattr(normal, "LEAST", 1 << 18)
     assert not traced(squares, PLAIN, y, vectors(2))[1]
     short = PLAIN[:300]
     assert not traced(squares, short, y[:300], vectors(2))[1]
