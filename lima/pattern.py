@@ -8,7 +8,7 @@ operations, so that one rule serves however a program spelled its structure.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -137,3 +137,7 @@ class Rule:
     plan: Callable[..., Offer | None]
     example: str
     structured: bool = True
+
+    def guarded(self, **changes: Any) -> Rule:
+        """The same rule for sessions that allow larger errors, which `plan` checks for."""
+        return replace(self, name=f"{self.name}-guarded", exactness=GUARDED, **changes)

@@ -150,14 +150,4 @@ IMAGES = Rule(
     structured=False,
 )
 
-FAR_IMAGES = Rule(
-    name="product-of-images-guarded",
-    equation=EQUATION,
-    saves=SAVES,
-    exactness=GUARDED,
-    plan=plan,
-    example=EXAMPLE.replace("+ 0.01", "- 0.3"),
-    structured=False,
-)
-
-RULES = (IMAGES, FAR_IMAGES)
+RULES = (IMAGES, IMAGES.guarded(example=EXAMPLE.replace("+ 0.01", "- 0.3")))

@@ -431,26 +431,18 @@ SAVES = "passes over a tall matrix, for ever other vectors"
 
 def _rules(name: str, equation: str, plan: Any, asked: str) -> tuple[Rule, Rule]:
     """A rule of either class."""
-    return (
-        Rule(
-            name=name,
-            equation=equation,
-            saves=SAVES,
-            exactness=ROUNDING,
-            plan=plan,
-            example=EXAMPLE.format(noise="np.cos(np.arange(33000))", start=0.5, asked=asked),
-            structured=False,
-        ),
-        Rule(
-            name=f"{name}-guarded",
-            equation=equation,
-            saves=SAVES,
-            exactness=GUARDED,
-            plan=plan,
-            example=EXAMPLE.format(noise="np.cos(np.arange(33000))", start=1e3, asked=asked),
-            structured=False,
-        ),
+    noise = "np.cos(np.arange(33000))"
+    near, far = (EXAMPLE.format(noise=noise, start=s, asked=asked) for s in (0.5, 1e3))
+    rule = Rule(
+        name=name,
+        equation=equation,
+        saves=SAVES,
+        exactness=ROUNDING,
+        plan=plan,
+        example=near,
+        structured=False,
     )
+    return rule, rule.guarded(example=far)
 
 
 GRADIENTS = _rules("gradient", GRADIENT, plan_gradient, "X.T @ (X @ w - y)")

@@ -278,14 +278,7 @@ SHIFTED = Rule(
     structured=False,
 )
 
-FAR_SHIFTED = Rule(
-    name="centred-product-guarded",
-    equation=EQUATION,
-    saves=SAVES,
-    exactness=GUARDED,
-    plan=plan,
-    example=EXAMPLE.replace("    G = X", "    X = X + 30.0\n    G = X"),
-    structured=False,
+RULES = (
+    SHIFTED,
+    SHIFTED.guarded(example=EXAMPLE.replace("    G = X", "    X = X + 30.0\n    G = X")),
 )
-
-RULES = (SHIFTED, FAR_SHIFTED)

@@ -148,14 +148,4 @@ STRAIGHT = Rule(
     structured=False,
 )
 
-FAR_STRAIGHT = Rule(
-    name="product-along-a-line-guarded",
-    equation=EQUATION,
-    saves=SAVES,
-    exactness=GUARDED,
-    plan=plan,
-    example=EXAMPLE,
-    structured=False,
-)
-
-RULES = (STRAIGHT, FAR_STRAIGHT)
+RULES = (STRAIGHT, STRAIGHT.guarded())

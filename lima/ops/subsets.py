@@ -463,14 +463,4 @@ SUBSETS = Rule(
     structured=False,
 )
 
-FAR_SUBSETS = Rule(
-    name="product-of-subsets-guarded",
-    equation="A[S]' B[S] = A' B - A[~S]' B[~S]",
-    saves=SAVES,
-    exactness=GUARDED,
-    plan=plan,
-    example=EXAMPLE,
-    structured=False,
-)
-
-RULES = (SUBSETS, FAR_SUBSETS)
+RULES = (SUBSETS, SUBSETS.guarded(equation="A[S]' B[S] = A' B - A[~S]' B[~S]"))

@@ -216,14 +216,4 @@ WEIGHTED = Rule(
     structured=False,
 )
 
-FAR_WEIGHTED = Rule(
-    name="weighted-product-guarded",
-    equation=EQUATION,
-    saves=SAVES,
-    exactness=GUARDED,
-    plan=plan,
-    example=EXAMPLE,
-    structured=False,
-)
-
-RULES = (WEIGHTED, FAR_WEIGHTED)
+RULES = (WEIGHTED, WEIGHTED.guarded())
