@@ -172,12 +172,13 @@ def call(
 def _view_of(row: Op, spec: Spec, inputs: Sequence[Any], base: Any) -> Any:
     """The result of a view operation whose arguments are bound; `base` is the first."""
     if isinstance(base, Handle):
-        return _view_result(apply(row, spec, inputs), base, spec)
+        return _view_result(apply(row, spec, inputs), inputs[0], base, spec)
     if isinstance(base, np.ndarray):  # a view of what stays plain
         return evaluate(row, spec, [base, *[force(i) for i in inputs[1:]]])
     first = inputs[0]
     made = handle(first if isinstance(first, Value) else leaf_value(np.asarray(first)))
-    return _view_result(apply(row, spec, (value_of(made), *inputs[1:])), made, spec)
+    value = value_of(made)
+    return _view_result(apply(row, spec, (value, *inputs[1:])), value, made, spec)
 
 
 MAX_FORMS = 4096
@@ -204,9 +205,9 @@ def _form(row: Op, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     return tuple(form)
 
 
-def _view_result(value: Value, base: Handle, spec: Spec) -> Any:
-    source = base._value
-    if value.data is not None and value.data is source.data:
+def _view_result(value: Value, source: Value, base: Handle, spec: Spec) -> Any:
+    """A handle on a view of `base`, whose present value is `source`; `base` if NumPy gives it."""
+    if value is source or (value.data is not None and value.data is source.data):
         return base
     if value.root is not None:
         return view_handle(value, base, spec)
@@ -399,7 +400,7 @@ def transposed(a: Handle) -> Any:
     data = value.data
     if type(data) is np.ndarray and data.ndim > 1:
         return view_of_present(a, value, _TRANSPOSE.spec, data.T)
-    return _view_result(apply(_TRANSPOSE, _TRANSPOSE.spec, (value,)), a, _TRANSPOSE.spec)
+    return _view_result(apply(_TRANSPOSE, _TRANSPOSE.spec, (value,)), value, a, _TRANSPOSE.spec)
 
 
 _TRANSPOSE = OPS["transpose"]

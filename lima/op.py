@@ -497,8 +497,6 @@ def moved(d: Any, memory: Any, copy: Any) -> Any:
         return d
     if d is memory:
         return copy
-    if not d.size:  # it lies nowhere, but may be read-only as the memory is
-        return np.empty(d.shape, d.dtype)
     if memory.dtype.hasobject:
         return d
     offset = _address(d) - _address(memory)

@@ -98,12 +98,18 @@ def light(row: Op, spec: Spec, inputs: Sequence[Any]) -> Value:
 
 
 def wait_view(row: Op, spec: Spec, node: Node, inputs: Sequence[Any]) -> Value:
-    """A view of a value that waits; it waits as well, if its shape is known."""
+    """A view of a value that waits; it waits as well, if its shape is known.
+
+    NumPy gives some arrays back themselves (`squeeze` without axes of length one): so does this.
+    """
     meta = row.infer(inputs, spec) if row.infer is not None else None
     if meta is None:
         return run_view(row, spec, node, inputs)
+    viewed: Value = inputs[0]
+    if meta is viewed.meta:
+        return viewed
     value = Pending(node, row, inputs, meta)
-    value.root = inputs[0].root or inputs[0]
+    value.root = viewed.root or viewed
     return value
 
 

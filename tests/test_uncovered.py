@@ -15,6 +15,9 @@ from lima.draws import METHODS as METHODS_OF_GENERATORS
 
 # The result has lineage.
 TRACED = r"""
+v[0].view('i8')
+m[0, 0].view('u1')
+(v * 2).sum().view('i8')
 A[np.r_[0:2, 3]]
 X, Y = np.mgrid[0:3, 0:2]; X * Y
 X, Y = np.ogrid[0:3, 0:2]; X + Y
@@ -433,6 +436,9 @@ r = io.BytesIO(); np.savez(r, a=A, b=v); r.seek(0); np.load(r)['b']
 
 # Python objects, text, scalars, containers of these.
 ANSWERS = r"""
+A += 1; s = A.T; t = s.squeeze(); (s is t, np.squeeze(t) is t, np.atleast_2d(t) is t)
+r = A * 1.0; (r.squeeze() is r, np.atleast_2d(r) is r, np.real(r) is r, r.T is r)
+q = np.broadcast_to(v, (2, 4)); (np.copyto(q[2:], q[:0]), q.sum())
 np.broadcast_shapes(A.shape, v.shape)
 np.fromfunction(lambda i: 3.0, (3,))
 np.s_[1:2, ::3]
@@ -579,6 +585,9 @@ v.tolist().index(v[2])
 
 # NumPy's error, class and text.
 ERRORS = r"""
+z[-1].view('i8')
+v[0].view(dtype='i4')
+q = np.broadcast_to(v, (2, 4)); (np.copyto(q[2:], 1.0), q)
 f = np.frombuffer(v.tobytes(), dtype=np.uint8); f[0] = 1; f
 np.vectorize(lambda x: x.shape)(v)
 np.asarray_chkfinite(A * np.nan)

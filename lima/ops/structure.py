@@ -158,7 +158,26 @@ op(
 )
 renamed(np.reshape, "reshape", newshape="shape")
 op("ravel", np.ravel, VIEW, reach=reach.ordered)
-op("ndarray.view", np.ndarray.view, VIEW, signature="a, dtype=None")
+
+
+def _viewed(a: Any, dtype: Any = None) -> Any:
+    """The bytes of an array, or of a scalar, read as another dtype."""
+    return a.view() if dtype is None else a.view(dtype)
+
+
+def _view_text(inputs: list[str], params: dict[str, str]) -> str:
+    a = inputs[0] if inputs[0][0].isalpha() else f"np.asarray({inputs[0]})"
+    return f"{a}.view({params.get('dtype', '')})"
+
+
+op(
+    "ndarray.view",
+    _viewed,
+    VIEW,
+    signature="a, dtype=None",
+    calls=(np.ndarray.view,),
+    source=_view_text,
+)
 op("ndarray.getfield", np.ndarray.getfield, VIEW, signature="a, dtype, offset=0")
 
 # Which view these give depends on the elements, so it is no step of the lineage by itself.
