@@ -84,23 +84,31 @@ class _Lift(Lift):
         if kind is np.ndarray:
             return foreign(x)
         if kind in (list, tuple):
-            return self._nested(x)
+            return self.nested(x, SHORT)
         if isinstance(x, np.generic):
             return leaf_value(x) if x.dtype.kind in "SUV" else x
         raise NotCanonical(f"{kind.__module__}.{kind.__qualname__} is no operand")
 
-    def _nested(self, x: Sequence[Any]) -> Value:
+    def nested(self, x: Sequence[Any], short: int) -> Value:
+        """A list or tuple; one without arrays is a leaf if it has more elements than `short`."""
         if _has_handle(x):
             made = call(OPS["nested"], (x,), {})
             return value_of(made)
         plain = np.asarray(x)
         if plain.dtype.hasobject:
             raise NotCanonical("a nested sequence that NumPy takes for Python objects")
-        return leaf_value(plain)
+        if plain.size <= short and plain.dtype.kind in "biufc":
+            return value_of(call(OPS["nested"], (x,), {}))
+        value = leaf_value(plain)
+        leaves.hold(value.node.digest, plain)
+        return value
 
     def is_array(self, x: Any) -> bool:
         return isinstance(x, (Handle, np.ndarray))
 
+
+SHORT = 16
+"""Elements of a list among the operands up to which logs say what they are."""
 
 LIFT = _Lift()
 
@@ -242,10 +250,13 @@ def _is_number(x: Any) -> bool:
 def output(call_value: Value, index: int) -> Any:
     """Item `index` of a multi-output call, as a value of its own."""
     item = call_value.data[index]
-    if not _is_number(item):
+    several = type(item) in (tuple, list)
+    if not (several or _is_number(item)):
         return item
     value = Value(Node(Spec(OUTPUT, (("index", index),)), (call_value.node,)), item)
     value.shared = call_value.shared
+    if several:
+        return type(item)([output(value, k) for k in range(len(item))])
     return handle(value)
 
 

@@ -84,10 +84,7 @@ def _index_item(item: Any, inputs: list[Any]) -> tuple[Any, str]:
             leaves.seen(copied.node.digest, item)
         inputs.append(copied)
     else:
-        lifted = LIFT.operand(item)
-        if kind is list and isinstance(lifted, Value) and lifted.node.is_leaf:
-            leaves.hold(lifted.node.digest, lifted.data)
-        inputs.append(lifted)
+        inputs.append(LIFT.nested(item, -1) if kind is list else LIFT.operand(item))
     return Ref(len(inputs) - 1), "gather"
 
 

@@ -145,7 +145,7 @@ def _make_output(version: int, inputs: list[Any], params: list[tuple[str, Param]
     index = params[0][1] if len(params) == 1 and params[0][0] == "index" else None
     if type(index) is not int or not 0 <= index < 1 << 16 or version != 1:
         raise LogError("expected output(%n, index=k)")
-    if len(inputs) != 1 or type(inputs[0]) is not Node or inputs[0].spec.op in (LEAF, OUTPUT):
+    if len(inputs) != 1 or type(inputs[0]) is not Node or inputs[0].spec.op == LEAF:
         raise LogError("expected output() of a node with several results")
     return Node(Spec(OUTPUT, (("index", index),)), tuple(inputs))
 

@@ -593,3 +593,25 @@ def test_a_leaf_is_found_although_an_equal_array_came_and_went():
     del other
     gc.collect()
     assert lima.recompute(total) == data.sum()
+
+
+@pytest.mark.parametrize("call", [
+    lambda x: np.percentile(x, [25, 75.0]),
+    lambda x: x + [1, 2, 3],
+    lambda x: np.add.reduceat(x, [0, 2]),
+    lambda x: np.where(x > 1, [[1.5, 2, 3]], (x, x)),
+    lambda x: np.interp(x, [0, 3], [True, False]),
+])  # fmt: skip
+def test_short_lists_stand_in_the_log(call):
+    """The log asks for no other leaf than `x`."""
+    a = np.arange(3.0)
+    text = lima.lineage(y=call(lima.array(a, name="x"))).log()
+    found = lima.recompute(loads(text), {"x": a})["y"]
+    assert np.asarray(found).tobytes() == call(a).tobytes()
+
+
+def test_long_lists_are_leaves_that_are_found():
+    x, listed = lima.array(np.arange(40.0)), list(range(40))
+    y = x + listed
+    del listed
+    assert np.array_equal(lima.recompute(y), np.arange(40.0) * 2)

@@ -15,6 +15,8 @@ from lima.draws import METHODS as METHODS_OF_GENERATORS
 
 # The result has lineage.
 TRACED = r"""
+H, e = np.histogramdd(A[:, :2], bins=(3, 4)); e[1][0] = 9; (H, e, e[0] * 2)
+np.histogramdd(A[:, :2], bins=(3, 4))
 v[0].view('i8')
 m[0, 0].view('u1')
 (v * 2).sum().view('i8')

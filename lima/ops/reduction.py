@@ -214,20 +214,12 @@ op(
 op("histogram", np.histogram, wrap=tuple, weight=32.0)
 op("histogram_bin_edges", np.histogram_bin_edges, weight=8.0)
 op("histogram2d", np.histogram2d, operands="x y", wrap=tuple, weight=128.0)
-
-
-def _histogramdd(sample: Any, **options: Any) -> tuple[Any, tuple[Any, ...]]:
-    counts, edges = np.histogramdd(sample, **options)
-    return counts, tuple(edges)
-
-
-# The second item is a tuple of arrays. The sample is a parameter, as it may be a list of arrays.
+# The second item is a list of arrays. The sample is a parameter, as it may be a list of arrays.
 op(
     "histogramdd",
-    _histogramdd,
+    np.histogramdd,
     operands="",
     signature="sample, bins=10, range=None, density=None, weights=None",
-    calls=(np.histogramdd,),
     weight=128.0,
     wrap=tuple,
 )
