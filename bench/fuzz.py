@@ -49,14 +49,13 @@ def source(lines: list[str]) -> str:
             "try:",
             textwrap.indent(line, "    "),
             "except Exception as error:",
-            f"    seen.append({k})",
-            f"    seen.append(kind(error, {'] = ' in line}))",
+            f"    note(seen, {k}, error, {'] = ' in line})",
         ]
     kept = ", ".join(f'"{name}": {name}' for name in ["seen", *ARGUMENTS, *names])
     return "\n".join(
         [
             PRELUDE,
-            KIND,
+            NOTE,
             HEAD,
             *[textwrap.indent(text, "    ") for text in body],
             f"    return {{{kept}}}",
@@ -64,7 +63,12 @@ def source(lines: list[str]) -> str:
     )
 
 
-KIND = """
+NOTE = """
+def note(seen, k, error, assigning):
+    seen.append(k)
+    seen.append(kind(error, assigning))
+
+
 def kind(error, assigning):
     if assigning and isinstance(error, (TypeError, ValueError)):
         return "either"  # NumPy's choice depends on the types of array and item
@@ -152,7 +156,8 @@ def written(choices: Any, count: int, seed: int) -> tuple[list[str], Counter[str
     scope = load(PRELUDE, lambda f: f)
     np.random.seed(seed)
     writer = Writer(choices, inputs(seed, scope), scope, LARGEST * SCALE**2)
-    return writer.write(count, STATEMENTS + EFFECTS), writer.kinds
+    with np.errstate(all="ignore"):
+        return writer.write(count, STATEMENTS + EFFECTS), writer.kinds
 
 
 # --------------------------------------------------------------------------- what a run leaves

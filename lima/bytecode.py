@@ -28,6 +28,7 @@ class Facts(NamedTuple):
     names    every name and text that it mentions
     refusal  why no call of it can be reused
     hashed   whether what it does may depend on hashes, which differ from process to process
+    idle     parameters that its own instructions never look at
     """
 
     text: bytes
@@ -35,6 +36,7 @@ class Facts(NamedTuple):
     names: frozenset[str]
     refusal: str | None
     hashed: bool
+    idle: frozenset[str]
 
 
 @functools.lru_cache(maxsize=4096)
@@ -67,23 +69,30 @@ def facts_of(code: types.CodeType) -> Facts:
         else:
             parts.append(_constant(constant))
             names.update(_texts(constant))
-    return Facts(xxh3_128_digest(b"".join(parts)), tuple(uses), frozenset(names), refusal, hashed)
+    text = xxh3_128_digest(b"".join(parts))
+    idle = _idle(code, steps)
+    return Facts(text, tuple(uses), frozenset(names), refusal, hashed, idle)
 
 
-@functools.lru_cache(maxsize=4096)
-def idle_parameters(code: types.CodeType) -> frozenset[str]:
-    """The parameters that a function takes and never looks at, such as `tol` of a direct solver."""
-    if facts_of(code).names & _SEES_LOCALS or code.co_flags & _IS_GENERATOR:
+def _idle(code: types.CodeType, steps: list[dis.Instruction]) -> frozenset[str]:
+    """The parameters that the instructions take and never look at."""
+    if code.co_flags & _IS_GENERATOR:
         return frozenset()
     count = code.co_argcount + code.co_kwonlyargcount
     count += bool(code.co_flags & inspect.CO_VARARGS) + bool(code.co_flags & inspect.CO_VARKEYWORDS)
     idle = set(code.co_varnames[:count])
-    for step in dis.get_instructions(code):
+    for step in steps:
         if step.opcode in _OF_LOCALS:
             idle.difference_update(step.argval if type(step.argval) is tuple else (step.argval,))
             if type(step.argval) not in (str, tuple):
                 return frozenset()
     return frozenset(idle)
+
+
+def idle_parameters(code: types.CodeType) -> frozenset[str]:
+    """The parameters that a function takes and never looks at, such as `tol` of a direct solver."""
+    facts = facts_of(code)
+    return frozenset() if facts.names & _SEES_LOCALS else facts.idle
 
 
 _OF_LOCALS = frozenset((*dis.haslocal, *dis.hasfree))
