@@ -67,6 +67,7 @@ def foreign(a: Any) -> Value:
     made = gates.made_by(a, entered)
     if made is None:
         gates.note_entry(entered)
+        leaves.seen(entered.digest, a)
     elif made.digest and made.inexact and not current().rounds:
         (made,) = settled([made])  # here only what gave its bits identifies it
     value = Foreign(made or entered, a)
@@ -96,7 +97,9 @@ class _Lift(Lift):
         plain = np.asarray(x)
         if plain.dtype.hasobject:
             raise NotCanonical("a nested sequence that NumPy takes for Python objects")
-        return leaf_value(plain)
+        value = leaf_value(plain)
+        leaves.hold(value.node.digest, plain)
+        return value
 
     def is_array(self, x: Any) -> bool:
         return isinstance(x, (Handle, np.ndarray))
