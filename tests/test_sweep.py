@@ -5,11 +5,14 @@ computed again from the log. SciPy's universal functions are among them, in test
 """
 
 import functools
+import importlib
 import re
 import warnings
 
 import numpy as np
 import pytest
+import scipy.fft
+import scipy.linalg
 import scipy.special
 from same import public
 
@@ -66,6 +69,8 @@ def outcome(call):
 
 
 def picture(x):
+    if type(x) in (bool, int, float, complex, type(None)):
+        return type(x), repr(x)  # as `scipy.linalg.norm` gives them
     a = np.asarray(x)
     flags = x.flags.writeable, x.flags.c_contiguous, x.flags.f_contiguous
     bits = repr(a.tolist()) if a.dtype.char in "gGO" else a.tobytes()
@@ -188,6 +193,65 @@ def test_universal_functions_of_scipy(function):
     of_orders = re.fullmatch(ENDLESS, function.__name__)
     with stress():
         check(function, twin_of(function), (whole if of_orders else ways)(function.nin))
+
+
+LINALG = (
+    "inv det svdvals expm sqrtm logm cosm sinm null_space orth eigvals eigvalsh cholesky norm svd eig"
+    " eigh qr lu lu_factor cho_factor schur hessenberg polar pinv toeplitz hankel circulant"
+).split()
+FFT = (
+    "fft ifft rfft irfft hfft ihfft fft2 ifft2 rfft2 irfft2 fftn ifftn rfftn irfftn"
+    " dct idct dst idst dctn idctn dstn idstn"
+).split()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*(f"linalg.{n}" for n in LINALG), *(f"fft.{n}" for n in FFT)])
+def test_functions_of_scipy(name):
+    """Rows of one array, a matrix for `scipy.linalg`, that are found where SciPy is."""
+    module, _, name = name.partition(".")
+    of_scipy.provide(f"scipy.{module}")
+    function = getattr(importlib.import_module(f"scipy.{module}"), name)
+    given = square if module == "linalg" else sample
+    with stress():
+        check(function, twin_of(function), arranged(given, UNFIT.get(name, ())))
+
+
+UNFIT = {"inv": ["?"], "lu": [">f8", ">i4"]}
+"""Dtypes of which SciPy 1.17 makes nothing: it ends the process, or overlooks an error of its own."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["solve", "lstsq", "solve_triangular"])
+def test_solvers_of_scipy(name):
+    of_scipy.provide("scipy.linalg")
+    function = getattr(scipy.linalg, name)
+    ways = [
+        lambda wrap, way=way, right=right: [*way(wrap), wrap(square(right))]
+        for way in arranged(square)
+        for right in ("d", "f", "D", "q", "?")
+    ]
+    with stress():
+        check(function, twin_of(function), ways)
+
+
+def arranged(given, without=()):
+    """Arguments of functions of one array, in two layouts for each dtype, and in all for one."""
+    for k, dtype in enumerate(DTYPES):
+        if dtype in without:
+            continue
+        for lay in LAYOUTS if dtype == "d" else ("C", list(LAYOUTS)[1 + k % 7]):
+            yield lambda wrap, dtype=dtype, lay=LAYOUTS[lay]: [lay(wrap(given(dtype)))]
+
+
+@functools.cache
+def square(dtype):
+    """A matrix that has a factor, an inverse and a logarithm."""
+    kind = np.dtype(dtype).kind
+    a = np.array([[5, 1, 0, 1], [1, 4, 1, 0], [0, 1, 6, 1], [1, 0, 1, 3]])
+    a = a.astype(dtype) if kind not in "US" else a.astype(str).astype(dtype)
+    a.setflags(write=False)
+    return a
 
 
 def test_what_the_sweep_of_scipy_calls():
