@@ -77,8 +77,11 @@ _KEEPERS = frozenset(
 def _would_be_kept(by: frozenset[str] = _KEEPERS, home: str = "pandas.") -> bool:
     """Whether pandas asks, to hand what it takes for an ndarray to compiled code."""
     frame: Any = sys._getframe()
-    while frame is not None and frame.f_globals.get("__name__") == __name__:
-        frame = frame.f_back  # there are such frames only where this module is interpreted
+    while frame is not None and (
+        frame.f_globals.get("__name__") == __name__  # only where this module is interpreted
+        or frame.f_code.co_qualname == "_asarray"  # by which SciPy converts for its functions
+    ):
+        frame = frame.f_back
     if frame is None or frame.f_code.co_qualname not in by:
         return False
     return str(frame.f_globals.get("__name__")).startswith(home)
@@ -88,7 +91,10 @@ _TAKERS = frozenset({"sanitize_array"})
 """Functions of pandas that make what they are given the memory of a frame, which is written."""
 
 
-_SOLVERS = frozenset({"LinearOperator.matvec", "LinearOperator.rmatvec"})
+_SOLVERS = frozenset(
+    f"LinearOperator.{name}"
+    for name in ("matvec", "rmatvec", "_shared_matvec")  # SciPy 1.18
+)
 """Methods of SciPy that give what the user's function made to solvers, which write into it."""
 
 
@@ -142,6 +148,14 @@ class Array(Operators, Buffered):
 
     @dtype.setter
     def dtype(self, dtype: Any) -> None:
+        set_in_place(self, OPS["ndarray.view"], np.dtype(dtype))
+
+    def _set_shape(self, shape: Any) -> None:
+        """NumPy's way to set the shape since 2.5, which deprecates assigning it."""
+        set_in_place(self, OPS["reshape"], shape)
+
+    def _set_dtype(self, dtype: Any) -> None:
+        """NumPy's way to set the dtype since 2.5, which deprecates assigning it."""
         set_in_place(self, OPS["ndarray.view"], np.dtype(dtype))
 
     @property

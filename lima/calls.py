@@ -67,6 +67,7 @@ def foreign(a: Any) -> Value:
     made = gates.made_by(a, entered)
     if made is None:
         gates.note_entry(entered)
+        leaves.seen(entered.digest, a)
     elif made.digest and made.inexact and not current().rounds:
         (made,) = settled([made])  # here only what gave its bits identifies it
     value = Foreign(made or entered, a)
@@ -302,10 +303,27 @@ def binary(row: Op, x: Handle, y: Any, swapped: bool = False, run: Any = None) -
 def _of_their_own(row: Op, x: Handle, y: Any, swapped: bool, run: Any) -> Any:
     """`x op y` where the class of `y` has its own idea of universal functions, as NumPy asks it."""
     theirs = y.__array_ufunc__
-    if run is None or theirs is None or isinstance(y, _NUMBERS):
+    if run is None or theirs is None:
         return NotImplemented
+    if isinstance(y, _NUMBERS):
+        return NotImplemented if swapped else _of_subclass(x, y, run)
     pair = (y, x) if swapped else (x, y)
     return theirs(row.calls[0], "__call__", *pair) if row.calls else barrier(run, pair, {}, "")
+
+
+def _of_subclass(x: Handle, y: Any, run: Any) -> Any:
+    """`x op y` where `y` is of a subclass of ndarray, which Python asks first if it has an idea.
+
+    If that declines, as `np.matrix` does for powers, the plain operator has its turn.
+    """
+    name = f"__r{run.__name__.strip('_')}__"
+    own = getattr(type(y), name, None)
+    if own is None or own is getattr(np.ndarray, name, None) or not isinstance(y, np.ndarray):
+        return NotImplemented
+    found = own(y, x)
+    if found is not NotImplemented:
+        return found
+    return barrier(run, (x, y), {}, f"{type(y).__name__} leaves it to NumPy")
 
 
 def leaves_to(y: Any) -> bool:
@@ -565,6 +583,9 @@ def _call_outs(
     for out in outs:
         if isinstance(out, Handle):
             refuse_readonly(out)
+        elif hasattr(type(out), "__array_ufunc__") and type(out) is not np.ndarray:
+            operands, given = args[: len(row.operands)], {**rest, "out": outs}
+            return barrier(row.calls[0], operands, given, "out=")  # type: ignore[no-any-return]
         elif out is not None and not isinstance(out, np.ndarray):
             raise TypeError("return arrays must be of ArrayType")
     results = function(row.calls[0], args[: len(row.operands)], rest)

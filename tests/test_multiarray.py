@@ -39,6 +39,11 @@ class Theirs:
         return "not asked"
 
 
+class Target:
+    def __array_ufunc__(self, ufunc, method, *inputs, out, **options):
+        return ufunc.__name__, method, len(inputs), [type(x).__name__ for x in out], options
+
+
 class Above:
     __array_priority__ = 10.0
 
@@ -93,6 +98,14 @@ divmod(v, Above())
 divmod(Above(), v)
 divmod(k, decimal.Decimal(2))
 divmod(v, Theirs())
+B ** np.matrix(B)
+np.matrix(B) ** 2
+v ** np.matrix(v)
+v[0] ** np.matrix(v)
+v * np.matrix(B)
+np.matrix(B) - B
+r = B.copy(); r **= np.matrix(B); r
+r = B.copy(); r += np.matrix(B); r
 v + Below()
 v[0] + Below()
 r = k.copy(); r += decimal.Decimal(1); r
@@ -160,6 +173,11 @@ np.where(condition=m, x=A, y=1.0)
 np.where(m, A, y=1.0)
 r = k.copy(); np.putmask(a=r, mask=k > 0, values=1); r
 r = k.copy(); np.putmask(r, mask=k > 0, values=1); r
+np.modf(v, Target())
+np.modf(v, None, Target())
+np.modf(v, out=(Target(), None), casting="no")
+np.divmod(v, w, out=(Target(), Target()))
+np.modf(v, object())
 """.strip().splitlines()
 
 ATTRIBUTES = """

@@ -615,3 +615,36 @@ def test_long_lists_are_leaves_that_are_found():
     y = x + listed
     del listed
     assert np.array_equal(lima.recompute(y), np.arange(40.0) * 2)
+
+
+FACTORS = np.array([0.5, 0.25, 0.125])
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x * FACTORS,
+        lambda x: np.hypot(FACTORS, x),
+        lambda x: np.concatenate([x, FACTORS]),
+        lambda x: x + [1.5, 2.5, 3.5],
+        lambda x: np.interp(x, [0.25, 1.25], [7.0, 9.0]),
+    ],
+)
+def test_plain_arrays_and_lists_that_a_function_names_are_found(function, tmp_path):
+    """Constants of a module are no arguments, yet leaves that still exist."""
+    x = np.array([0.5, 1.0, 2.0])
+    record = lima.lineage(lima.traced(function)(x))
+    gc.collect()
+    recomputed = lima.recompute(record)
+    np.testing.assert_array_equal(recomputed, function(x), strict=True)
+    lima.save(tmp_path / "log", record, leaf_data=True)
+    stored = lima.recompute(lima.load_log(tmp_path / "log"))
+    np.testing.assert_array_equal(stored, recomputed, strict=True)
+
+
+def test_a_plain_array_that_was_changed_is_not_taken_for_the_leaf_it_was():
+    weights = np.array([3.0, 1.0, 4.0])
+    y = lima.array(np.array([1.0, 2.0, 3.0])) * weights
+    weights[0] = 5.0
+    with pytest.raises(ReplayError, match="missing"):
+        lima.recompute(y)
