@@ -104,7 +104,7 @@ def _replace(target: Handle, row: Op, bare: Spec, inputs: Sequence[Any]) -> bool
     False if it does not fit: NumPy then casts it, or refuses.
     """
     old = inputs[-1].data
-    dtype = _dtype_of(row, bare, inputs[:-1])
+    dtype = _dtype_of(row, bare, inputs[:-1]) if old.ndim else None  # else it gives a number
     if dtype is None or dtype != old.dtype:
         return False
     try:

@@ -17,6 +17,7 @@ from test_sweep import DTYPES, elements, picture, public
 import lima
 from bench.fuzz import stress
 from lima import leaves
+from lima.op import Kind
 from lima.record import loads
 
 LAYOUTS = {
@@ -109,13 +110,14 @@ def pictures(x):
 
 
 def check(relative):
+    """Does it do what NumPy does? Gives whether the second call found the result, or was refused."""
     function = relative.function
     wanted = outcome(function, *relative.arguments(lambda a: a))
 
     def traced(*args, **kwargs):
         return call_traced(function, args, kwargs)
 
-    with lima.session(exactness="bitwise"):
+    with lima.session(exactness="bitwise") as session:
         for run in ("first", "again"):
             found = outcome(traced, *relative.arguments(lima.array))
             assert found[1:3] == wanted[1:3], f"{run}: {relative!r}"
@@ -123,6 +125,7 @@ def check(relative):
                 assert found[3] == wanted[3], f"{relative!r}: {found[3]}, not {wanted[3]}"
         if not relative.writes:  # into leaves, it may be, that nobody has then
             recompute(found[0], relative)
+    return session.stats.hits > 0 or wanted[1][0] == "raised"
 
 
 def recompute(found, relative):
@@ -158,8 +161,8 @@ TRIED = [row for row in ROWS if row.name not in {*UNDETERMINED, *NO_LOOP, *ELSEW
 @pytest.mark.parametrize("row", TRIED, ids=lambda row: row.name)
 def test_every_row_with_operands_of_every_kind(row):
     with stress():
-        for relative in relatives(row, 12):
-            check(relative)
+        hits = [check(relative) for relative in relatives(row, 12)]
+    assert any(hits) or row.kind is not Kind.HEAVY or row.into is not None
 
 
 @pytest.mark.slow
