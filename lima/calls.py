@@ -15,6 +15,7 @@ from lima.handle import (
     Handle,
     data_of,
     handle,
+    locked,
     new_handle,
     root_of,
     value_of,
@@ -22,9 +23,10 @@ from lima.handle import (
 )
 from lima.nesting import each
 from lima.node import OUTPUT, Node, Spec, leaf, new_node, settled
-from lima.op import CALLS, OPS, VIEW, BindError, Lift, Op, bind, clone, evaluate, is_simple
+from lima.op import CALLS, HEAVY, OPS, VIEW, BindError, Lift, Op, bind, clone, evaluate, is_simple
 from lima.ops.coverage import why_not
 from lima.ops.spelling import METADATA, SPELLINGS
+from lima.outs import fills, replace, without_out
 from lima.runtime import apply
 from lima.runtime import binary as _binary
 from lima.sessions import current
@@ -35,6 +37,7 @@ from lima.values import (
     Value,
     aliased,
     new_value,
+    nodes_of,
     overlapping,
     spec_for,
     tied,
@@ -572,7 +575,23 @@ def _call_out(row: Op, args: Sequence[Any], kwargs: dict[str, Any], out: Any) ->
         # still look at it, and then compute by other means. Other functions copy nothing.
         itself = not isinstance(row.kernel, np.ufunc)
         spec = overlapping(spec, inputs, spec.out.index, 32, itself)
-    return write(out, row, spec, inputs)
+    if not locked(out):
+        refuse_readonly(out)  # now it may belong to plain code
+    if out._base is not None or locked(out):
+        return write(out, row, spec, inputs)
+    return _write_whole(out, row, spec, inputs, without_out(row, spec, inputs))
+
+
+def _write_whole(out: Any, row: Op, spec: Spec, inputs: Sequence[Any], bare: Spec | None) -> Any:
+    """A call that writes a whole array; `bare` is the one that gives it, if `out=` adds nothing."""
+    node = None
+    if bare is not None:
+        if row.kind is HEAVY or row.infer is None:
+            if replace(out, row, bare, inputs):
+                return out
+        elif fills(row, bare, inputs):
+            node = Node(bare, nodes_of(inputs[:-1]))
+    return write(out, row, spec, inputs, None, node)
 
 
 def _call_outs(

@@ -505,6 +505,8 @@ def moved(d: Any, memory: Any, copy: Any) -> Any:
     else:
         room = owner(copy)
         offset += _address(copy) - _address(room)
+    if not d.size:  # it lies anywhere
+        offset = min(max(offset, 0), room.nbytes)
     return np.ndarray(d.shape, d.dtype, room, offset, d.strides)
 
 

@@ -13,22 +13,26 @@ from lima.forcing import force, forced
 from lima.frame import refuse
 from lima.handle import Handle, is_outside, locked, release, root_of, turn_writing, value_of
 from lima.nesting import each
-from lima.node import OUTPUT, Node, Ref, Spec, leaf, new_node
-from lima.op import OPS, Kind, Op, clone, evaluate, moved, owner
+from lima.node import OUTPUT, Node, Spec, leaf, new_node
+from lima.op import OPS, Op, clone, evaluate, moved, owner
 from lima.runtime import apply, raising
 from lima.tasks import Guard
 from lima.values import Borrowed, Pending, Value, live_users, nodes_of, tied
 
-HEAVY = Kind.HEAVY
-
 
 def write(
-    target: Any, row: Op, spec: Spec, inputs: Sequence[Any], asked: Handle | None = None
+    target: Any,
+    row: Op,
+    spec: Spec,
+    inputs: Sequence[Any],
+    asked: Handle | None = None,
+    node: Node | None = None,
 ) -> Any:
     """Run a call that writes into `target` and re-point its handle. Returns `target` for `out=`.
 
     asked  the view of it by which the program writes, if it is another: it may be writable where
            the array is no longer
+    node   what is written, if the spec says more than that
     """
     if not isinstance(target, Handle):
         return _write_plain(target, row, spec, inputs)
@@ -42,13 +46,7 @@ def write(
             window = window.view()
             turn_writing(window, True)
         return _write_plain(window, row, spec, inputs, target)
-    bare = _without_out(row, spec, inputs) if target._base is None else None
-    in_place = row.kind is not HEAVY and row.infer is not None
-    if bare is not None and not in_place and _replace(target, row, bare, inputs):
-        return target
-    node = new_node(spec, nodes_of(inputs))
-    if bare is not None and in_place and _fills(row, bare, inputs):
-        node = Node(bare, nodes_of(inputs[:-1]))
+    node = new_node(spec, nodes_of(inputs)) if node is None else node
     data = forced(inputs)
     base = root_of(target)
     old = base._value
@@ -75,95 +73,6 @@ def write(
         node = Node(Spec(OUTPUT, (("index", 0),)), (node,))
     repoint(target, Value(node, written), spent)
     return extra if extra is not None else (target if spec.out is not None else None)
-
-
-def _without_out(row: Op, spec: Spec, inputs: Sequence[Any]) -> Spec | None:
-    """The call without `out=`, where that says no more than the place: it is all overwritten.
-
-    What the array held before is then no part of the lineage, so a buffer that serves again and
-    again has no history. None where it is: with `where=`, with overlaps, in in-place operators;
-    and where the array has a layout that NumPy would not choose.
-    """
-    last = len(inputs) - 1
-    if spec.out is None or spec.out.index != last or spec.npos != last:
-        return None
-    if spec.get("where", True) is not True or (spec.get("alias") and not row.aliasing):
-        return None
-    out = inputs[last]
-    if type(out.data) is not np.ndarray or not out.data.flags.c_contiguous:
-        return None
-    for i in inputs[:last]:
-        if i is out:
-            return None
-    return Spec(row.name, tuple([p for p in spec.params if p[0] != "out"]), last, row.version)
-
-
-def _replace(target: Handle, row: Op, bare: Spec, inputs: Sequence[Any]) -> bool:
-    """Let `target` be the result of the call without `out=`, which may be found, or wait.
-
-    False if it does not fit: NumPy then casts it, or refuses.
-    """
-    old = inputs[-1].data
-    dtype = _dtype_of(row, bare, inputs[:-1]) if old.ndim else None  # else it gives a number
-    if dtype is None or dtype != old.dtype:
-        return False
-    try:
-        value = apply(row, bare, inputs[:-1])
-    except Exception:  # NumPy says it again, with what it has written by then
-        return False
-    found = value.data
-    if value.meta != (old.shape, old.dtype):
-        return False
-    if found is not None and not (type(found) is np.ndarray and found.flags.c_contiguous):
-        return False
-    repoint(target, value, None)
-    return True
-
-
-_dtypes: dict[Any, Any] = {}
-
-
-def _dtype_of(row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
-    """The dtype of a result, tried on small arrays. None where that fails, or `out=` is ignored."""
-    forms = [i.meta if isinstance(i, Value) else type(i) for i in inputs]
-    key = (spec.prefix, *[(len(f[0]), f[1]) if type(f) is tuple else f for f in forms])
-    if key not in _dtypes:
-        found = None
-        with suppress(Exception), np.errstate(all="ignore"):
-            found = _tried(row, spec, [_small(i) for i in inputs])
-        if len(_dtypes) > MAX_FORMS:
-            _dtypes.clear()
-        _dtypes[key] = found
-    return _dtypes[key]
-
-
-def _tried(row: Op, spec: Spec, data: list[Any]) -> Any:
-    made = evaluate(row, spec, data)
-    other = np.invert(np.frombuffer(made.tobytes(), np.uint8)).view(made.dtype).reshape(made.shape)
-    into = Spec(spec.op, (*spec.params, ("out", Ref(len(data)))), spec.npos, spec.version)
-    written = evaluate(row, into, [*data, other], other.copy())
-    return made.dtype if written.tobytes() == made.tobytes() else None
-
-
-def _small(x: Any) -> Any:
-    if not isinstance(x, Value):
-        return x
-    shape, dtype = x.meta
-    return np.ones((2 if len(shape) < 4 else 1,) * len(shape), dtype)
-
-
-MAX_FORMS = 4096
-"""Forms of calls of which the dtype of the result is remembered."""
-
-
-def _fills(row: Op, bare: Spec, inputs: Sequence[Any]) -> bool:
-    """Whether an elementwise result has the dtype, the shape and the layout of the array given."""
-    old = inputs[-1].data
-    for i in inputs[:-1]:
-        if isinstance(i, Value) and i.meta[0] and not force(i).flags.c_contiguous:
-            return False
-    assert row.infer is not None
-    return bool(row.infer(inputs[:-1], bare) == (old.shape, old.dtype))
 
 
 def _write_locked(target: Handle, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:

@@ -15,6 +15,7 @@ from lima.draws import METHODS as METHODS_OF_GENERATORS
 
 # The result has lineage.
 TRACED = r"""
+r = A[:0].reshape(3, 0, 2); r[1:] += r[1:]; r
 H, e = np.histogramdd(A[:, :2], bins=(3, 4)); e[1][0] = 9; (H, e, e[0] * 2)
 np.histogramdd(A[:, :2], bins=(3, 4))
 v[0].view('i8')

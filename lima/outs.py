@@ -1,0 +1,106 @@
+"""Calls with `out=` that only names a place: what they mean without it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from lima.forcing import force
+from lima.handle import Handle
+from lima.node import Ref, Spec
+from lima.op import Op, evaluate
+from lima.runtime import apply
+from lima.values import Value
+from lima.writes import repoint
+
+
+def without_out(row: Op, spec: Spec, inputs: Sequence[Any]) -> Spec | None:
+    """The call without `out=`, where that says no more than the place: it is all overwritten.
+
+    What the array held before is then no part of the lineage, so a buffer that serves again and
+    again has no history. None where it is: with `where=`, with overlaps, in in-place operators;
+    and where the array has a layout that NumPy would not choose.
+    """
+    last = len(inputs) - 1
+    if spec.out is None or spec.out.index != last or spec.npos != last:
+        return None
+    if spec.get("where", True) is not True or (spec.get("alias") and not row.aliasing):
+        return None
+    out = inputs[last]
+    if type(out.data) is not np.ndarray or not out.data.flags.c_contiguous:
+        return None
+    for i in inputs[:last]:
+        if i is out:
+            return None
+    return Spec(row.name, tuple([p for p in spec.params if p[0] != "out"]), last, row.version)
+
+
+def replace(target: Handle, row: Op, bare: Spec, inputs: Sequence[Any]) -> bool:
+    """Let `target` be the result of the call without `out=`, which may be found, or wait.
+
+    False if it does not fit: NumPy then casts it, or refuses.
+    """
+    old = inputs[-1].data
+    dtype = _dtype_of(row, bare, inputs[:-1]) if old.ndim else None  # else it gives a number
+    if dtype is None or dtype != old.dtype:
+        return False
+    try:
+        value = apply(row, bare, inputs[:-1])
+    except Exception:  # NumPy says it again, with what it has written by then
+        return False
+    found = value.data
+    if value.meta != (old.shape, old.dtype):
+        return False
+    if found is not None and not (type(found) is np.ndarray and found.flags.c_contiguous):
+        return False
+    repoint(target, value, None)
+    return True
+
+
+_dtypes: dict[Any, Any] = {}
+
+
+def _dtype_of(row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
+    """The dtype of a result, tried on small arrays. None where that fails, or `out=` is ignored."""
+    forms = [i.meta if isinstance(i, Value) else type(i) for i in inputs]
+    key = (spec.prefix, *[(len(f[0]), f[1]) if type(f) is tuple else f for f in forms])
+    if key not in _dtypes:
+        found = None
+        with suppress(Exception), np.errstate(all="ignore"):
+            found = _tried(row, spec, [_small(i) for i in inputs])
+        if len(_dtypes) > MAX_FORMS:
+            _dtypes.clear()
+        _dtypes[key] = found
+    return _dtypes[key]
+
+
+def _tried(row: Op, spec: Spec, data: list[Any]) -> Any:
+    made = evaluate(row, spec, data)
+    other = np.invert(np.frombuffer(made.tobytes(), np.uint8)).view(made.dtype).reshape(made.shape)
+    into = Spec(spec.op, (*spec.params, ("out", Ref(len(data)))), spec.npos, spec.version)
+    written = evaluate(row, into, [*data, other], other.copy())
+    return made.dtype if written.tobytes() == made.tobytes() else None
+
+
+def _small(x: Any) -> Any:
+    if not isinstance(x, Value):
+        return x
+    shape, dtype = x.meta
+    return np.ones((2 if len(shape) < 4 else 1,) * len(shape), dtype)
+
+
+MAX_FORMS = 4096
+"""Forms of calls of which the dtype of the result is remembered."""
+
+
+def fills(row: Op, bare: Spec, inputs: Sequence[Any]) -> bool:
+    """Whether an elementwise result has the dtype, the shape and the layout of the array given."""
+    old = inputs[-1].data
+    for i in inputs[:-1]:
+        if isinstance(i, Value) and i.meta[0] and not force(i).flags.c_contiguous:
+            return False
+    assert row.infer is not None
+    return bool(row.infer(inputs[:-1], bare) == (old.shape, old.dtype))
