@@ -81,15 +81,11 @@ def lineage(*results: Any, **named: Any) -> Lineage:
         named["result" if k == 0 else f"result{k + 1}"] = x
     if not named:
         raise UnknownLineage("give at least one result")
-    checks = {name: check_of(_plain(x)) for name, x in named.items()}
+    checks = {name: check_of(plain(x)) for name, x in named.items()}
     return Lineage(
         {name: _node(x) for name, x in named.items()},
         checks={name: check for name, check in checks.items() if check is not None},
     )
-
-
-def _plain(x: Any) -> Any:
-    return np.asarray(x)[()] if isinstance(x, Array) else plain(x)
 
 
 def save(

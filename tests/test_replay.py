@@ -648,3 +648,10 @@ def test_a_plain_array_that_was_changed_is_not_taken_for_the_leaf_it_was():
     weights[0] = 5.0
     with pytest.raises(ReplayError, match="missing"):
         lima.recompute(y)
+
+
+def test_an_array_of_no_axes_keeps_its_byte_order():
+    """A NumPy scalar, which it is not, would have the machine's."""
+    e = lima.array(np.arange(16.0).reshape(4, 4).astype(">f8"))
+    found = lima.recompute(e[0, -4, ...])
+    assert found.dtype == np.dtype(">f8") and found == 0.0
