@@ -78,6 +78,8 @@ def root_of(a: Handle) -> Handle:
 
 def locked(a: Handle) -> bool:
     """Whether NumPy would refuse to write through this array."""
+    if a._base is _OUTSIDE and not a._path:  # it is for the owner of the memory to say
+        return not a._value.data.flags.writeable
     return a._locked
 
 
@@ -102,6 +104,8 @@ def release(a: Handle, data: Any) -> None:
 
     Its base becomes one that sends every look at `a`, and at views of it, through `_outside`.
     """
+    if a._locked and type(data) is np.ndarray:
+        data.setflags(write=False)
     a._base = _OUTSIDE
     a._path = ()
     a._value = Foreign(_NOWHERE, data)

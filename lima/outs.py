@@ -13,8 +13,8 @@ from lima.handle import Handle
 from lima.node import Ref, Spec
 from lima.op import Op, evaluate
 from lima.runtime import apply
-from lima.values import Value
-from lima.writes import repoint
+from lima.values import Borrowed, Value
+from lima.writes import detach, repoint
 
 
 def without_out(row: Op, spec: Spec, inputs: Sequence[Any]) -> Spec | None:
@@ -56,6 +56,8 @@ def replace(target: Handle, row: Op, bare: Spec, inputs: Sequence[Any]) -> bool:
         return False
     if found is not None and not (type(found) is np.ndarray and found.flags.c_contiguous):
         return False
+    if type(inputs[-1]) is Borrowed:  # the argument's own memory, which will be written after all
+        detach(inputs[-1])
     repoint(target, value, None)
     return True
 

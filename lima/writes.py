@@ -37,6 +37,8 @@ def write(
     if not isinstance(target, Handle):
         return _write_plain(target, row, spec, inputs)
     if locked(target) and (asked is None or locked(asked)):
+        if is_outside(target):
+            return _write_plain(value_of(target).data, row, spec, inputs, target)
         return _write_locked(target, row, spec, inputs)
     if asked is None:
         refuse_readonly(target)

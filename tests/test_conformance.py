@@ -485,3 +485,22 @@ def test_arrays_without_elements_can_be_written_after_a_hit():
         for _ in range(3):
             for found, wanted in zip(lima.traced(run)(3), run(3)):
                 assert found.shape == wanted.shape and found.flags.writeable
+
+
+def test_plain_code_locks_its_own_array_later():
+    v = np.arange(4.0)
+    x = lima.numpy.maximum(v, 1.0, out=v)
+    v.setflags(write=False)
+    assert not x.flags.writeable
+    for write in (lambda: setattr(x, "real", 2), lambda: x.__setitem__(0, 2), lambda: x.fill(3)):
+        with pytest.raises(ValueError, match="read-only"):
+            write()
+    assert v.tolist() == [1.0, 1.0, 2.0, 3.0]
+
+
+def test_nothing_is_written_into_what_is_locked_and_empty():
+    a = np.ones((5, 4))
+    a.setflags(write=False)
+    none = a[:0]
+    x = lima.numpy.atleast_2d(none)
+    assert lima.numpy.concatenate([none[:1], none[1:]], out=x) is x
