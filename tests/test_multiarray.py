@@ -263,7 +263,7 @@ r = np.meshgrid(v, w, k, indexing='ij', copy=False, sparse=True); r[2][0, 0] = 7
 [(r.strides, r.tolist()) for r in np.meshgrid(v, w, k, copy=False)]
 [(r.strides, r.tolist()) for r in np.meshgrid(A, v, copy=False)]
 np.meshgrid(v, w, copy=False, indexing='yx')
-np.meshgrid(v[0], v, copy=False)
+[(r.strides, r.tolist()) for r in np.meshgrid(v[0], v, copy=False)]
 np.meshgrid(copy=False)
 """.strip().splitlines()
 
