@@ -98,6 +98,10 @@ _SOLVERS = frozenset(
 """Methods of SciPy that give what the user's function made to solvers, which write into it."""
 
 
+_DTYPE_CLASS = type(np.dtype)
+"""What `np.dtypes.Float32DType` and its kin are; NumPy takes them for dtypes in most places."""
+
+
 def _is_scalar(a: Handle) -> bool:
     """Whether a plain program would have a NumPy scalar here, which has no view and no copy."""
     return issubclass(type(a._value.data), np.generic)
@@ -233,7 +237,7 @@ class Array(Operators, Buffered):
     @imag.setter
     def imag(self, item: Any) -> None:
         if self.dtype.kind != "c":
-            raise TypeError("array does not have imaginary part to set")
+            np.empty(1, self.dtype).imag = item  # which raises
         self.imag[...] = item
 
     @property
@@ -421,9 +425,14 @@ class Array(Operators, Buffered):
     def astype(self, dtype: Any, order: str = "K", casting: str = "unsafe", subok: bool = True,
                copy: bool = True) -> Any:  # fmt: skip
         """A copy with another dtype; itself with `copy=False` where nothing changes."""
+        options: dict[str, Any] = {"order": order, "casting": casting}
+        if isinstance(dtype, _DTYPE_CLASS):
+            if self.dtype.kind not in "biufc":  # whose elements decide how long text is
+                options |= {"dtype": dtype, "copy": copy}
+                return barrier(np.ndarray.astype, (self,), options, "a class of dtypes")
+            dtype = np.empty(0, self.dtype).astype(dtype).dtype
         if not copy and np.dtype(dtype) == self.dtype and order == "K":
             return self
-        options = {"order": order, "casting": casting}
         return function(np.ndarray.astype, (self, np.dtype(dtype)), options)
 
     def copy(self, order: Any = "C") -> Any:

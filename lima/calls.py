@@ -492,6 +492,9 @@ def _untraced(func: Any, args: Sequence[Any], kwargs: dict[str, Any], why: str) 
     try:
         found = func(*given, **plain(kwargs))
     except ValueError as error:
+        arrays = opened(error, args, kwargs)
+        if arrays is not None:
+            return function(func, *arrays), ""
         if "read-only" not in str(error):
             raise
         raise UnsupportedError(
@@ -499,6 +502,31 @@ def _untraced(func: Any, args: Sequence[Any], kwargs: dict[str, Any], why: str) 
             "write a copy (x.copy()) outside of traced code, or use an assignment"
         ) from error
     return found, f"{name}: {why}"
+
+
+def opened(error: ValueError, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """Arguments with a traced array for each object whose `__array__` gives one.
+
+    NumPy refuses such an array, by `error`, where the plain program has a plain one. None where
+    it was not that.
+    """
+    if "not producing an array" not in str(error):
+        return None
+    found: list[Handle] = []
+    arrays = _opened(tuple(args), found), {k: _opened(x, found) for k, x in kwargs.items()}
+    return arrays if found else None
+
+
+def _opened(x: Any, found: list[Handle]) -> Any:
+    if type(x) in (list, tuple):
+        return type(x)([_opened(item, found) for item in x])
+    if isinstance(x, (Handle, *_NUMBERS)) or not hasattr(type(x), "__array__"):
+        return x
+    array = x.__array__()
+    if not isinstance(array, Handle):
+        return x
+    found.append(array)
+    return array
 
 
 def write_untraced(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -16,6 +17,7 @@ from lima.handle import Handle, locked
 from lima.node import OUTPUT, Node, Ref, Spec, new_node, resolve
 from lima.op import OPS, BindError, Op, bind, own
 from lima.ops.random import METHODS, draw, set_state, state_of
+from lima.places import call_here
 from lima.sessions import current
 from lima.stats import Outcome, outcome_row
 from lima.values import Value, nodes_of
@@ -174,23 +176,38 @@ class _Method:
     def __name__(self) -> str:
         return self.name
 
+    def __eq__(self, other: object) -> bool:
+        """As of bound methods: each look at `rng.normal` gives another object."""
+        if not isinstance(other, _Method):
+            return NotImplemented
+        return (self.owner._generator, self.name) == (other.owner._generator, other.name)
+
+    def __hash__(self) -> int:
+        return hash((id(self.owner._generator), self.name))
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         owner, row = self.owner, OPS[f"{self.owner._interface}.{self.name}"]
         state = Value(owner.state_node(), owner._generator)
         out = kwargs.pop("out", None)
         if out is not None:
             return self._fill(row, out, args, kwargs)
+        if self.name == "shuffle" and not args and "x" in kwargs:
+            args = (kwargs.pop("x"),)
         if self.name == "shuffle" and args and not isinstance(args[0], Handle):
             refuse("it shuffles what is no traced array")
             owner._node = None
-            return owner._generator.shuffle(*args, **kwargs)
+            method = owner._generator.shuffle
+            return call_here(partial(method, **kwargs) if kwargs else method, *args)
         if self.name == "shuffle" and args:
             refuse_readonly(args[0])
         if row.operands == ("state",) and "size" in row.params and self.name in ("rand", "randn"):
             args = (tuple(int(n) for n in args),)
         try:
             inputs, spec = bind(row, (state, *args), kwargs, _STATE_LIFT)
-        except (BindError, NotCanonical):
+        except (BindError, NotCanonical) as error:
+            if self.name == "shuffle":
+                owner._node = None
+                return write_untraced(owner._generator.shuffle, args[0], args, kwargs, str(error))
             return _Untraced(owner, getattr(owner._generator, self.name))(*args, **kwargs)
         found = result(_drawn(owner, self.name, spec, inputs), row)
         if self.name == "shuffle":

@@ -13,6 +13,7 @@ from lima.calls import (
     adopt,
     leaf_value,
     nested,
+    opened,
     plain,
     result,
     view_of_present,
@@ -154,7 +155,13 @@ def getitem(a: Handle, index: Any) -> Any:
             if whole is not index:
                 return getitem(a, whole)
     except (NotCanonical, TypeError):  # NumPy takes it, or knows what is wrong with it
-        return adopt(data_of(a)[plain(index)], "index without canonical form")
+        try:
+            return adopt(data_of(a)[plain(index)], "index without canonical form")
+        except ValueError as error:
+            arrays = opened(error, (index,), {})
+            if arrays is None:
+                raise
+            return getitem(a, arrays[0][0])
     if kind == "one":
         count = len(param) if type(param) is tuple else 1
         whole = count == len(value.meta[0]) and value.meta[1].names is None
@@ -231,9 +238,19 @@ def setitem(a: Handle, index: Any, item: Any) -> None:
     try:
         value = LIFT.operand(item)
     except NotCanonical:
-        value = leaf_value(np.asarray(plain(item)))
+        try:
+            value = leaf_value(np.asarray(plain(item)))
+        except ValueError as error:
+            arrays = opened(error, (item,), {})
+            if arrays is None:
+                raise
+            value = LIFT.operand(arrays[0][0])
     inputs: list[Any] = [base._value, value]
-    param, _ = index_param(index, inputs)
+    try:
+        param, _ = index_param(index, inputs)
+    except NotCanonical as error:
+        write_untraced(np.ndarray.__setitem__, a, (a, index, item), {}, str(error))
+        return
     path = tuple((s.op, s.params) for s in a._path)
     params = (("index", param),) if not path else (("path", path), ("index", param))
     spec = Spec(assign.name, params, 2, assign.version)

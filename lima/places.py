@@ -163,6 +163,16 @@ def warn_at(place: Place | None, text: str) -> None:
     FunctionType(code, scope)(warnings.warn, text, RuntimeWarning)
 
 
+def call_here(function: Any, *args: Any) -> Any:
+    """Call as if the user's line did it: the warnings of what is called are given there."""
+    place = here()
+    if place is None:
+        return function(*args)
+    stands, instruction, scope = place
+    code = _say.replace(co_filename=stands.co_filename, co_firstlineno=_line(stands, instruction))
+    return FunctionType(code, scope)(function, *args)
+
+
 class Said:
     """What NumPy says while an operation runs, to be said at the place where that stands.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lima.calls import function, ufunc
+from lima.calls import function, opened, ufunc
 from lima.code import BEHIND
 from lima.frame import active
 from lima.handle import Handle
@@ -48,7 +48,13 @@ class Twin:
             if not carries_array(args, kwargs):
                 return self._plain(*args, **kwargs)
         elif not self._always and not _any_array(args, kwargs):
-            return self._plain(*args, **kwargs)
+            try:
+                return self._plain(*args, **kwargs)
+            except ValueError as error:
+                arrays = opened(error, args, kwargs)
+                if arrays is None:
+                    raise
+                args, kwargs = arrays
         return self._traced(args, kwargs)
 
     def __getattr__(self, name: str) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lima.calls import LITERALS, adopt, barrier, call, function, plain
+from lima.calls import LITERALS, adopt, barrier, call, function, opened, plain
 from lima.code import BEHIND
 from lima.draws import GlobalGenerator, TracedGenerator, default_rng, random_state
 from lima.formats import kind_of
@@ -80,25 +80,35 @@ def _from_sequence(plain: Any) -> Callable[..., Any]:
             if carried and _keeps(named.get("dtype"), ()):
                 return adopt(_of_objects(plain, args, kwargs), f"{plain.__name__} of objects")
             if not carried and (_count(x, SHORT) > SHORT or _keeps(named.get("dtype"), x)):
-                return adopt(plain(*args, **kwargs), f"{plain.__name__} of a sequence")
+                return _of_sequence(plain, args, kwargs, made)
             if plain is np.asfortranarray:
                 named["order"] = "F"
             del named["object"]
             return call(OPS["nested"], (x,), {k: v for k, v in named.items() if v is not None})
         copies = plain is np.array and kwargs.get("copy", True) is True
+        if copies or isinstance(x, Handle):
+            return function(plain, args, kwargs)
         try:
-            if copies or isinstance(x, Handle):
-                return function(plain, args, kwargs)
             found = plain(*args, **kwargs)
         except ValueError as error:
-            if "not producing an array" not in str(error) or args[0].__array__() is None:
+            arrays = opened(error, args, kwargs)
+            if arrays is None:
                 raise
-        else:
-            return _uncopied(plain, x, found)
-        # Objects whose attributes are traced may hand out a traced array, which NumPy refuses.
-        return function(plain, (args[0].__array__(), *args[1:]), kwargs)
+            return function(plain, *arrays)
+        return _uncopied(plain, x, found)
 
     return made
+
+
+def _of_sequence(convert: Any, args: tuple[Any, ...], kwargs: dict[str, Any], made: Any) -> Any:
+    """A sequence as a leaf; again, as `made` does, where objects in it hand out traced arrays."""
+    try:
+        return adopt(convert(*args, **kwargs), f"{convert.__name__} of a sequence")
+    except ValueError as error:
+        arrays = opened(error, args, kwargs)
+        if arrays is None:
+            raise
+        return made(*arrays)
 
 
 def _of_objects(convert: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

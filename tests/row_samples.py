@@ -79,6 +79,7 @@ SAMPLES = {
     "busday_offset": [call(WEEKS, 3, roll="forward"), call(WEEKS, J, "preceding")],
     "busday_count": [call(WEEKS, WEEKS[::-1]), call(WEEKS, WEEKS + 9, "1111000")],
     **{f"polynomial.polynomial.{n}": [call(V, W, M)] for n in ("polyval2d", "polygrid2d")},
+    "polynomial.polynomial.polyvalnd": [call((V, W), M), call([V, W, V], T)],
 
     # ---------------------------------------------------------------- reductions
     **{n: reductions(call(M, where=P > 2), call(F, 0, keepdims=False)) for n in ("all", "any")},

@@ -1105,7 +1105,9 @@ def test_ctrl_c_at_any_line_of_the_owner_releases_its_waiter(waiting, seconds):
     threading.current_thread() is not threading.main_thread(),
     reason="Ctrl-C reaches the main thread",
 )
-def test_ctrl_c_ends_a_wait(waiting):
+def test_ctrl_c_ends_a_wait(waiting, request):
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job may ignore it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, handler))
     cache, owned, finish = Cache(ROOM), threading.Event(), threading.Event()
 
     def owner() -> None:

@@ -139,7 +139,7 @@ def run_examples(test: doctest.DocTest) -> list[str]:
     """Reports of the examples of one docstring that print something else than it says."""
     reports: list[str] = []
     with lima.session():
-        doctest.DocTestRunner(optionflags=FLAGS).run(test, out=reports.append)
+        doctest.DocTestRunner(verbose=False, optionflags=FLAGS).run(test, out=reports.append)
     return reports
 
 

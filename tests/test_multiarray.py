@@ -39,6 +39,28 @@ class Theirs:
         return "not asked"
 
 
+class Holder:
+    def __init__(self, held):
+        self.held = held
+
+    def __array__(self, dtype=None, copy=None):
+        return self.held
+
+
+class Deck:
+    def __init__(self):
+        self.cards = [1, 2, 3, 4]
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, k):
+        return self.cards[k]
+
+    def __setitem__(self, k, card):
+        self.cards[k] = card
+
+
 class Target:
     def __array_ufunc__(self, ufunc, method, *inputs, out, **options):
         return ufunc.__name__, method, len(inputs), [type(x).__name__ for x in out], options
@@ -173,11 +195,76 @@ np.where(condition=m, x=A, y=1.0)
 np.where(m, A, y=1.0)
 r = k.copy(); np.putmask(a=r, mask=k > 0, values=1); r
 r = k.copy(); np.putmask(r, mask=k > 0, values=1); r
+v.astype(np.dtypes.Float32DType)
+v.astype(dtype=type(k.dtype))
+A.astype(np.dtypes.StrDType)
+v.astype(np.dtypes.BoolDType).sum()
+v.astype(type(v.dtype), copy=False) is v
+np.array(['2020-01-01']).astype(np.dtypes.DateTime64DType)
+np.bincount([], v[:0])
+np.bincount([], weights=v[:0], minlength=3)
+np.bincount(v[:0])
+np.add(Holder(v), 1)
+np.sum(Holder(A), axis=0)
+v + Holder(v)
+Holder(v) - v
+v[Holder(k > 0)]
+np.concatenate([Holder(v), Holder(w)])
+np.linalg.norm(Holder(A), axis=1)
+r = v.copy(); r[:] = Holder(v * 2); r
+r = v.copy(); r += Holder(v); r
+r = v.copy(); r[Holder(k > 0)] = 7; r
+np.asarray(Holder(v), dtype='f4')
+np.array(Holder(v))
+r = v.copy(); np.copyto(r, Holder(v * 2)); r
+np.einsum('i,i', Holder(v), v)
+np.array([Holder(v), Holder(v)])
+np.intersect1d(Holder(k), k)
+np.bincount(Holder(np.arange(3)))
+np.add.reduce(Holder(v))
+np.split(Holder(v), 2)
+np.random.default_rng(3).permutation(Holder(v))
+np.random.default_rng(3).normal(Holder(v))
+r = Deck(); np.random.RandomState(3).shuffle(r); r.cards
+r = Deck(); np.random.default_rng(3).shuffle(r); r.cards
+r = Deck(); np.random.default_rng(3).shuffle(x=r, axis=0); r.cards
+np.random.default_rng(3).shuffle(v, slice(1, 2))
+np.random.default_rng(3).shuffle(v, 1.5)
+np.random.RandomState(3).shuffle(v, 1)
+r = np.random.default_rng(3); r.normal == r.normal, r.normal in (r.gamma, r.normal), len({r.normal, r.normal})
+r = np.random.default_rng(3); r.normal == r.gamma, r.normal == np.random.default_rng(3).normal
 np.modf(v, Target())
 np.modf(v, None, Target())
 np.modf(v, out=(Target(), None), casting="no")
 np.divmod(v, w, out=(Target(), Target()))
 np.modf(v, object())
+""".strip().splitlines()
+
+# What is written to what a function gives is written to what it was given.
+ITSELF = """
+r = np.diff(A, n=0); r[0] = 7; r is A, A
+r = np.diff(A, 0, axis=0); r[0] = 7; A
+r = np.linalg.matrix_power(B, 1); r[0] = 7; B
+r = np.linalg.matrix_power(B[:2, :2], n=1); r[0] = 7; B
+np.linalg.matrix_power(A, 1)
+r = np.polyder(v, 0); r[0] = 7; v
+r = np.polyint(v, m=0); r[0] = 7; v
+np.polyint(v, m=0, k=3)
+r = np.ix_(k, k[:2]); r[0][1] = 7; r, k
+np.ix_(k > 0, k)
+[r.tolist() for r in (*np.ix_(k, [1, 2]), *np.ix_([], k))]
+np.ix_(v[:0], k)
+np.ix_(A)
+r = np.meshgrid(v, copy=False); r[0][1] = 7; v
+r = np.meshgrid(v, w, copy=False, sparse=True); r[0][0, 1] = 7; r[1][2] = 8; r, v, w
+r = np.meshgrid(v, w, k, indexing='ij', copy=False, sparse=True); r[2][0, 0] = 7; r, k
+[(r.strides, r.tolist()) for r in np.meshgrid(v, w, copy=False)]
+[(r.strides, r.tolist()) for r in np.meshgrid(v, w, k, copy=False, indexing='ij')]
+[(r.strides, r.tolist()) for r in np.meshgrid(v, w, k, copy=False)]
+[(r.strides, r.tolist()) for r in np.meshgrid(A, v, copy=False)]
+np.meshgrid(v, w, copy=False, indexing='yx')
+[(r.strides, r.tolist()) for r in np.meshgrid(v[0], v, copy=False)]
+np.meshgrid(copy=False)
 """.strip().splitlines()
 
 ATTRIBUTES = """
@@ -202,7 +289,7 @@ r = np.zeros(3, 'i4,f8'); hash(r[0])
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("line", [*OBJECTS, *KEPT, *SHAPES, *CALLS, *ATTRIBUTES])
+@pytest.mark.parametrize("line", [*OBJECTS, *KEPT, *SHAPES, *CALLS, *ITSELF, *ATTRIBUTES])
 def test_traced_functions(line):
     compare(line, HEAD + MORE, said=lima.__compiled__)
 

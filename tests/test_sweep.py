@@ -192,7 +192,7 @@ def test_universal_functions_of_scipy(function):
     of_scipy.provide("scipy.special")
     of_orders = re.fullmatch(ENDLESS, function.__name__)
     with stress():
-        check(function, twin_of(function), (whole if of_orders else ways)(function.nin))
+        check(function, twin_of(function), whole(function) if of_orders else ways(function.nin))
 
 
 LINALG = (
@@ -259,17 +259,21 @@ def test_what_the_sweep_of_scipy_calls():
     assert 15 < sum(bool(re.fullmatch(ENDLESS, f.__name__)) for f in SPECIAL) < 20
 
 
-ENDLESS = "(mathieu_|)(mod|)[cs]em[12]?|(obl|pro)_(cv|rad[12](_cv)?)"
+ENDLESS = "mathieu_(mod)?[cs]em[12]?|(obl|pro)_(cv|rad[12](_cv)?)"
 """Functions that SciPy never ends, or the process with them, for orders that are no whole numbers."""
 
 
-def whole(nin):
+def whole(function):
     """Arguments of such functions: two orders, of which the first is the smaller, then numbers.
 
-    The last may be that of a radial function, which is defined from one on.
+    The last may be that of a radial function, which is defined from one on. Characteristic values
+    of spheroidal functions are given no float32, in which SciPy looks for some of them for ever.
     """
+    nin = function.nin
+    doubles = function.__name__[:4] in ("obl_", "pro_") and nin < 5
     for k, dtype in enumerate(DTYPES):
-        if np.dtype(dtype).kind in "biufc":
+        short = doubles and np.can_cast(dtype, "f")
+        if np.dtype(dtype).kind in "biufc" and not short:
             some = LAYOUTS if dtype == "d" else ("C", list(LAYOUTS)[1 + k % 7])
             for lay in some:
                 yield lambda wrap, dtype=dtype, lay=LAYOUTS[lay]: [

@@ -282,7 +282,7 @@ np.corrcoef(A[:1])
 np.cov(A[:1])
 np.linalg.lstsq(A, w)
 np.trapezoid(v)
-np.cross(v[:2], v[2:])
+np.cross(v[:3], v[1:])
 np.take(v, [9], mode='wrap')
 np.tensordot(A, A)
 np.kron(A, v)
@@ -726,6 +726,7 @@ v.sum()[0]
 v.sum().foo
 v.sum().shape = 3
 A.imag = 0; A
+np.cross(v[:2], v[2:])
 A.shape = (5,); A
 A.flags.writeable = False; A[0] = 1
 """.strip().splitlines()

@@ -5,6 +5,7 @@ from lima.ops import (
     creation,
     elementwise,
     index,
+    itself,
     linalg,
     mutation,
     parts,
@@ -19,6 +20,6 @@ from lima.ops.spelling import METADATA, SPELLINGS, spell
 
 __all__ = [
     "METADATA", "METHODS", "SPELLINGS", "spell",
-    "callbacks", "creation", "elementwise", "index", "linalg", "mutation", "parts", "random",
-    "reduction", "solutions", "sorting", "structure",
+    "callbacks", "creation", "elementwise", "index", "itself", "linalg", "mutation", "parts",
+    "random", "reduction", "solutions", "sorting", "structure",
 ]  # fmt: skip

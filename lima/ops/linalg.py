@@ -314,6 +314,15 @@ family(
     weight=64.0,
 )
 
+if hasattr(np.polynomial.polynomial, "polyvalnd"):  # NumPy 2.5
+    op(
+        "polynomial.polynomial.polyvalnd",
+        np.polynomial.polynomial.polyvalnd,
+        operands="",
+        signature="pts, c",
+        weight=64.0,
+    )
+
 # --------------------------------------------------------------------------- signals
 
 op("convolve", np.convolve, operands="a v", growth=1.5)

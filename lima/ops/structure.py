@@ -21,7 +21,6 @@ from lima.ops.spelling import (
     Respelled,
     by_name,
     family,
-    packed,
     renamed,
     spelling,
     written,
@@ -432,7 +431,6 @@ op(
     wrap=tuple,
     source=written("np.ix_"),
 )
-packed(np.ix_, "ix_")
 op(
     "meshgrid",
     lambda arrays, **options: np.meshgrid(*arrays, **options),
@@ -444,4 +442,3 @@ op(
     wrap=tuple,
     source=written("np.meshgrid"),
 )
-packed(np.meshgrid, "meshgrid")
