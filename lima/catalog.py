@@ -95,7 +95,7 @@ class Busy(Exception):
     """Other processes kept the index busy for too long."""
 
 
-def _sqlite() -> Any:
+def sqlite() -> Any:
     """The module, which takes longer to load than the rest of lima's own modules together."""
     return import_module("sqlite3")
 
@@ -121,7 +121,7 @@ class Catalog:
     def __init__(self, folder: Path, readonly: bool = False) -> None:
         self.path = folder / "index.sqlite"
         self.readonly = readonly
-        self.error: type[Exception] = _sqlite().Error
+        self.error: type[Exception] = sqlite().Error
         self._reading, self._writing = Lock(), Lock()
         self._reader: Connection | None = None
         self._writer: Connection | None = None
@@ -136,7 +136,7 @@ class Catalog:
     # ------------------------------------------------------------ connections
 
     def _connect(self, how: str, patience: float = READ_PATIENCE) -> Connection:
-        sqlite3 = _sqlite()
+        sqlite3 = sqlite()
         name = f"file:{quote(os.fspath(self.path.absolute()))}?{how}"
         made: Connection = sqlite3.connect(
             name, uri=True, timeout=patience, isolation_level=None, check_same_thread=False
@@ -165,7 +165,7 @@ class Catalog:
         if version != VERSION:
             raise Newer(f"its index has version {version}, this lima knows version {VERSION}")
         found = made.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")
-        if {_plain(row[0]) for row in found} != set(map(_plain, SCHEMA.split(";"))):
+        if {plain(row[0]) for row in found} != set(map(plain, SCHEMA.split(";"))):
             raise Unusable("its index has other tables than lima makes")
 
     def close(self) -> None:
@@ -217,6 +217,8 @@ class Catalog:
             rows = reader.execute(_FIND, (key,)).fetchall()
             if not rows:
                 self._learn(reader)
+            elif now:
+                self.known.add(key)
         return _entries(key, rows) if rows else []
 
     def _learn(self, reader: Connection) -> None:
@@ -234,7 +236,7 @@ class Catalog:
             try:
                 with self._writing:
                     return self._change(step)
-            except _sqlite().OperationalError as error:
+            except sqlite().OperationalError as error:
                 if not is_busy(error):
                     raise
                 if monotonic() > until:
@@ -259,7 +261,7 @@ class Catalog:
         return made
 
 
-def _plain(sql: str) -> str:
+def plain(sql: str) -> str:
     return " ".join(sql.split())
 
 

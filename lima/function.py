@@ -6,6 +6,7 @@ import copy
 import functools
 import weakref
 from collections.abc import Callable
+from contextlib import nullcontext
 from time import perf_counter
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
@@ -38,6 +39,8 @@ from lima.walk import Walk, may_hold_objects
 
 MAX_FORMS = 1024
 """Forms of calls that are remembered for each function."""
+
+NO_TURN = nullcontext(False)
 
 _SIMPLE = frozenset({bool, int, float, complex, str, type(None)})
 
@@ -97,6 +100,7 @@ class TracedFunction:
         self.unstored: str | None = None  # why the last call that was kept is not in the store
         self.barren = 0
         self._mean = 0.0
+        self.cost: float | None = None  # seconds that the last call took that ran
         self._idle: tuple[CodeType | None, frozenset[str], frozenset[int]] = (None, _NONE, _NONE)
         self._forms: dict[Any, bytes] = {}
         self._keys: weakref.WeakKeyDictionary[Any, set[bytes]] = weakref.WeakKeyDictionary()
@@ -258,18 +262,37 @@ class TracedFunction:
                         self._forms.clear()
                     self._forms[form] = look.key
                 return restored.result
-            self.misses += 1
             frame = Frame(outer)
-            frame.generators.update(id(g._generator) for g in look.scan.generators[: look.own[2]])
-            look.begin()
-            start = perf_counter()
-            result = self._run(args, kwargs, outer, frame)
-            seconds = perf_counter() - start
-            if frame.refusal is None and seconds > here.call_seconds / (PROVEN if self.hits else 1):
-                self._keep(here, look, flight, result, set(originals), seconds)
-            else:
-                self.refusal = frame.refusal or "it is too cheap to be kept"
-            return result
+            turn = lasting.turn(here, look, frame) if here.store is not None else NO_TURN
+            with turn as elsewhere:
+                restored = self._recalled(here, look, flight) if elsewhere else None
+                if restored is not None:
+                    restored.effects()
+                    return restored.result
+                return self._computed(here, look, flight, frame, args, kwargs, originals)
+
+    def _computed(
+        self,
+        here: Session,
+        look: Look,
+        flight: Any,
+        frame: Frame,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        originals: dict[int, tuple[Handle, Any]],
+    ) -> Any:
+        """Run the function, and offer what it did to the cache."""
+        self.misses += 1
+        frame.generators.update(id(g._generator) for g in look.scan.generators[: look.own[2]])
+        look.begin()
+        start = perf_counter()
+        result = self._run(args, kwargs, frame.outer, frame)
+        self.cost = seconds = perf_counter() - start
+        if frame.refusal is None and seconds > here.call_seconds / (PROVEN if self.hits else 1):
+            self._keep(here, look, flight, result, set(originals), seconds)
+        else:
+            self.refusal = frame.refusal or "it is too cheap to be kept"
+        return result
 
     def _restored(self, here: Session, look: Look, flight: Any) -> Restored | None:
         """What a kept record gives; None where there is none, or trouble with it."""

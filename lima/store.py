@@ -35,9 +35,11 @@ from lima.catalog import (
 from lima.entries import freeze, memory_of
 from lima.environment import numeric
 from lima.errors import StoreError, StoreWarning
+from lima.leases import Leases
 from lima.node import Node
 from lima.objects import Broken, Part
 from lima.trouble import Trouble
+from lima.turns import Turns
 from lima.writing import Offer, Used, Writer
 
 R = TypeVar("R")
@@ -94,8 +96,14 @@ class Store:
             raise StoreError(
                 f"{self.path}: its index cannot be opened ({error}); `lima store gc` begins anew"
             ) from error
-        self.writer = Writer(self.path, self.catalog, budget, self.trouble)
+        self.turns = Turns(Leases(self.path, self.trouble, not readonly), self.env)
+        self.writer = self._new_writer()
         _stores.add(self)
+
+    def _new_writer(self) -> Writer:
+        return Writer(
+            self.path, self.catalog, self.budget, self.trouble, self.turns.leases.give_back
+        )
 
     @property
     def readonly(self) -> bool:
@@ -109,12 +117,12 @@ class Store:
 
     # ------------------------------------------------------------ reading
 
-    def find(self, key: bytes) -> Stored | None:
-        """What the store has of `key`, from the index alone."""
+    def find(self, key: bytes, now: bool = False) -> Stored | None:
+        """What the store has of `key`, from the index alone; `now`: also of a moment ago."""
         if not self.trouble.usable:
             return None
         try:
-            found = self.catalog.find(key)
+            found = self.catalog.find(key, now)
         except Broken as error:
             self.trouble.tell("an entry is left out", error)
             return None
@@ -231,8 +239,12 @@ class Store:
         seconds: float,
         roots: tuple[Node, ...],
         row: Row | None = None,
+        wanted: bytes = b"",
     ) -> bool:
-        """Have arrays written under a key, if it is worth it; they are read-only from now on."""
+        """Have arrays written under a key, if it is worth it; they are read-only from now on.
+
+        `wanted`: the key under which others wait for it, if that is another one.
+        """
         nbytes = sum(getattr(part, "nbytes", 0) for part in values)
         if not self.worth(seconds, nbytes) or nbytes > self.budget or len(values) > MAX_PARTS:
             return False
@@ -245,9 +257,13 @@ class Store:
             return False
         freeze(memory[1])
         env, facts = (MIXED, "{}") if self.mixed else (self.env, self.facts)
-        offer = Offer(key, height, env, facts, kind, values, seconds, self.lima, roots, row)
+        lease = self.turns.lease(wanted or key)
+        offer = Offer(key, height, env, facts, kind, values, seconds, self.lima, roots, row, lease)
+        self.turns.leases.queue(lease, True)
         taken = self.writer.behind.put(offer, nbytes)
-        self.refused += not taken
+        if not taken:
+            self.refused += 1
+            self.turns.leases.queue(lease, False)
         return taken
 
     # ------------------------------------------------------------ upkeep
@@ -273,7 +289,7 @@ class Store:
         self.catalog.close()
         upkeep.set_aside(self.path)
         self.catalog = Catalog(self.path)
-        self.writer = Writer(self.path, self.catalog, self.budget, self.trouble)
+        self.writer = self._new_writer()
 
     def info(self) -> dict[str, Any]:
         """Numbers: entries, bytes, files, nodes of lineage, runs."""
@@ -313,6 +329,7 @@ class Store:
         """Write what is left, and let go of the files; the store stays usable."""
         self.flush()
         self._mapped.clear()
+        self.turns.leases.close()
         self.catalog.close()
 
     def __enter__(self) -> Store:
@@ -358,16 +375,19 @@ def _before_fork() -> None:
     _forking[get_ident()] = stores = sorted(_stores, key=id)
     for store in stores:
         store.catalog.before_fork()
+        store.turns.leases.before_fork()
 
 
 def _after_fork() -> None:
     for store in _forking.pop(get_ident(), ()):
+        store.turns.leases.after_fork()
         store.catalog.after_fork()
 
 
 def _in_child() -> None:
     for store in _forking.get(get_ident(), ()):
         store.writer.behind.reset()
+        store.turns.leases.reset()
     _after_fork()
 
 

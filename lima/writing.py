@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import time
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ class Offer(NamedTuple):
     """A value on its way to the disk.
 
     `roots` are the nodes whose lineage is recorded with it; `row` stands for what is no node.
+    `lease` is what others wait for while it is on its way.
     """
 
     key: bytes
@@ -41,6 +42,7 @@ class Offer(NamedTuple):
     lima: str
     roots: tuple[Node, ...]
     row: Row | None = None
+    lease: bytes = b""
 
 
 class Used(NamedTuple):
@@ -53,17 +55,32 @@ class Used(NamedTuple):
 class Writer:
     """Writes what is offered, one thing after the other; `written` counts the values."""
 
-    def __init__(self, folder: Path, catalog: Catalog, budget: int, trouble: Trouble) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        catalog: Catalog,
+        budget: int,
+        trouble: Trouble,
+        done: Callable[[bytes], None],
+    ) -> None:
         self.objects, self.aside = folder / "objects", folder / "aside"
         self.catalog = catalog
         self.budget = budget
         self.trouble = trouble
+        self.done = done  # called with the lease of what was written, or will not be
         self.behind = Behind(self._work)
         self.written = 0
         self._epoch, self._known = -1.0, set[bytes]()  # the lineage that is recorded
         self._run: int | None = None
 
     def _work(self, item: Offer | Used) -> None:
+        try:
+            self._tried(item)
+        finally:
+            if isinstance(item, Offer):
+                self.done(item.lease)
+
+    def _tried(self, item: Offer | Used) -> None:
         trouble = self.trouble
         if not (trouble.usable and trouble.writable):
             return

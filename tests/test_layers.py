@@ -30,7 +30,7 @@ LAYERS = (
     (
         "entries", "policies", "flight", "spill", "cache", "leaves", "gates", "environment", "literal", "scan",
         "segments", "patches", "reading", "unfolding", "log", "systemds", "behind", "known", "folder", "trouble", "objects", "catalog", "ancestry",
-        "writing", "upkeep", "placeholders", "plainly", "store",
+        "writing", "upkeep", "alive", "leases", "turns", "placeholders", "plainly", "store",
     ),
     ("values", "sessions", "fusion", "forcing", "pieces", "rewrite", "runtime"),
     (
@@ -82,7 +82,8 @@ SIBLINGS = {
     ("store", "trouble"), ("store", "objects"), ("store", "catalog"), ("store", "writing"),
     ("placeholders", "upkeep"), ("placeholders", "store"), ("plainly", "objects"),
     ("terms", "kept"), ("lasting", "kept"), ("lasting", "terms"), ("lasting", "function"), ("function", "lasting"),
-    ("store", "upkeep"), ("store", "entries"), ("store", "environment"),
+    ("leases", "alive"), ("leases", "catalog"), ("leases", "trouble"), ("turns", "cache"), ("turns", "leases"),
+    ("store", "leases"), ("store", "turns"), ("store", "upkeep"), ("store", "entries"), ("store", "environment"),
 }  # fmt: skip
 """(importer, imported) within one row: the exceptions."""
 
