@@ -21,7 +21,6 @@ from lima.plainly import FAULTS
 from lima.sessions import Session
 from lima.stats import HIT, outcome_row
 from lima.terms import FORMAT, check, read, written
-from lima.turns import LEASE_SECONDS
 from lima.upkeep import CALL
 
 if TYPE_CHECKING:
@@ -113,8 +112,8 @@ def turn(here: Session, look: Look, frame: Frame) -> Iterator[bool]:
     """
     store, work = here.store, look.work
     name = work.function.__qualname__
-    worth = work.refusal is None and (work.cost is None or work.cost >= LEASE_SECONDS)
-    if store is None or not (worth and store.turns.shares(name) and lasts(look)):
+    known = store is not None and store.turns.lasts(work.cost) and store.turns.shares(name)
+    if store is None or not known or work.refusal is not None or not lasts(look):
         yield False
         return
     keys = [_key(here, look, derived) for derived in ((False, True) if here.rounds else (False,))]

@@ -150,6 +150,16 @@ class Leases:
             self._db.close()
         self._db = None
 
+    def mend(self) -> None:
+        """Delete the file if it is of no use; nothing in it needs to last."""
+        self.change(_beat, b"")
+        if self.usable:
+            return
+        self.close()
+        for suffix in ("", "-wal", "-shm"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        self.usable = True
+
     def before_fork(self) -> None:
         self._lock.acquire()
         self._let_go()

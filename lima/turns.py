@@ -12,8 +12,9 @@ from typing import Any
 from lima.cache import blocked_by
 from lima.leases import ALONE, MINE, WAITS, Leases
 
-LEASE_SECONDS = 0.02
-"""Seconds from which it is worth asking whether another process is computing the same."""
+LEASE_SECONDS = 0.005
+"""Seconds from which it is worth asking whether another process is computing the same: that takes
+some 40 microseconds."""
 
 PRIOR = 1e-9
 """Seconds for each unit of work of an operation that has not been seen yet."""
@@ -134,6 +135,10 @@ class Turns:
     def dear(self, name: str, work: float) -> bool:
         """Whether an operation is expected to take so long that others may wait for it."""
         return self.rates.get(name, PRIOR) * work >= LEASE_SECONDS and self.shares(name)
+
+    def lasts(self, seconds: float | None) -> bool:
+        """Whether a call that took so long lately is worth it; None where nobody knows."""
+        return seconds is None or seconds >= LEASE_SECONDS
 
     def shares(self, name: str) -> bool:
         """Whether something came of the leases of an operation or call, as far as any is known."""

@@ -194,6 +194,7 @@ def clear(store: Store, budget: int | None = None) -> Cleared:
     """
     if store.readonly:
         raise StoreError(f"{store.path} cannot be written")
+    store.turns.leases.mend()
     found = faults(store)
     if any(fault.entry is None for fault in found):
         store.renew()
