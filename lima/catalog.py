@@ -231,7 +231,7 @@ class Catalog:
 
     def change(self, step: Callable[[Connection], R]) -> R:
         """What `step` gives, in one transaction; raises Busy where there was no turn for it."""
-        until = monotonic() + PATIENCE
+        until, pause = monotonic() + PATIENCE, 0.0005
         while True:
             try:
                 with self._writing:
@@ -241,7 +241,8 @@ class Catalog:
                     raise
                 if monotonic() > until:
                     raise Busy("other processes keep its index busy") from error
-            sleep(0.005)  # without the lock
+            sleep(pause)  # without the lock
+            pause = min(2 * pause, 0.01)
 
     def _change(self, step: Callable[[Connection], R]) -> R:
         writer = self._writer

@@ -6,13 +6,14 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from time import time
 from typing import Any, NamedTuple
 
 from lima import objects
 from lima.ancestry import MAX_NODES, NODES_A_SECOND, TooLong, ancestry
-from lima.behind import Behind
+from lima.behind import MANY, Behind
 from lima.catalog import Busy, Catalog, Row, Stored, evict, fact, insert, touch, unused
 from lima.node import Node
 from lima.objects import Packed
@@ -68,27 +69,35 @@ class Writer:
         self.budget = budget
         self.trouble = trouble
         self.done = done  # called with the lease of what was written, or will not be
-        self.behind = Behind(self._work)
+        self.behind = Behind(self._work, self._rest)
+        self._used: list[Used] = []
         self.written = 0
         self._epoch, self._known = -1.0, set[bytes]()  # the lineage that is recorded
         self._run: int | None = None
 
     def _work(self, item: Offer | Used) -> None:
+        if isinstance(item, Used):
+            self._used.append(item)
+            if len(self._used) >= MANY:
+                self._rest()
+            return
         try:
-            self._tried(item)
+            self._tried(partial(self._write, item))
         finally:
-            if isinstance(item, Offer):
-                self.done(item.lease)
+            self.done(item.lease)
 
-    def _tried(self, item: Offer | Used) -> None:
+    def _rest(self) -> None:
+        """Note what was used, all in one transaction."""
+        used, self._used = self._used, []
+        if used:
+            self._tried(partial(self.catalog.change, lambda w: touch(w, used, time())))
+
+    def _tried(self, work: Callable[[], object]) -> None:
         trouble = self.trouble
         if not (trouble.usable and trouble.writable):
             return
         try:
-            if isinstance(item, Offer):
-                self._write(item)
-            else:
-                self.catalog.change(lambda w: touch(w, [item], time()))
+            work()
         except Busy as error:
             trouble.note("a value was not written", error)
         except OSError as error:
