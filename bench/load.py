@@ -259,7 +259,7 @@ def herd(path: Path, processes: int, threads: int, calls: int, size: int) -> Fig
 def loader(path: Path, first: int, threads: int, probes: int, puts: int, keys: int) -> Figures:
     """Look up and put, by several threads; the microseconds that each look-up took.
 
-    Each thread puts keys of its own and looks for those of all.
+    Each thread puts keys of its own, ten at a time, and looks for those of all.
     """
     found: dict[str, list[float]] = {"hit": [], "miss": []}
     digests = [node_of(k).digest for k in range(keys)]
@@ -280,6 +280,8 @@ def loader(path: Path, first: int, threads: int, probes: int, puts: int, keys: i
                     while not opened.offer(node_of(n), np.full(20, float(n)), 1.0):
                         opened.flush()
                     put += 1
+                    if put % 10 == 0:
+                        opened.flush()
             for name, times in mine.items():
                 found[name] += times
 

@@ -17,7 +17,7 @@ from typing import Any
 from lima.errors import ConfigError
 from lima.pattern import CLASSES
 
-REUSE = ("none", "operation", "full", "partial", "hybrid")
+REUSE = ("none", "operation", "full", "partial", "hybrid", "estimate")
 CHOICES = {"reuse": REUSE, "exactness": CLASSES, "environment": ("same", "any"),
            "lines": ("large", "all", "none")}  # fmt: skip
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,

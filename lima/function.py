@@ -6,7 +6,7 @@ import copy
 import functools
 import weakref
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
@@ -40,7 +40,7 @@ from lima.walk import Walk, may_hold_objects
 MAX_FORMS = 1024
 """Forms of calls that are remembered for each function."""
 
-NO_TURN = nullcontext(False)
+NO_TURN: AbstractContextManager[bool] = nullcontext(False)
 
 _SIMPLE = frozenset({bool, int, float, complex, str, type(None)})
 
@@ -263,13 +263,22 @@ class TracedFunction:
                     self._forms[form] = look.key
                 return restored.result
             frame = Frame(outer)
-            turn = lasting.turn(here, look, frame) if here.store is not None else NO_TURN
-            with turn as elsewhere:
+            with self._turn(here, look, frame) as elsewhere:
                 restored = self._recalled(here, look, flight) if elsewhere else None
                 if restored is not None:
                     restored.effects()
                     return restored.result
                 return self._computed(here, look, flight, frame, args, kwargs, originals)
+
+    def _turn(self, here: Session, look: Look, frame: Frame) -> AbstractContextManager[bool]:
+        """What a call runs in that is not in memory; gives whether another process has run it."""
+        if here.ledger is not None:
+            self.hits += here.ledger.knows(look.key)
+            noted: AbstractContextManager[bool] = here.ledger.call(
+                look.key, self.function.__qualname__
+            )
+            return noted
+        return NO_TURN if here.store is None else lasting.turn(here, look, frame)
 
     def _computed(
         self,
@@ -376,6 +385,8 @@ class TracedFunction:
         seconds: float,
     ) -> None:
         """Offer a record of the call to the cache."""
+        if here.ledger is not None and here.ledger.free:
+            return
         draft = Draft(look.scan, originals, seconds)
         try:
             look.end(draft)
@@ -387,9 +398,11 @@ class TracedFunction:
         except (Refused, NotReusable, NotCanonical, RecursionError) as why:
             self.refusal = f"{why}" or "its result is nested too deeply"
             return
-        kept = flight.deliver(
-            record, seconds=seconds, level="function", first_sight=FIRST_SIGHT / CALLS_RECUR
-        )
+        first_sight = FIRST_SIGHT / CALLS_RECUR
+        if here.ledger is not None:
+            here.ledger.offered(look.key, record, seconds, first_sight)
+            return
+        kept = flight.deliver(record, seconds=seconds, level="function", first_sight=first_sight)
         if here.store is not None:
             self.unstored = lasting.offer(here, look, self.function.__qualname__, record)
         draft.settle()

@@ -32,7 +32,7 @@ LAYERS = (
         "segments", "patches", "reading", "unfolding", "log", "systemds", "behind", "known", "folder", "trouble", "objects", "catalog", "ancestry",
         "writing", "upkeep", "alive", "leases", "turns", "placeholders", "plainly", "store",
     ),
-    ("values", "sessions", "fusion", "forcing", "pieces", "rewrite", "runtime"),
+    ("values", "sessions", "fusion", "forcing", "pieces", "rewrite", "runtime", "ledger"),
     (
         "handle", "labels", "page", "spelled", "variables", "looped", "source", "queries", "folding", "pictures", "drawing",
         "exports", "reaching", "record", "side_by_side", "sql", "replay", "aligned", "compare", "verification", "nonfinite",
@@ -44,7 +44,7 @@ LAYERS = (
     ("constants", "frames", "tree", "twin", "keys"),
     ("outside", "vectorized", "frame_copies", "kept", "terms", "lasting", "function", "block"),
     ("transport", "processes", "parfor"),
-    ("api", "nearest", "ask", "script", "numpy"),
+    ("api", "nearest", "ask", "script", "what_if", "numpy"),
     ("integrations", "cli", "demo", "__main__"),
 )  # fmt: skip
 """Modules and packages of lima, lowest layer first. A name may import those of lower rows only."""
@@ -57,7 +57,7 @@ SIBLINGS = {
     ("systemds", "leaves"), ("scan", "literal"), ("log", "literal"), ("log", "scan"),
     ("patches", "segments"), ("reading", "scan"), ("reading", "patches"), ("unfolding", "scan"), ("unfolding", "reading"),
     ("unfolding", "patches"), ("log", "patches"), ("log", "reading"), ("log", "unfolding"),
-    ("ancestry", "reading"),
+    ("ancestry", "reading"), ("ledger", "sessions"),
     ("log", "environment"), ("sessions", "values"), ("forcing", "values"),
     ("forcing", "sessions"), ("fusion", "values"), ("forcing", "fusion"), ("pieces", "values"), ("rewrite", "values"), ("rewrite", "pieces"),
     ("rewrite", "forcing"), ("runtime", "pieces"), ("runtime", "rewrite"), ("runtime", "values"), ("runtime", "sessions"),
