@@ -38,6 +38,9 @@ MAX_PARTS = 256
 KINDS = frozenset({"one", "tuple", "named", "call", "draw"})
 """What an entry may be: an array, several, several under names, a call, a random draw."""
 
+MIXED = bytes(16)
+"""The environment of results that may have come from values of several ones."""
+
 PATIENCE = 10.0
 """Seconds that a change waits for those of other processes."""
 

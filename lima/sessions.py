@@ -100,7 +100,9 @@ class Session:
             self.cache.spill = Spill(place, config.spill_bytes)
             _spilling.add(self.cache.spill)
         place = "" if self.ledger is not None else config.store
-        self.store: Store | None = opened(place, config.store_bytes, config.environment)
+        self.store: Store | None = opened(
+            place, config.store_bytes, config.environment, config.remote
+        )
 
     @property
     def planner(self) -> Any:
@@ -418,7 +420,8 @@ def session(**options: Any) -> Iterator[Session]:
       many as BLAS takes. The bits do not depend on it.
     * `store`: a folder on a disk of this machine where results outlive the process; none by
       default. `store_bytes` is its budget. `environment` is "same", or "any" to use also what was
-      computed with another NumPy, BLAS, number of threads or kind of processor.
+      computed with another NumPy, BLAS, number of threads or kind of processor. `remote` is a
+      second level behind it, a folder or an address that fsspec knows, such as "s3://bucket/lima".
     * `lines`: which operations remember the user's line that asked for them, as `lima.explain`,
       `lima.diff` and tables show it: "large" (heavy ones, and those on large arrays), "all" (some
       0.1 µs for each small operation), or "none".

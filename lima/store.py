@@ -20,9 +20,10 @@ from typing import Any, TypeVar
 
 from xxhash import xxh3_128_digest
 
-from lima import folder, objects, upkeep
+from lima import exchange, folder, objects, upkeep
 from lima.catalog import (
     MAX_PARTS,
+    MIXED,
     Busy,
     Catalog,
     Newer,
@@ -38,6 +39,8 @@ from lima.errors import StoreError, StoreWarning
 from lima.leases import Leases
 from lima.node import Node
 from lima.objects import Broken, Part
+from lima.remotes import place_of
+from lima.second import Second
 from lima.trouble import Trouble
 from lima.turns import Turns
 from lima.writing import Offer, Used, Writer
@@ -50,9 +53,6 @@ LEAST_SECONDS = 1e-3
 SECONDS_A_BYTE = 1e-9
 """What reading from a disk takes, about: cheaper results are computed again as fast."""
 
-MIXED = bytes(16)
-"""The environment of results that may have come from values of several ones."""
-
 MAPPED = 64
 """Mapped arrays that are held for the case that they are asked for again."""
 
@@ -62,7 +62,8 @@ class Store:
 
     `path` is made if it does not exist. `budget` is a number of bytes; what is worth least goes
     when it is reached. `environment` is "same" (values that were made with another NumPy, BLAS,
-    number of threads or kind of processor are not used) or "any". Raises StoreError where there is
+    number of threads or kind of processor are not used) or "any". `remote` is a folder or address
+    that is asked for what the store lacks, and given what it gets. Raises StoreError where there is
     no store that can be used.
 
     >>> import tempfile
@@ -73,7 +74,11 @@ class Store:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], budget: int = 10**10, environment: str = "same"
+        self,
+        path: str | os.PathLike[str],
+        budget: int = 10**10,
+        environment: str = "same",
+        remote: str | os.PathLike[str] = "",
     ) -> None:
         self.path = Path(os.path.abspath(os.path.expanduser(path)))
         self.budget = budget
@@ -97,13 +102,23 @@ class Store:
                 f"{self.path}: its index cannot be opened ({error}); `lima store gc` begins anew"
             ) from error
         self.turns = Turns(Leases(self.path, self.trouble, not readonly), self.env)
+        self.second = self._behind(remote)
         self.writer = self._new_writer()
         _stores.add(self)
 
+    def _behind(self, remote: str | os.PathLike[str]) -> Second | None:
+        try:
+            return Second(place_of(remote), self) if remote else None
+        except StoreError as error:
+            self.trouble.tell("no remote store is used", error)
+            return None
+
     def _new_writer(self) -> Writer:
-        return Writer(
-            self.path, self.catalog, self.budget, self.trouble, self.turns.leases.give_back
-        )
+        done = self.turns.leases.give_back
+        made = Writer(self.path, self.catalog, self.budget, self.trouble, done)
+        if self.second is not None:
+            made.wrote = self.second.wrote
+        return made
 
     @property
     def readonly(self) -> bool:
@@ -131,7 +146,12 @@ class Store:
                 self.trouble.give_up(error)
                 self.trouble.say()
             return None
-        return self._fitting(found) if found else None
+        fits = self._fitting(found) if found else None
+        if fits is None and self.second is not None and not self.readonly:
+            if self.second.bring(key):
+                return self.find(key, True)
+            self.trouble.say()
+        return fits
 
     def _fitting(self, found: list[Stored]) -> Stored | None:
         own = None if self._changed() else self.env
@@ -311,11 +331,25 @@ class Store:
         """Take out what is broken, over the budget, or used by nothing."""
         return self._asked(upkeep.clear, budget)
 
+    def push(self, where: str | os.PathLike[str]) -> exchange.Moved:
+        """Write what another place lacks: a folder, or an address that fsspec knows."""
+        return self._asked(exchange.push, place_of(where))
+
+    def pull(self, where: str | os.PathLike[str], digest: str | None = None) -> exchange.Moved:
+        """Take over what another place has; `digest`: the one that its export gave."""
+        moved = self._asked(exchange.pull, place_of(where), digest)
+        self.trouble.say()
+        return moved
+
+    def export(self, folder: str | os.PathLike[str]) -> tuple[exchange.Moved, str]:
+        """Write everything into a folder, and give the digest that `pull` may ask for."""
+        return self._asked(exchange.export, exchange.local(folder, place_of(folder)))
+
     def _asked(self, work: Callable[..., R], *args: Any) -> R:
         """What upkeep finds; trouble with the index as a StoreError."""
         try:
             return work(self, *args)
-        except (self.catalog.error, Busy, Broken) as error:
+        except (self.catalog.error, Busy, Broken, OSError) as error:
             raise StoreError(f"{self.path}: {error}") from error
 
     # ------------------------------------------------------------ the end, and trouble
@@ -323,6 +357,8 @@ class Store:
     def flush(self) -> None:
         """Return when all that was offered before is on disk."""
         self.writer.behind.flush()
+        if self.second is not None:
+            self.second.behind.flush()
         self.trouble.say()
 
     def close(self) -> None:
@@ -354,12 +390,12 @@ def _kind(value: Any, wrap: Any) -> str | None:
     return "named" if type(value) is wrap else None
 
 
-def opened(path: str, budget: int, environment: str) -> Store | None:
+def opened(path: str, budget: int, environment: str, remote: str) -> Store | None:
     """The store of a session, or None and a warning: the program is right without one."""
     if not path:
         return None
     try:
-        return Store(path, budget, environment)
+        return Store(path, budget, environment, remote)
     except StoreError as error:
         warnings.warn(f"no store: {error}", StoreWarning, stacklevel=2)
         return None
@@ -388,6 +424,8 @@ def _in_child() -> None:
     for store in _forking.get(get_ident(), ()):
         store.writer.behind.reset()
         store.turns.leases.reset()
+        if store.second is not None:
+            store.second.reset()
     _after_fork()
 
 

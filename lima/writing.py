@@ -68,6 +68,7 @@ class Writer:
         self.catalog = catalog
         self.budget = budget
         self.trouble = trouble
+        self.wrote: Callable[[Stored], None] = lambda entry: None
         self.done = done  # called with the lease of what was written, or will not be
         self.behind = Behind(self._work, self._rest)
         self._used: list[Used] = []
@@ -120,6 +121,7 @@ class Writer:
             try:
                 if self._commit(offer, entry, packed):
                     self.written += 1
+                    self.wrote(entry)
                     return
             except TooLong:
                 return
@@ -145,7 +147,7 @@ class Writer:
                 return None
             facts = (entry.env, offer.facts)
             writer.execute("INSERT OR IGNORE INTO environments VALUES (?, ?)", facts)
-            held = insert(writer, entry, rows, time(), self._run_of(writer, offer.lima))
+            held = insert(writer, entry, rows, time(), self.run_of(writer, offer.lima))
             self._epoch = now
             return evict(writer, self.budget) if held > self.budget else []
 
@@ -158,7 +160,7 @@ class Writer:
             self.remove(freed)
         return True
 
-    def _run_of(self, writer: Any, lima: str) -> int:
+    def run_of(self, writer: Any, lima: str) -> int:
         """The row of this run, made with the first value."""
         if self._run is None:
             program = os.path.basename(sys.argv[0]) if sys.argv else ""

@@ -30,7 +30,7 @@ LAYERS = (
     (
         "entries", "policies", "flight", "spill", "cache", "leaves", "gates", "environment", "literal", "scan",
         "segments", "patches", "reading", "unfolding", "log", "systemds", "behind", "known", "folder", "trouble", "objects", "catalog", "ancestry",
-        "writing", "upkeep", "alive", "leases", "turns", "placeholders", "plainly", "store",
+        "writing", "upkeep", "alive", "leases", "turns", "remotes", "exchange", "second", "placeholders", "plainly", "store",
     ),
     ("values", "sessions", "fusion", "forcing", "pieces", "rewrite", "runtime", "ledger"),
     (
@@ -82,6 +82,9 @@ SIBLINGS = {
     ("store", "trouble"), ("store", "objects"), ("store", "catalog"), ("store", "writing"),
     ("placeholders", "upkeep"), ("placeholders", "store"), ("plainly", "objects"),
     ("terms", "kept"), ("lasting", "kept"), ("lasting", "terms"), ("lasting", "function"), ("function", "lasting"),
+    ("exchange", "objects"), ("exchange", "ancestry"), ("exchange", "catalog"), ("exchange", "remotes"), ("exchange", "upkeep"), ("exchange", "store"),
+    ("second", "exchange"), ("second", "remotes"), ("second", "behind"), ("second", "trouble"), ("second", "store"), ("second", "objects"),
+    ("store", "exchange"), ("store", "remotes"), ("store", "second"),
     ("leases", "alive"), ("leases", "catalog"), ("leases", "trouble"), ("turns", "cache"), ("turns", "leases"),
     ("store", "leases"), ("store", "turns"), ("store", "upkeep"), ("store", "entries"), ("store", "environment"),
 }  # fmt: skip
@@ -92,7 +95,7 @@ PUBLIC_ONLY = frozenset(LAYERS[-1])
 
 LAZY = frozenset(
     "numba scipy rich typer pandas dask sklearn networkx joblib loky cloudpickle concurrent"
-    " multiprocessing".split()
+    " multiprocessing fsspec".split()
 )
 """Packages that may be imported inside a function: optional, or too slow to load with lima."""
 
