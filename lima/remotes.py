@@ -128,7 +128,7 @@ class Elsewhere:
 
     def __init__(self, address: str) -> None:
         try:
-            from fsspec.core import url_to_fs  # type: ignore[import-not-found,unused-ignore]
+            from fsspec.core import url_to_fs  # type: ignore[import-not-found,import-untyped,unused-ignore]
         except ImportError:
             raise StoreError(
                 f"{address} needs fsspec (`pip install 'lima-lineage[remote]'`); a folder does not"
