@@ -83,7 +83,7 @@ SIBLINGS = {
     ("placeholders", "upkeep"), ("placeholders", "store"), ("plainly", "objects"),
     ("terms", "kept"), ("lasting", "kept"), ("lasting", "terms"), ("lasting", "function"), ("function", "lasting"),
     ("exchange", "objects"), ("exchange", "ancestry"), ("exchange", "catalog"), ("exchange", "remotes"), ("exchange", "upkeep"), ("exchange", "store"),
-    ("second", "exchange"), ("second", "remotes"), ("second", "behind"), ("second", "trouble"), ("second", "store"), ("second", "objects"),
+    ("second", "exchange"), ("second", "catalog"), ("second", "remotes"), ("second", "behind"), ("second", "trouble"), ("second", "store"), ("second", "objects"),
     ("store", "exchange"), ("store", "remotes"), ("store", "second"),
     ("leases", "alive"), ("leases", "catalog"), ("leases", "trouble"), ("turns", "cache"), ("turns", "leases"),
     ("store", "leases"), ("store", "turns"), ("store", "upkeep"), ("store", "entries"), ("store", "environment"),
