@@ -12,7 +12,7 @@ from typing import Any
 
 from lima.config import Config
 from lima.cost import NEW_PAGES
-from lima.entries import FIRST_SIGHT, Entry, Memory, memory_of
+from lima.entries import FIRST_SIGHT, Entry, memory_of
 from lima.node import Node
 from lima.op import Op
 from lima.sessions import ESTIMATE, LEDGER, Session
@@ -41,10 +41,20 @@ class Line:
             self.saved += seconds
 
 
+class Size:
+    """Stands for an array that owns memory."""
+
+    __slots__ = ("nbytes",)
+
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes = nbytes
+
+
 class Ledger:
     """A cache that holds no values: which would be there, by the rules of a session with reuse.
 
-    Sizes, seconds and the policy decide as they would; memory that values share counts for each.
+    Sizes, seconds and the policy decide as they would. What a call returns counts once if it is
+    there as the result of an operation; other memory that values share counts for each.
     """
 
     def __init__(self, config: Config) -> None:
@@ -94,9 +104,16 @@ class Ledger:
     def offered(self, key: bytes, record: Any, seconds: float, first_sight: float) -> None:
         """A call was made that could be kept as a whole."""
         memory = None if _free.get() else memory_of(record)
-        if memory is not None:
-            with self._lock:
-                self._admit(key, memory, seconds, 1, "function", first_sight)
+        if memory is None:
+            return
+        with self._lock:
+            owners: dict[int, Any] = {}
+            for kept in record.kept:
+                entry = self.shadow.cache.peek(kept.node.digest)
+                shared = entry.owners if entry is not None else (Size(kept.data.nbytes),)
+                owners |= {id(one): one for one in shared}
+            size: Any = (tuple(owners.values()), (), memory[2], memory[3])
+            self._admit(key, size, seconds, 1, "function", first_sight)
 
     @contextmanager
     def call(self, key: bytes, name: str) -> Iterator[bool]:
@@ -123,7 +140,7 @@ class Ledger:
         return _free.get()
 
     def knows(self, key: bytes) -> bool:
-        """Whether a call with this key would be a hit."""
+        """Whether a call or an operation with this key would be a hit."""
         return self.shadow.cache.peek(key) is not None
 
     @staticmethod
@@ -134,16 +151,18 @@ class Ledger:
         return found
 
     def _admit(
-        self, key: bytes, memory: Memory, seconds: float, height: int, level: str, sight: float
+        self, key: bytes, memory: Any, seconds: float, height: int, level: str, sight: float
     ) -> None:
         """Let something in that has a size and no value."""
-        cache, nbytes = self.shadow.cache, memory[3]
+        cache = self.shadow.cache
         if seconds < cache.worth:
             return
-        size: Memory = ((), (), nbytes, nbytes)
+        owners = tuple(x if type(x) is Size else Size(x.nbytes) for x in memory[0])
+        size: Any = (owners, (), *memory[2:])
+        before = cache.stats.bytes
         kept, _ = cache._admit(key, Entry(key, None, size, seconds, height, level), size, sight)
         if kept is not None:
-            self.kept += nbytes
+            self.kept += max(cache.stats.bytes - before, 0)
             self.most = max(self.most, cache.stats.bytes)
 
 
