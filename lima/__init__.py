@@ -40,6 +40,7 @@ from lima.errors import (
     UnknownLineage,
     UnsupportedError,
 )
+from lima.ledger import Estimate
 from lima.nonfinite import Blame
 from lima.ops.coverage import Coverage, coverage
 from lima.parfor import parfor
@@ -50,6 +51,7 @@ from lima.sessions import Session, configure, session
 from lima.stats import Stats
 from lima.store import Store
 from lima.verification import Verification
+from lima.what_if import estimate
 
 __version__ = "0.1.0"
 __compiled__ = compiled()
@@ -61,6 +63,7 @@ __all__ = [
     "Coverage",
     "Diff",
     "Difference",
+    "Estimate",
     "Explanation",
     "InternalError",
     "LimaError",
@@ -86,6 +89,7 @@ __all__ = [
     "coverage",
     "diff",
     "disabled",
+    "estimate",
     "explain",
     "lineage",
     "load_log",

@@ -75,8 +75,8 @@ def _is_unique(x: Any) -> bool:
     return False
 
 
-def rebuilt(rows: Iterable[tuple[bytes, bytes, str]], root: bytes) -> Node:
-    """The node `root` from (digest, inputs, text) of it and its ancestors, inputs before users.
+def rebuilt(rows: Iterable[tuple[bytes, bytes, str]]) -> dict[bytes, Node]:
+    """Nodes by their digests, from (digest, inputs, text) of each, inputs before users.
 
     Reading executes nothing. Raises LogError where a row is missing or is not what was written.
     """
@@ -91,6 +91,4 @@ def rebuilt(rows: Iterable[tuple[bytes, bytes, str]], root: bytes) -> Node:
         if node.digest != digest:
             raise LogError("the lineage is damaged: a node has another digest")
         made[digest] = node
-    if root not in made:
-        raise LogError("its lineage is not in the store")
-    return made[root]
+    return made

@@ -18,10 +18,14 @@ MANY = 200
 
 
 class Behind:
-    """Calls `work` for each item, in the order in which they came, one at a time."""
+    """Calls `work` for each item, in the order in which they came, one at a time.
 
-    def __init__(self, work: Callable[[Any], None]) -> None:
+    And `rest` when there are no more for the moment: some work is cheaper done together.
+    """
+
+    def __init__(self, work: Callable[[Any], None], rest: Callable[[], None]) -> None:
         self.work = work
+        self.rest = rest
         self.reset()
 
     def reset(self) -> None:
@@ -60,7 +64,7 @@ class Behind:
                 with self._lock:
                     if not self.queue:
                         self._running = False
-                        return
+                        break
                     item, nbytes = self.queue.popleft()
                 try:
                     self.work(item)
@@ -68,3 +72,4 @@ class Behind:
                     del item
                     with self._lock:
                         self.held -= nbytes
+            self.rest()

@@ -385,6 +385,21 @@ class Cache:
         return Flight(self, key, level, probed)
 
 
+def blocked_by(thread: int) -> set[int]:
+    """The threads that wait for what `thread` computes, directly or for one that does."""
+    pairs = [pair for cache in list(_caches) for pair in list(cache._waiting.items())]
+    waiting = {one: call.owner for one, call in pairs}
+    found: set[int] = set()
+    for one in waiting:
+        above: int | None = one
+        for _ in range(len(waiting)):
+            above = waiting.get(above) if above is not None else None
+            if above == thread:
+                found.add(one)
+                break
+    return found
+
+
 # -- fork: a child has the memory of all threads, but only the one that forked --------------------
 
 _caches: weakref.WeakSet[Cache] = weakref.WeakSet()

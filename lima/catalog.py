@@ -38,6 +38,9 @@ MAX_PARTS = 256
 KINDS = frozenset({"one", "tuple", "named", "call", "draw"})
 """What an entry may be: an array, several, several under names, a call, a random draw."""
 
+MIXED = bytes(16)
+"""The environment of results that may have come from values of several ones."""
+
 PATIENCE = 10.0
 """Seconds that a change waits for those of other processes."""
 
@@ -95,7 +98,7 @@ class Busy(Exception):
     """Other processes kept the index busy for too long."""
 
 
-def _sqlite() -> Any:
+def sqlite() -> Any:
     """The module, which takes longer to load than the rest of lima's own modules together."""
     return import_module("sqlite3")
 
@@ -121,7 +124,7 @@ class Catalog:
     def __init__(self, folder: Path, readonly: bool = False) -> None:
         self.path = folder / "index.sqlite"
         self.readonly = readonly
-        self.error: type[Exception] = _sqlite().Error
+        self.error: type[Exception] = sqlite().Error
         self._reading, self._writing = Lock(), Lock()
         self._reader: Connection | None = None
         self._writer: Connection | None = None
@@ -136,7 +139,7 @@ class Catalog:
     # ------------------------------------------------------------ connections
 
     def _connect(self, how: str, patience: float = READ_PATIENCE) -> Connection:
-        sqlite3 = _sqlite()
+        sqlite3 = sqlite()
         name = f"file:{quote(os.fspath(self.path.absolute()))}?{how}"
         made: Connection = sqlite3.connect(
             name, uri=True, timeout=patience, isolation_level=None, check_same_thread=False
@@ -165,7 +168,7 @@ class Catalog:
         if version != VERSION:
             raise Newer(f"its index has version {version}, this lima knows version {VERSION}")
         found = made.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")
-        if {_plain(row[0]) for row in found} != set(map(_plain, SCHEMA.split(";"))):
+        if {plain(row[0]) for row in found} != set(map(plain, SCHEMA.split(";"))):
             raise Unusable("its index has other tables than lima makes")
 
     def close(self) -> None:
@@ -217,6 +220,8 @@ class Catalog:
             rows = reader.execute(_FIND, (key,)).fetchall()
             if not rows:
                 self._learn(reader)
+            elif now:
+                self.known.add(key)
         return _entries(key, rows) if rows else []
 
     def _learn(self, reader: Connection) -> None:
@@ -229,17 +234,18 @@ class Catalog:
 
     def change(self, step: Callable[[Connection], R]) -> R:
         """What `step` gives, in one transaction; raises Busy where there was no turn for it."""
-        until = monotonic() + PATIENCE
+        until, pause = monotonic() + PATIENCE, 0.0005
         while True:
             try:
                 with self._writing:
                     return self._change(step)
-            except _sqlite().OperationalError as error:
+            except sqlite().OperationalError as error:
                 if not is_busy(error):
                     raise
                 if monotonic() > until:
                     raise Busy("other processes keep its index busy") from error
-            sleep(0.005)  # without the lock
+            sleep(pause)  # without the lock
+            pause = min(2 * pause, 0.01)
 
     def _change(self, step: Callable[[Connection], R]) -> R:
         writer = self._writer
@@ -259,7 +265,7 @@ class Catalog:
         return made
 
 
-def _plain(sql: str) -> str:
+def plain(sql: str) -> str:
     return " ".join(sql.split())
 
 

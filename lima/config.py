@@ -17,7 +17,7 @@ from typing import Any
 from lima.errors import ConfigError
 from lima.pattern import CLASSES
 
-REUSE = ("none", "operation", "full", "partial", "hybrid")
+REUSE = ("none", "operation", "full", "partial", "hybrid", "estimate")
 CHOICES = {"reuse": REUSE, "exactness": CLASSES, "environment": ("same", "any"),
            "lines": ("large", "all", "none")}  # fmt: skip
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
@@ -85,6 +85,7 @@ class Config:
     store: str = ""
     store_bytes: int = 10**10
     environment: str = "same"
+    remote: str = ""
     lines: str = "large"
     spill: str = ""
     spill_bytes: int = 10**10
@@ -103,6 +104,9 @@ class Config:
             values[name] = parse_bytes(values[name])
         if "store" in values:
             values["store"] = os.path.expanduser(os.fspath(values["store"] or ""))
+        values["remote"] = os.fspath(values.get("remote") or "")
+        if options.get("remote") and not values.get("store"):
+            raise ConfigError("remote= is a second level behind a store: give store= as well")
         if "spill" in values:
             values["spill"] = parse_spill(values["spill"])
         if "threads" in values:

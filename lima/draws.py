@@ -266,9 +266,12 @@ def _drawn(owner: TracedGenerator, method: str, spec: Spec, inputs: list[Any]) -
         if seconds > KEEP_SECONDS and here.reuses and (here.rounds or not node.inexact):
             pair = (found, state_of(owner._generator))
             lineage = node if node.inexact else None
-            kept = here.cache.put(
-                node.digest, pair, seconds=seconds, height=node.height, lineage=lineage
-            )
+            if here.ledger is not None:
+                here.ledger.drawn(node.spec.op, node, pair, seconds)
+            else:
+                kept = here.cache.put(
+                    node.digest, pair, seconds=seconds, height=node.height, lineage=lineage
+                )
             if here.store is not None and owner.lasting:
                 kept = drawn.offer(here, node, pair, seconds) or kept
     owner._node = Node(_SECOND, (node,))

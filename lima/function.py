@@ -6,6 +6,7 @@ import copy
 import functools
 import weakref
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
@@ -38,6 +39,8 @@ from lima.walk import Walk, may_hold_objects
 
 MAX_FORMS = 1024
 """Forms of calls that are remembered for each function."""
+
+NO_TURN: AbstractContextManager[bool] = nullcontext(False)
 
 _SIMPLE = frozenset({bool, int, float, complex, str, type(None)})
 
@@ -97,6 +100,7 @@ class TracedFunction:
         self.unstored: str | None = None  # why the last call that was kept is not in the store
         self.barren = 0
         self._mean = 0.0
+        self.cost: float | None = None  # seconds that the last call took that ran
         self._idle: tuple[CodeType | None, frozenset[str], frozenset[int]] = (None, _NONE, _NONE)
         self._forms: dict[Any, bytes] = {}
         self._keys: weakref.WeakKeyDictionary[Any, set[bytes]] = weakref.WeakKeyDictionary()
@@ -258,18 +262,46 @@ class TracedFunction:
                         self._forms.clear()
                     self._forms[form] = look.key
                 return restored.result
-            self.misses += 1
             frame = Frame(outer)
-            frame.generators.update(id(g._generator) for g in look.scan.generators[: look.own[2]])
-            look.begin()
-            start = perf_counter()
-            result = self._run(args, kwargs, outer, frame)
-            seconds = perf_counter() - start
-            if frame.refusal is None and seconds > here.call_seconds / (PROVEN if self.hits else 1):
-                self._keep(here, look, flight, result, set(originals), seconds)
-            else:
-                self.refusal = frame.refusal or "it is too cheap to be kept"
-            return result
+            with self._turn(here, look, frame) as elsewhere:
+                restored = self._recalled(here, look, flight) if elsewhere else None
+                if restored is not None:
+                    restored.effects()
+                    return restored.result
+                return self._computed(here, look, flight, frame, args, kwargs, originals)
+
+    def _turn(self, here: Session, look: Look, frame: Frame) -> AbstractContextManager[bool]:
+        """What a call runs in that is not in memory; gives whether another process has run it."""
+        if here.ledger is not None:
+            self.hits += here.ledger.knows(look.key)
+            noted: AbstractContextManager[bool] = here.ledger.call(
+                look.key, self.function.__qualname__
+            )
+            return noted
+        return NO_TURN if here.store is None else lasting.turn(here, look, frame)
+
+    def _computed(
+        self,
+        here: Session,
+        look: Look,
+        flight: Any,
+        frame: Frame,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        originals: dict[int, tuple[Handle, Any]],
+    ) -> Any:
+        """Run the function, and offer what it did to the cache."""
+        self.misses += 1
+        frame.generators.update(id(g._generator) for g in look.scan.generators[: look.own[2]])
+        look.begin()
+        start = perf_counter()
+        result = self._run(args, kwargs, frame.outer, frame)
+        self.cost = seconds = perf_counter() - start
+        if frame.refusal is None and seconds > here.call_seconds / (PROVEN if self.hits else 1):
+            self._keep(here, look, flight, result, set(originals), seconds)
+        else:
+            self.refusal = frame.refusal or "it is too cheap to be kept"
+        return result
 
     def _restored(self, here: Session, look: Look, flight: Any) -> Restored | None:
         """What a kept record gives; None where there is none, or trouble with it."""
@@ -353,6 +385,8 @@ class TracedFunction:
         seconds: float,
     ) -> None:
         """Offer a record of the call to the cache."""
+        if here.ledger is not None and here.ledger.free:
+            return
         draft = Draft(look.scan, originals, seconds)
         try:
             look.end(draft)
@@ -364,9 +398,11 @@ class TracedFunction:
         except (Refused, NotReusable, NotCanonical, RecursionError) as why:
             self.refusal = f"{why}" or "its result is nested too deeply"
             return
-        kept = flight.deliver(
-            record, seconds=seconds, level="function", first_sight=FIRST_SIGHT / CALLS_RECUR
-        )
+        first_sight = FIRST_SIGHT / CALLS_RECUR
+        if here.ledger is not None:
+            here.ledger.offered(look.key, record, seconds, first_sight)
+            return
+        kept = flight.deliver(record, seconds=seconds, level="function", first_sight=first_sight)
         if here.store is not None:
             self.unstored = lasting.offer(here, look, self.function.__qualname__, record)
         draft.settle()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from xxhash import xxh3_128_digest
 from lima.catalog import Row, Stored
 from lima.environment import environment
 from lima.errors import NotCanonical
+from lima.frame import Frame
 from lima.kept import Record, Restored
 from lima.node import encode
 from lima.objects import Broken
@@ -95,8 +98,31 @@ def offer(here: Session, look: Look, name: str, record: Record) -> str | None:
     inputs = b"".join(dict.fromkeys(node.digest for node in roots))
     row = Row(key, CALL, height, name[:200], inputs, f"{name[:200]}(...)")
     values = (np.frombuffer(text, np.uint8).copy(), *arrays)
-    store.put("call", key, height, values, record.seconds, roots, row)
+    wanted = _key(here, look, False)
+    store.put("call", key, height, values, record.seconds, roots, row, wanted)
     return None
+
+
+@contextmanager
+def turn(here: Session, look: Look, frame: Frame) -> Iterator[bool]:
+    """Run a call in the `with` block that no other process runs at the time.
+
+    Unless the last one was cheap, or not reusable. True where another process has just run it: then
+    `find` finds it. Who waits for a call that turns out not to be reusable is let go.
+    """
+    store, work = here.store, look.work
+    name = work.function.__qualname__
+    known = store is not None and store.turns.lasts(work.cost) and store.turns.shares(name)
+    if store is None or not known or work.refusal is not None or not lasts(look):
+        yield False
+        return
+    keys = [_key(here, look, derived) for derived in ((False, True) if here.rounds else (False,))]
+
+    def found() -> bool | None:
+        return any(store.find(key, True) is not None for key in keys) or None
+
+    with store.turns.turn(name, keys[0], found, lambda: frame.refusal is not None) as taken:
+        yield taken.found is not None
 
 
 def lasts(look: Look) -> bool:

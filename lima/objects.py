@@ -14,7 +14,7 @@ import mmap
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
@@ -184,18 +184,28 @@ def write(packed: Packed, folder: Path, aside: Path) -> None:
 
     It is not forced to the disk: after a loss of power its digest tells that it is not whole.
     """
-    target = folder / file_name(packed.part.name)
-    if _size(target) == packed.part.nbytes:
+
+    def pieces() -> Iterator[Any]:
+        for whole in (packed.header, packed.content):
+            for start in range(0, len(whole), PIECE):
+                yield memoryview(whole)[start : start + PIECE]
+
+    receive(pieces(), packed.part, folder, aside)
+
+
+def receive(pieces: Iterable[Any], part: Part, folder: Path, aside: Path) -> None:
+    """Write a file from pieces of its bytes. What `pieces` raises ends it; then there is none."""
+    target = folder / file_name(part.name)
+    if _size(target) == part.nbytes:
         return
-    path = aside / f"{packed.part.name.hex()}-{os.getpid()}-{os.urandom(8).hex()}"
+    path = aside / f"{part.name.hex()}-{os.getpid()}-{os.urandom(8).hex()}"
     fd = os.open(path, _ASIDE, 0o600)
     try:
         try:
             if fcntl is not None:
                 fcntl.flock(fd, fcntl.LOCK_EX)  # until it is closed: `sweep` lets it be
-            for piece in (packed.header, packed.content):
-                for start in range(0, len(piece), PIECE):
-                    _write_all(fd, memoryview(piece)[start : start + PIECE])
+            for piece in pieces:
+                _write_all(fd, memoryview(piece))
             os.replace(path, target)
         finally:
             os.close(fd)

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from threading import active_count
 from time import perf_counter
 from typing import Any
@@ -20,8 +21,10 @@ from lima.node import Node, Spec, large_line, new_node
 from lima.op import FUSED, HEAVY, LIGHT, VIEW, Op, clone, evaluate, own, owner
 from lima.places import here
 from lima.rewrite import Planner
-from lima.sessions import PLANNER, Session, current
+from lima.sessions import LEVEL, PLANNER, Session, current
 from lima.stats import COMPUTED, HIT, outcome_row
+from lima.store import Store
+from lima.turns import LEASE_SECONDS
 from lima.values import (
     Foreign,
     Pending,
@@ -275,8 +278,13 @@ def probe(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any])
     for d in data:
         if type(d) is np.ndarray:
             nbytes += d.nbytes
+    store = here.store
+    if store is not None and not node.inexact and store.turns.dear(row.name, effort(row, inputs)):
+        return _in_turn(here, store, row, spec, node, inputs, data)
     if nbytes < FLIGHT_BYTES or active_count() == 1:
         result, seconds = _timed(here, row, spec, node, data)
+        if store is not None and seconds > LEASE_SECONDS:
+            store.turns.learn(row.name, seconds, effort(row, inputs))
         if seconds > here.cache.worth and here.keep(row, node, result, seconds):
             return _kept(node, result)
         return new_value(node, result)
@@ -288,6 +296,36 @@ def probe(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any])
             return _kept(node, flight.value)
         result, seconds = _timed(here, row, spec, node, data)
         kept = here.keep(row, node, result, seconds, flight)
+    return _kept(node, result) if kept else Value(node, result)
+
+
+def _in_turn(
+    here: Session,
+    store: Store,
+    row: Op,
+    spec: Spec,
+    node: Node,
+    inputs: Sequence[Any],
+    data: Sequence[Any],
+) -> Value:
+    """Compute what is dear, unless another thread or another process with the same store does."""
+    turns, digest = store.turns, node.digest
+    look = partial(store.find, digest, True)
+    with here.cache.flight(digest, probed=True) as flight:
+        if flight.entry is not None:
+            return _hit(node, flight.entry)
+        if flight.delivered:
+            node.outcome = outcome_row(HIT, 0.0)
+            return _kept(node, flight.value)
+        with turns.turn(row.name, digest, look) as turn:
+            entry = here.fetched(row, turn.found) if turn.found is not None else None
+            if entry is not None:
+                seconds, height = entry.seconds, entry.height
+                flight.hand_over(entry.value, seconds, height, LEVEL, True, 0.0, None)
+                return _hit(node, entry)
+            result, seconds = _timed(here, row, spec, node, data)
+            turns.learn(row.name, seconds, effort(row, inputs))
+            kept = here.keep(row, node, result, seconds, flight)
     return _kept(node, result) if kept else Value(node, result)
 
 

@@ -28,6 +28,7 @@ cdef class Session:
     cdef public object _pools
     cdef public int _threads
     cdef public object store
+    cdef public object ledger
 
     cpdef Entry look(self, Node node)
 
@@ -37,6 +38,9 @@ cdef class Session:
 
     @cython.locals(first_sight=double, entry=Entry)
     cpdef bint _keep(self, Op row, Node node, object result, double seconds, object flight)
+
+    @cython.locals(first_sight=double)
+    cpdef double trust(self, Op row, Node node, object result, double seconds, bint alone)
 
     cpdef object repaid(self, Op row, object value)
 

@@ -19,6 +19,7 @@ from lima.catalog import Stored
 from lima.config import TEMPORARY, Config
 from lima.entries import FIRST_SIGHT, SECOND_SIGHT, SURELY, TINY_BYTES, Entry
 from lima.environment import thread_budget
+from lima.errors import ConfigError
 from lima.node import Node, record_lines
 from lima.op import Meta, Op
 from lima.pattern import CLASSES, ROUNDING
@@ -81,7 +82,8 @@ class Session:
         self.cache = Cache(config.memory, config.policy)
         self.counts = Stats()
         self.reuses = config.reuse != "none"
-        self.functions = config.reuse in ("hybrid", "full")
+        self.functions = config.reuse in ("hybrid", "full", "estimate")
+        self.ledger: Any = LEDGER[0](config) if config.reuse == "estimate" else None
         self.allowed = frozenset(
             CLASSES[: CLASSES.index(config.exactness) + 1]
             if config.reuse in ("hybrid", "partial")
@@ -93,11 +95,14 @@ class Session:
         self.credit: dict[str, int] = {}
         self._pools = threading.local()
         self._threads = 0
-        if config.spill:
+        if config.spill and self.ledger is None:
             place = None if config.spill == TEMPORARY else config.spill
             self.cache.spill = Spill(place, config.spill_bytes)
             _spilling.add(self.cache.spill)
-        self.store: Store | None = opened(config.store, config.store_bytes, config.environment)
+        place = "" if self.ledger is not None else config.store
+        self.store: Store | None = opened(
+            place, config.store_bytes, config.environment, config.remote
+        )
 
     @property
     def planner(self) -> Any:
@@ -171,33 +176,19 @@ class Session:
 
     def keep(self, row: Op, node: Node, result: Any, seconds: float, flight: Any = None) -> bool:
         """Offer a result to the cache, and to the store; whether its buffer is shared now."""
+        if self.ledger is not None:
+            self.ledger.note(row, node, result, seconds)
+            return False
         kept = self._keep(row, node, result, seconds, flight)
         if self.store is not None and self.store.offer(node, result, seconds, row.wrap):
             return True
         return kept
 
     def _keep(self, row: Op, node: Node, result: Any, seconds: float, flight: Any) -> bool:
-        """Offer a result to the cache.
-
-        Keeping what is never asked for again costs the fresh pages that the next result takes.
-        So each operation has a credit of bytes for results that are kept at first sight although
-        they took little time for their size; hits fill it up again.
-        """
-        if node.inexact and not self.rounds:
+        """Offer a result to the cache."""
+        first_sight = self.trust(row, node, result, seconds, flight is None)
+        if first_sight < 0.0:
             return False
-        nbytes = result.nbytes if type(result) is np.ndarray else 0
-        first_sight = FIRST_SIGHT
-        if nbytes > TINY_BYTES and seconds < SURELY * nbytes:
-            left = self.credit.get(row.name, CREDIT) - nbytes
-            if left < 0:
-                first_sight = SURELY
-            elif seconds >= FIRST_SIGHT * nbytes:
-                self.credit[row.name] = left
-            cheap = flight is None and seconds < first_sight * nbytes
-            if cheap and seconds < SECOND_SIGHT * nbytes:
-                return False
-            if cheap and not self.cache.sighted(node.digest, seconds, nbytes):
-                return False
         lineage = node if node.inexact else None
         height = node.height
         if flight is not None:
@@ -210,11 +201,45 @@ class Session:
         )
         return entry is not None
 
+    def trust(self, row: Op, node: Node, result: Any, seconds: float, alone: bool) -> float:
+        """The seconds a byte from which a result is kept at once; below 0 if it is not kept.
+
+        Keeping what is never asked for again costs the fresh pages that the next result takes.
+        So each operation has a credit of bytes for results that are kept at first sight although
+        they took little time for their size; hits fill it up again. `alone`: no other thread waits
+        for it.
+        """
+        if node.inexact and not self.rounds:
+            return -1.0
+        nbytes = result.nbytes if type(result) is np.ndarray else 0
+        first_sight = FIRST_SIGHT
+        if nbytes > TINY_BYTES and seconds < SURELY * nbytes:
+            left = self.credit.get(row.name, CREDIT) - nbytes
+            if left < 0:
+                first_sight = SURELY
+            elif seconds >= FIRST_SIGHT * nbytes:
+                self.credit[row.name] = left
+            cheap = alone and seconds < first_sight * nbytes
+            if cheap and seconds < SECOND_SIGHT * nbytes:
+                return -1.0
+            if cheap and not self.cache.sighted(node.digest, seconds, nbytes):
+                return -1.0
+        return first_sight
+
     def repaid(self, row: Op, value: Any) -> None:
         """A result of `row` was asked for again."""
         if row.name in self.credit:
             more = value.nbytes if type(value) is np.ndarray else 0
             self.credit[row.name] = min(CREDIT, self.credit[row.name] + 2 * more)
+
+    def estimate(self) -> Any:
+        """What reuse would save and cost (`lima.ledger.Estimate`), with `reuse="estimate"`."""
+        if self.ledger is None:
+            raise ConfigError(
+                f"this session has reuse={self.config.reuse!r}: open one with reuse='estimate', "
+                "which computes everything and notes what reuse would have saved"
+            )
+        return ESTIMATE[0](self.ledger)
 
     @property
     def stats(self) -> Stats:
@@ -242,6 +267,10 @@ class Session:
 
 PLANNER: list[Callable[[Session], Any]] = []
 """What makes the planner of a session (`lima.runtime`, since a planner runs operations)."""
+
+LEDGER: list[Callable[[Config], Any]] = []
+ESTIMATE: list[Callable[[Any], Any]] = []
+"""What notes what reuse would save, and says so (`lima.ledger`, which has a session inside)."""
 
 _spilling: weakref.WeakSet[Spill] = weakref.WeakSet()
 
@@ -382,7 +411,8 @@ def session(**options: Any) -> Iterator[Session]:
     * `memory`: byte budget of the cache, a number of bytes or text such as "2GB".
     * `policy`: row of the eviction table, "cost-size", "lru", "dag-height" or "adaptive".
     * `reuse`: "none" (trace only), "operation", "full" (operations and calls), "partial"
-      (operations, and results from parts by rules), or "hybrid" (all of these).
+      (operations, and results from parts by rules), or "hybrid" (all of these). "estimate": compute
+      everything and note what "full" would have saved, see `Session.estimate`.
     * `exactness`: how near rules must come to the plain computation. "bitwise": its bits;
       "rounding": an error of the order of rounding; "guarded": also rules that cancellation could
       hurt, where a check at run time lets them.
@@ -390,7 +420,8 @@ def session(**options: Any) -> Iterator[Session]:
       many as BLAS takes. The bits do not depend on it.
     * `store`: a folder on a disk of this machine where results outlive the process; none by
       default. `store_bytes` is its budget. `environment` is "same", or "any" to use also what was
-      computed with another NumPy, BLAS, number of threads or kind of processor.
+      computed with another NumPy, BLAS, number of threads or kind of processor. `remote` is a
+      second level behind it, a folder or an address that fsspec knows, such as "s3://bucket/lima".
     * `lines`: which operations remember the user's line that asked for them, as `lima.explain`,
       `lima.diff` and tables show it: "large" (heavy ones, and those on large arrays), "all" (some
       0.1 µs for each small operation), or "none".

@@ -20,9 +20,10 @@ from typing import Any, TypeVar
 
 from xxhash import xxh3_128_digest
 
-from lima import folder, objects, upkeep
+from lima import exchange, folder, objects, upkeep
 from lima.catalog import (
     MAX_PARTS,
+    MIXED,
     Busy,
     Catalog,
     Newer,
@@ -35,9 +36,13 @@ from lima.catalog import (
 from lima.entries import freeze, memory_of
 from lima.environment import numeric
 from lima.errors import StoreError, StoreWarning
+from lima.leases import Leases
 from lima.node import Node
 from lima.objects import Broken, Part
+from lima.remotes import place_of
+from lima.second import Second
 from lima.trouble import Trouble
+from lima.turns import Turns
 from lima.writing import Offer, Used, Writer
 
 R = TypeVar("R")
@@ -48,9 +53,6 @@ LEAST_SECONDS = 1e-3
 SECONDS_A_BYTE = 1e-9
 """What reading from a disk takes, about: cheaper results are computed again as fast."""
 
-MIXED = bytes(16)
-"""The environment of results that may have come from values of several ones."""
-
 MAPPED = 64
 """Mapped arrays that are held for the case that they are asked for again."""
 
@@ -60,7 +62,8 @@ class Store:
 
     `path` is made if it does not exist. `budget` is a number of bytes; what is worth least goes
     when it is reached. `environment` is "same" (values that were made with another NumPy, BLAS,
-    number of threads or kind of processor are not used) or "any". Raises StoreError where there is
+    number of threads or kind of processor are not used) or "any". `remote` is a folder or address
+    that is asked for what the store lacks, and given what it gets. Raises StoreError where there is
     no store that can be used.
 
     >>> import tempfile
@@ -71,7 +74,11 @@ class Store:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], budget: int = 10**10, environment: str = "same"
+        self,
+        path: str | os.PathLike[str],
+        budget: int = 10**10,
+        environment: str = "same",
+        remote: str | os.PathLike[str] = "",
     ) -> None:
         self.path = Path(os.path.abspath(os.path.expanduser(path)))
         self.budget = budget
@@ -94,8 +101,24 @@ class Store:
             raise StoreError(
                 f"{self.path}: its index cannot be opened ({error}); `lima store gc` begins anew"
             ) from error
-        self.writer = Writer(self.path, self.catalog, budget, self.trouble)
+        self.turns = Turns(Leases(self.path, self.trouble, not readonly), self.env)
+        self.second = self._behind(remote)
+        self.writer = self._new_writer()
         _stores.add(self)
+
+    def _behind(self, remote: str | os.PathLike[str]) -> Second | None:
+        try:
+            return Second(place_of(remote), self) if remote else None
+        except StoreError as error:
+            self.trouble.tell("no remote store is used", error)
+            return None
+
+    def _new_writer(self) -> Writer:
+        done = self.turns.leases.give_back
+        made = Writer(self.path, self.catalog, self.budget, self.trouble, done)
+        if self.second is not None:
+            made.wrote = self.second.wrote
+        return made
 
     @property
     def readonly(self) -> bool:
@@ -109,12 +132,12 @@ class Store:
 
     # ------------------------------------------------------------ reading
 
-    def find(self, key: bytes) -> Stored | None:
-        """What the store has of `key`, from the index alone."""
+    def find(self, key: bytes, now: bool = False) -> Stored | None:
+        """What the store has of `key`, from the index alone; `now`: also of a moment ago."""
         if not self.trouble.usable:
             return None
         try:
-            found = self.catalog.find(key)
+            found = self.catalog.find(key, now)
         except Broken as error:
             self.trouble.tell("an entry is left out", error)
             return None
@@ -123,7 +146,12 @@ class Store:
                 self.trouble.give_up(error)
                 self.trouble.say()
             return None
-        return self._fitting(found) if found else None
+        fits = self._fitting(found) if found else None
+        if fits is None and self.second is not None and not self.readonly:
+            if self.second.bring(key):
+                return self.find(key, True)
+            self.trouble.say()
+        return fits
 
     def _fitting(self, found: list[Stored]) -> Stored | None:
         own = None if self._changed() else self.env
@@ -231,8 +259,12 @@ class Store:
         seconds: float,
         roots: tuple[Node, ...],
         row: Row | None = None,
+        wanted: bytes = b"",
     ) -> bool:
-        """Have arrays written under a key, if it is worth it; they are read-only from now on."""
+        """Have arrays written under a key, if it is worth it; they are read-only from now on.
+
+        `wanted`: the key under which others wait for it, if that is another one.
+        """
         nbytes = sum(getattr(part, "nbytes", 0) for part in values)
         if not self.worth(seconds, nbytes) or nbytes > self.budget or len(values) > MAX_PARTS:
             return False
@@ -245,9 +277,13 @@ class Store:
             return False
         freeze(memory[1])
         env, facts = (MIXED, "{}") if self.mixed else (self.env, self.facts)
-        offer = Offer(key, height, env, facts, kind, values, seconds, self.lima, roots, row)
+        lease = self.turns.lease(wanted or key)
+        offer = Offer(key, height, env, facts, kind, values, seconds, self.lima, roots, row, lease)
+        self.turns.leases.queue(lease, True)
         taken = self.writer.behind.put(offer, nbytes)
-        self.refused += not taken
+        if not taken:
+            self.refused += 1
+            self.turns.leases.queue(lease, False)
         return taken
 
     # ------------------------------------------------------------ upkeep
@@ -273,7 +309,7 @@ class Store:
         self.catalog.close()
         upkeep.set_aside(self.path)
         self.catalog = Catalog(self.path)
-        self.writer = Writer(self.path, self.catalog, self.budget, self.trouble)
+        self.writer = self._new_writer()
 
     def info(self) -> dict[str, Any]:
         """Numbers: entries, bytes, files, nodes of lineage, runs."""
@@ -295,11 +331,25 @@ class Store:
         """Take out what is broken, over the budget, or used by nothing."""
         return self._asked(upkeep.clear, budget)
 
+    def push(self, where: str | os.PathLike[str]) -> exchange.Moved:
+        """Write what another place lacks: a folder, or an address that fsspec knows."""
+        return self._asked(exchange.push, place_of(where))
+
+    def pull(self, where: str | os.PathLike[str], digest: str | None = None) -> exchange.Moved:
+        """Take over what another place has; `digest`: the one that its export gave."""
+        moved = self._asked(exchange.pull, place_of(where), digest)
+        self.trouble.say()
+        return moved
+
+    def export(self, folder: str | os.PathLike[str]) -> tuple[exchange.Moved, str]:
+        """Write everything into a folder, and give the digest that `pull` may ask for."""
+        return self._asked(exchange.export, exchange.local(folder, place_of(folder)))
+
     def _asked(self, work: Callable[..., R], *args: Any) -> R:
         """What upkeep finds; trouble with the index as a StoreError."""
         try:
             return work(self, *args)
-        except (self.catalog.error, Busy, Broken) as error:
+        except (self.catalog.error, Busy, Broken, OSError) as error:
             raise StoreError(f"{self.path}: {error}") from error
 
     # ------------------------------------------------------------ the end, and trouble
@@ -307,12 +357,15 @@ class Store:
     def flush(self) -> None:
         """Return when all that was offered before is on disk."""
         self.writer.behind.flush()
+        if self.second is not None:
+            self.second.behind.flush()
         self.trouble.say()
 
     def close(self) -> None:
         """Write what is left, and let go of the files; the store stays usable."""
         self.flush()
         self._mapped.clear()
+        self.turns.leases.close()
         self.catalog.close()
 
     def __enter__(self) -> Store:
@@ -337,12 +390,12 @@ def _kind(value: Any, wrap: Any) -> str | None:
     return "named" if type(value) is wrap else None
 
 
-def opened(path: str, budget: int, environment: str) -> Store | None:
+def opened(path: str, budget: int, environment: str, remote: str) -> Store | None:
     """The store of a session, or None and a warning: the program is right without one."""
     if not path:
         return None
     try:
-        return Store(path, budget, environment)
+        return Store(path, budget, environment, remote)
     except StoreError as error:
         warnings.warn(f"no store: {error}", StoreWarning, stacklevel=2)
         return None
@@ -358,16 +411,21 @@ def _before_fork() -> None:
     _forking[get_ident()] = stores = sorted(_stores, key=id)
     for store in stores:
         store.catalog.before_fork()
+        store.turns.leases.before_fork()
 
 
 def _after_fork() -> None:
     for store in _forking.pop(get_ident(), ()):
+        store.turns.leases.after_fork()
         store.catalog.after_fork()
 
 
 def _in_child() -> None:
     for store in _forking.get(get_ident(), ()):
         store.writer.behind.reset()
+        store.turns.leases.reset()
+        if store.second is not None:
+            store.second.reset()
     _after_fork()
 
 

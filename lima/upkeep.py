@@ -120,7 +120,7 @@ def lineage(store: Store, key: str) -> Node:
             todo.append((digest, True))
             todo += [(inputs[k : k + 16], False) for k in range(0, len(inputs), 16)]
     try:
-        return rebuilt([found[digest] for digest in order], root)
+        return rebuilt([found[digest] for digest in order])[root]
     except LogError as error:
         raise StoreError(f"{root.hex()}: {error}") from error
 
@@ -194,6 +194,7 @@ def clear(store: Store, budget: int | None = None) -> Cleared:
     """
     if store.readonly:
         raise StoreError(f"{store.path} cannot be written")
+    store.turns.leases.mend()
     found = faults(store)
     if any(fault.entry is None for fault in found):
         store.renew()

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from time import time
 from typing import Any, NamedTuple
 
 from lima import objects
 from lima.ancestry import MAX_NODES, NODES_A_SECOND, TooLong, ancestry
-from lima.behind import Behind
+from lima.behind import MANY, Behind
 from lima.catalog import Busy, Catalog, Row, Stored, evict, fact, insert, touch, unused
 from lima.node import Node
 from lima.objects import Packed
@@ -29,6 +30,7 @@ class Offer(NamedTuple):
     """A value on its way to the disk.
 
     `roots` are the nodes whose lineage is recorded with it; `row` stands for what is no node.
+    `lease` is what others wait for while it is on its way.
     """
 
     key: bytes
@@ -41,6 +43,7 @@ class Offer(NamedTuple):
     lima: str
     roots: tuple[Node, ...]
     row: Row | None = None
+    lease: bytes = b""
 
 
 class Used(NamedTuple):
@@ -53,25 +56,49 @@ class Used(NamedTuple):
 class Writer:
     """Writes what is offered, one thing after the other; `written` counts the values."""
 
-    def __init__(self, folder: Path, catalog: Catalog, budget: int, trouble: Trouble) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        catalog: Catalog,
+        budget: int,
+        trouble: Trouble,
+        done: Callable[[bytes], None],
+    ) -> None:
         self.objects, self.aside = folder / "objects", folder / "aside"
         self.catalog = catalog
         self.budget = budget
         self.trouble = trouble
-        self.behind = Behind(self._work)
+        self.wrote: Callable[[Stored], None] = lambda entry: None
+        self.done = done  # called with the lease of what was written, or will not be
+        self.behind = Behind(self._work, self._rest)
+        self._used: list[Used] = []
         self.written = 0
         self._epoch, self._known = -1.0, set[bytes]()  # the lineage that is recorded
         self._run: int | None = None
 
     def _work(self, item: Offer | Used) -> None:
+        if isinstance(item, Used):
+            self._used.append(item)
+            if len(self._used) >= MANY:
+                self._rest()
+            return
+        try:
+            self._tried(partial(self._write, item))
+        finally:
+            self.done(item.lease)
+
+    def _rest(self) -> None:
+        """Note what was used, all in one transaction."""
+        used, self._used = self._used, []
+        if used:
+            self._tried(partial(self.catalog.change, lambda w: touch(w, used, time())))
+
+    def _tried(self, work: Callable[[], object]) -> None:
         trouble = self.trouble
         if not (trouble.usable and trouble.writable):
             return
         try:
-            if isinstance(item, Offer):
-                self._write(item)
-            else:
-                self.catalog.change(lambda w: touch(w, [item], time()))
+            work()
         except Busy as error:
             trouble.note("a value was not written", error)
         except OSError as error:
@@ -94,6 +121,7 @@ class Writer:
             try:
                 if self._commit(offer, entry, packed):
                     self.written += 1
+                    self.wrote(entry)
                     return
             except TooLong:
                 return
@@ -119,7 +147,7 @@ class Writer:
                 return None
             facts = (entry.env, offer.facts)
             writer.execute("INSERT OR IGNORE INTO environments VALUES (?, ?)", facts)
-            held = insert(writer, entry, rows, time(), self._run_of(writer, offer.lima))
+            held = insert(writer, entry, rows, time(), self.run_of(writer, offer.lima))
             self._epoch = now
             return evict(writer, self.budget) if held > self.budget else []
 
@@ -132,7 +160,7 @@ class Writer:
             self.remove(freed)
         return True
 
-    def _run_of(self, writer: Any, lima: str) -> int:
+    def run_of(self, writer: Any, lima: str) -> int:
         """The row of this run, made with the first value."""
         if self._run is None:
             program = os.path.basename(sys.argv[0]) if sys.argv else ""

@@ -30,9 +30,9 @@ LAYERS = (
     (
         "entries", "policies", "flight", "spill", "cache", "leaves", "gates", "environment", "literal", "scan",
         "segments", "patches", "reading", "unfolding", "log", "systemds", "behind", "known", "folder", "trouble", "objects", "catalog", "ancestry",
-        "writing", "upkeep", "placeholders", "plainly", "store",
+        "writing", "upkeep", "alive", "leases", "turns", "remotes", "exchange", "second", "placeholders", "plainly", "store",
     ),
-    ("values", "sessions", "fusion", "forcing", "pieces", "rewrite", "runtime"),
+    ("values", "sessions", "fusion", "forcing", "pieces", "rewrite", "runtime", "ledger"),
     (
         "handle", "labels", "page", "spelled", "variables", "looped", "source", "queries", "folding", "pictures", "drawing",
         "exports", "reaching", "record", "side_by_side", "sql", "replay", "aligned", "compare", "verification", "nonfinite",
@@ -44,7 +44,7 @@ LAYERS = (
     ("constants", "frames", "tree", "twin", "keys"),
     ("outside", "vectorized", "frame_copies", "kept", "terms", "lasting", "function", "block"),
     ("transport", "processes", "parfor"),
-    ("api", "nearest", "ask", "script", "numpy"),
+    ("api", "nearest", "ask", "script", "what_if", "numpy"),
     ("integrations", "cli", "demo", "__main__"),
 )  # fmt: skip
 """Modules and packages of lima, lowest layer first. A name may import those of lower rows only."""
@@ -57,7 +57,7 @@ SIBLINGS = {
     ("systemds", "leaves"), ("scan", "literal"), ("log", "literal"), ("log", "scan"),
     ("patches", "segments"), ("reading", "scan"), ("reading", "patches"), ("unfolding", "scan"), ("unfolding", "reading"),
     ("unfolding", "patches"), ("log", "patches"), ("log", "reading"), ("log", "unfolding"),
-    ("ancestry", "reading"),
+    ("ancestry", "reading"), ("ledger", "sessions"),
     ("log", "environment"), ("sessions", "values"), ("forcing", "values"),
     ("forcing", "sessions"), ("fusion", "values"), ("forcing", "fusion"), ("pieces", "values"), ("rewrite", "values"), ("rewrite", "pieces"),
     ("rewrite", "forcing"), ("runtime", "pieces"), ("runtime", "rewrite"), ("runtime", "values"), ("runtime", "sessions"),
@@ -82,7 +82,11 @@ SIBLINGS = {
     ("store", "trouble"), ("store", "objects"), ("store", "catalog"), ("store", "writing"),
     ("placeholders", "upkeep"), ("placeholders", "store"), ("plainly", "objects"),
     ("terms", "kept"), ("lasting", "kept"), ("lasting", "terms"), ("lasting", "function"), ("function", "lasting"),
-    ("store", "upkeep"), ("store", "entries"), ("store", "environment"),
+    ("exchange", "objects"), ("exchange", "ancestry"), ("exchange", "catalog"), ("exchange", "remotes"), ("exchange", "upkeep"), ("exchange", "store"),
+    ("second", "exchange"), ("second", "catalog"), ("second", "remotes"), ("second", "behind"), ("second", "trouble"), ("second", "store"), ("second", "objects"),
+    ("store", "exchange"), ("store", "remotes"), ("store", "second"),
+    ("leases", "alive"), ("leases", "catalog"), ("leases", "trouble"), ("turns", "cache"), ("turns", "leases"),
+    ("store", "leases"), ("store", "turns"), ("store", "upkeep"), ("store", "entries"), ("store", "environment"),
 }  # fmt: skip
 """(importer, imported) within one row: the exceptions."""
 
@@ -91,7 +95,7 @@ PUBLIC_ONLY = frozenset(LAYERS[-1])
 
 LAZY = frozenset(
     "numba scipy rich typer pandas dask sklearn networkx joblib loky cloudpickle concurrent"
-    " multiprocessing".split()
+    " multiprocessing fsspec".split()
 )
 """Packages that may be imported inside a function: optional, or too slow to load with lima."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -89,3 +89,48 @@ def _gc(
     with store:
         gone = store.gc(max_bytes)
     typer.echo(f"{gone.entries} values, {gone.nbytes:,} bytes, {gone.nodes} nodes of lineage")
+
+
+Remote = Annotated[
+    str, typer.Argument(metavar="REMOTE", help="A folder, or an address such as s3://bucket/lima.")
+]
+
+
+def _told(done: str, moved: Any) -> None:
+    left = f", {moved.left} left out" if moved.left else ""
+    typer.echo(
+        f"{moved.entries} values {done} ({moved.nbytes:,} bytes), {moved.there} there before{left}"
+    )
+
+
+@commands.command("push")
+def _push(remote: Remote, path: Place = None) -> None:
+    """Write what another place lacks: values and their lineage."""
+    with lima.Store(_place(path)) as store:
+        _told("pushed", store.push(remote))
+
+
+@commands.command("pull")
+def _pull(
+    remote: Remote,
+    path: Place = None,
+    digest: Annotated[
+        str | None,
+        typer.Option("--digest", help="That of an export: anything else is refused."),
+    ] = None,
+) -> None:
+    """Take over what another place has, and this store lacks; the store is made if need be."""
+    found = path or Path(os.environ.get("LIMA_STORE", ""))
+    if found == Path(""):
+        raise lima.StoreError("which store? give its path, or set LIMA_STORE")
+    with lima.Store(found) as store:
+        _told("pulled", store.pull(remote, digest))
+
+
+@commands.command("export")
+def _export(folder: Remote, path: Place = None) -> None:
+    """Write everything into a folder; shows the digest that `pull --digest` asks for."""
+    with lima.Store(_place(path)) as store:
+        moved, digest = store.export(folder)
+    _told("written", moved)
+    typer.echo(digest)
