@@ -417,3 +417,4 @@ def session(**options: Any) -> Iterator[Session]:
         _record_lines()
         _session.reset(token)
         made.close()
+        made._planner = None  # which refers back: so the cache goes with the session, at once

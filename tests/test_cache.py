@@ -1170,3 +1170,24 @@ def test_a_forked_child_waits_for_nobody():
     assert os.waitstatus_to_exitcode(status) == 0
     assert cache.get(b"k").value is True
     cache.check()
+
+
+@pytest.mark.parametrize("reuse", ["operation", "hybrid"])
+def test_what_a_session_kept_is_freed_when_it_ends(reuse):
+    """At once, not when the garbage collector next comes by: it may be gigabytes."""
+
+    @lima.traced
+    def products(x):
+        return [np.hstack([x, x[:, k : k + 1]]).T @ x for k in range(3)]
+
+    gc.collect()
+    gc.disable()
+    try:
+        with lima.session(reuse=reuse) as session:
+            products(np.ones((300, 40)))
+            assert session.stats.entries
+        kept = weakref.ref(session.cache)
+        del session
+        assert kept() is None
+    finally:
+        gc.enable()
