@@ -35,6 +35,12 @@ VENTURE = 1e-3
 ACCOUNTS = 1024
 """Accounts that a session keeps; the oldest go first."""
 
+LATELY = 32
+"""Small results of rules that the planner remembers, whether the cache has them or not."""
+
+SMALL = 1 << 17
+"""Bytes up to which a result of a rule is one of those."""
+
 
 class Account:
     """What is known of a larger product that requests see in part.
@@ -69,7 +75,7 @@ class Account:
 class Tools:
     """What rules see of a session: structure, prices, accounts, and the pipeline."""
 
-    __slots__ = ("_depths", "accounts", "apply", "awaited", "cache", "session")
+    __slots__ = ("_depths", "accounts", "apply", "awaited", "cache", "lately", "session")
 
     def __init__(self, session: Any, apply: Callable[..., Value]) -> None:
         self.session = session
@@ -77,6 +83,7 @@ class Tools:
         self.apply = apply
         self.accounts: dict[Any, Account] = {}
         self.awaited: Account | None = None  # what was invested ahead of the requests
+        self.lately: dict[bytes, Value] = {}  # see `note`
         self._depths: dict[int, int] = {}  # by thread
 
     @property
@@ -121,12 +128,41 @@ class Tools:
         inputs = (a, b)
         spec = aliased(row, row.spec, inputs) if row.aliasing else row.spec
         node = new_node(spec, nodes_of(inputs))
-        return self.cache.peek(node.digest) is not None
+        return self.has(node)
+
+    def has(self, node: Node) -> bool:
+        """Whether `recall` gives something."""
+        digest = node.digest
+        return digest in self.lately or self.cache.peek(digest) is not None
+
+    def note(self, value: Value) -> None:
+        """Remember a small result of a rule: such are rather derived again than kept at first
+        sight, but other rules ask for them soon after (X'X and X'y, for the residuals). What is
+        written later is a copy, as the value is shared from now on.
+        """
+        lately = self.lately
+        if len(lately) >= LATELY:
+            for old in list(lately)[: LATELY // 2]:
+                lately.pop(old, None)
+        value.shared = True
+        lately[value.node.digest] = value
+
+    def product_of(self, name: str, a: Value, b: Value) -> Value:
+        """`run(name, a, b)`, which may have been computed lately."""
+        row = OPS[name]
+        inputs = (a, b)
+        spec = aliased(row, row.spec, inputs) if row.aliasing else row.spec
+        lately = self.lately
+        found = lately.get(new_node(spec, nodes_of(inputs)).digest) if lately else None
+        return self.apply(row, spec, inputs) if found is None else found
 
     def recall(self, node: Node) -> Value | None:
-        """The value of `node` if the cache still has it."""
+        """The value of `node` if the cache still has it, or if a rule gave it lately."""
         cache = self.cache
         digest = node.digest
+        found = self.lately.get(digest)
+        if found is not None:
+            return found
         entry = cache.get(digest) if cache.peek(digest) is not None else None
         if entry is None:
             return None

@@ -19,7 +19,7 @@ from lima.forcing import adopt_lineage, folded, forced, mark_inexact
 from lima.node import Node, Spec, large_line, new_node
 from lima.op import FUSED, HEAVY, LIGHT, VIEW, Op, clone, evaluate, own, owner
 from lima.places import here
-from lima.rewrite import Planner
+from lima.rewrite import SMALL, Planner
 from lima.sessions import PLANNER, Session, current
 from lima.stats import COMPUTED, HIT, outcome_row
 from lima.values import (
@@ -354,6 +354,8 @@ def derive(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any]
     keeps = seconds > DEAR or nbytes == 0 or here.cache.sighted(node.digest, seconds, nbytes)
     if keeps and seconds > here.cache.worth and here.keep(row, node, data, seconds):
         value.shared = True
+    elif 0 < nbytes <= SMALL:
+        here.planner.note(value)
     return value
 
 

@@ -228,6 +228,8 @@ class Session:
     def clear(self) -> None:
         """Forget every cached value; what is in the store on disk stays."""
         self.cache.clear()
+        if self._planner is not None:
+            self._planner.lately.clear()
 
     def close(self) -> None:
         """Write what is on its way to the store, let go of its files, delete what was spilled."""
