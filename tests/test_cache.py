@@ -521,6 +521,15 @@ def test_admission_rows(seconds, nbytes, spent, kept):
     assert worth_keeping(seconds, nbytes, spent) is kept
 
 
+def test_what_is_kept_for_less_at_once_is_kept_for_less_later():
+    """Calls: at half of the price, whether they are seen for the first or for the second time."""
+    assert worth_keeping(1e-3, 1_000_000, first_sight=1e-9)
+    assert not worth_keeping(0.6e-3, 1_000_000, first_sight=1e-9)
+    assert worth_keeping(0.6e-3, 1_000_000, spent=0.6e-3, first_sight=1e-9)
+    assert not worth_keeping(0.6e-3, 1_000_000, spent=0.6e-3)
+    assert worth_keeping(0.6e-3, 1_000_000, spent=1.5e-3, first_sight=20e-9)
+
+
 @pytest.mark.parametrize(("nbytes", "rounds"), [(400_000, 1), (800_000, 2), (2_400_000, 5)])
 def test_what_is_computed_again_and_again_is_kept_in_the_end(nbytes, rounds):
     cache, value = Cache(1 << 30), np.empty(nbytes, np.uint8)
