@@ -28,6 +28,9 @@ cdef class Tools:
 
     cpdef void note(self, Value value)
 
+    @cython.locals(found=Value, made=Node, value=Value)
+    cpdef Value again(self, Node node)
+
     @cython.locals(row=Op, spec=Spec, found=Value)
     cpdef Value product_of(self, str name, Value a, Value b)
 

@@ -339,7 +339,11 @@ def derive(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any]
     the node remembers it; the digest stays that of the operation that was asked for.
     """
     start = perf_counter()
-    made = here.planner.derive(row, spec, node, inputs)
+    planner = here.planner
+    known = planner.again(node)
+    if known is not None:
+        return known  # type: ignore[no-any-return]
+    made = planner.derive(row, spec, node, inputs)
     if made is None:
         return None
     data = made.data
@@ -355,7 +359,7 @@ def derive(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any]
     if keeps and seconds > here.cache.worth and here.keep(row, node, data, seconds):
         value.shared = True
     elif 0 < nbytes <= SMALL:
-        here.planner.note(value)
+        planner.note(value)
     return value
 
 

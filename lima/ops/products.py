@@ -32,6 +32,12 @@ MAX_LINES = 4096
 MAX_GROUPS = 12
 """Bases of one side that are looked at."""
 
+MAX_BLOCKS = 16
+"""Pairs of bases of which it is noted that they were asked for together with others."""
+
+SHARE = 4
+"""A pair is the better part of a table if it has at least one in so many of its products."""
+
 
 class Group:
     """Lines of one base among the lines of an operand.
@@ -131,6 +137,36 @@ class Table:
         self.ahead = False  # it is made before requests have paid for it
         self.key = (row.name, left.key, None if self.same else right.key, right.flat, left.flat)
         self.account = p.account(self.key)
+
+    def blocks(self) -> list[tuple[Any, float]]:
+        """Accounts of the tables of pairs of bases, with the share of this one that they are."""
+        left, right = self.left.groups, self.right.groups
+        if len(left) == len(right) == 1 or len(left) * len(right) > MAX_BLOCKS:
+            return []
+        every = sum([g.length for g in left]) * sum([h.length for h in right])
+        found = []
+        for g in left:
+            for h in right:
+                same = g.key == h.key
+                if (not same and self.same) or g.length * h.length * SHARE < every:
+                    continue
+                other = None if same else (h.key,)
+                key = (self.row.name, (g.key,), other, self.right.flat, self.left.flat)
+                found.append((self.p.account(key), g.length * h.length / every))
+        return found
+
+    def allows(self, direct: float) -> float:
+        """As `Account.allows`; what was spent on a part of the table counts as well."""
+        spent: float = self.account.spent
+        for account, _ in self.blocks():
+            spent = max(spent, account.spent)
+        return spent + (2.0 * direct if spent > 0.0 else direct)
+
+    def spend(self, direct: float) -> None:
+        """Note a request that was computed as asked."""
+        self.account.spent += direct
+        for account, share in self.blocks():
+            account.spent += share * direct
 
     def recall(self) -> bool:
         """Whether the table that was made before is kept and covers the lines in use."""
@@ -347,11 +383,11 @@ def plan_table(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) ->
         opened = p.depth == 0 and not table.same  # else both sides would be cut
         opened = opened and _open_window(left, right)
         price = table.seconds = table.price()
-        saved = account.allows(direct) - price
+        saved = table.allows(direct) - price
         if saved <= 0.0 and opened and p.ventures(direct, price):
             table.ahead, saved = True, cost.CALL
     if saved <= 0.0:
-        account.spent += direct
+        table.spend(direct)
         return None
     return Offer(rule, _meta(a, b), table.lines, saved, direct, price, table.finite)
 
