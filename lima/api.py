@@ -269,7 +269,7 @@ def rules() -> tuple[RuleInfo, ...]:
 
     >>> import lima
     >>> lima.rules()[0].name
-    'product-of-lines'
+    'gradient'
     """
     operations: dict[Rule, list[str]] = {}
     for row in OPS.values():

@@ -91,3 +91,14 @@ def build(shape: tuple[int, ...], itemsize: int, runs: int = 0) -> float:
         nbytes *= n
     pages = nbytes * NEW_PAGES if nbytes > REUSED else 0.0
     return CALL + nbytes / machine().fresh + runs * RUN + pages
+
+
+def columns(shape: tuple[int, ...], dtype: Any, count: int) -> float:
+    """Seconds of reading so many columns of a matrix that lies row by row: whole cache lines."""
+    rows, width = shape
+    itemsize: int = dtype.itemsize
+    return rows * min(width * itemsize, count * LINE) / machine().stream
+
+
+LINE = 64
+"""Bytes that come from memory together."""

@@ -120,7 +120,8 @@ def worth_keeping(
 
     `spent`: seconds that computing it took before. As with skis that one may rent or buy, a value
     is kept once what was spent on it reaches the price of keeping it: so the total is never much
-    more than twice that of the best choice.
+    more than twice that of the best choice. `first_sight`: seconds a byte from which it is kept at
+    once; what is kept for less at first sight (calls) is so at later ones.
 
     >>> worth_keeping(1e-3, 100_000), worth_keeping(1e-6, 8)
     (True, False)
@@ -131,7 +132,7 @@ def worth_keeping(
         return False
     if nbytes <= TINY_BYTES or seconds >= first_sight * nbytes:
         return True
-    return spent > 0.0 and spent + seconds >= RENT * nbytes
+    return spent > 0.0 and spent + seconds >= min(RENT, first_sight) * nbytes
 
 
 # -- what a value holds ---------------------------------------------------------------------------

@@ -335,7 +335,7 @@ class TracedFunction:
         return record
 
     def _form(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...] | None:
-        """What decides a call of a few separate arrays, numbers and text; None for any other.
+        """What decides a call of a few separate arrays, or views, numbers and text; else None.
 
         Equal forms have equal keys, which take several times as long to make (`Look`).
         """
@@ -348,16 +348,21 @@ class TracedFunction:
             if k in idle:
                 found.append(None)
             elif isinstance(a, Handle):
-                value = a._value
-                if a._base is not None or a._locked or isinstance(value, Foreign):
+                root = root_of(a)
+                value = root._value
+                if root._base is not None or a._locked:
+                    return None
+                if isinstance(value, Foreign) or any(root is other for other in arrays):
                     return None
                 if isinstance(value, Borrowed) and value.data.base is not None:
                     return None
-                if any(a is other for other in arrays):
-                    return None
-                arrays.append(a)
-                found.append(value.node.digest)
+                arrays.append(root)
+                digest = value.node.digest
                 if value.node.inexact and not current().rounds:
+                    return None
+                try:
+                    found.append((digest, *[spec.prefix for spec in a._path]))
+                except NotCanonical:
                     return None
             elif type(a) in _SIMPLE:
                 found.append(encode(a))

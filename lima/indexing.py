@@ -115,8 +115,8 @@ def _index_spec(row: Op, param: Any) -> Spec:
     kind = type(param)
     if kind is slice:
         key: Any = (row.name, param.start, param.stop, param.step)
-    elif kind is int:
-        key = (row.name, param)
+    elif kind is int or kind is Ref:
+        key = (row.name, kind, param)
     else:
         key = _index_key(row, param) if kind is tuple else None
         if key is None:

@@ -82,9 +82,17 @@ def _encode_text(tag: bytes, raw: bytes) -> bytes:
     return tag + _u32(len(raw)) + raw
 
 
-def _encode_items(tag: bytes, items: Iterable[Param]) -> bytes:
-    parts = each(encode, items)
-    return tag + _u32(len(parts)) + b"".join(parts)
+def _encode_items(tag: bytes, items: Sequence[Param]) -> bytes:
+    parts = []
+    for item in items:
+        if type(item) in _NESTING:
+            parts = each(encode, items)
+            break
+        parts.append(encode(item))
+    return tag + _u32(len(items)) + b"".join(parts)
+
+
+_NESTING = frozenset({tuple, list, dict})
 
 
 def _encode_pair(pair: tuple[Any, Any]) -> bytes:
@@ -214,6 +222,14 @@ def encode(x: Param) -> bytes:
 # --------------------------------------------------------------------------- specs and nodes
 
 
+def _encode_params(params: tuple[tuple[str, Param], ...]) -> bytes:
+    """`encode(params)`, without the care that deep nesting takes."""
+    text = b"(" + _u32(len(params))
+    for name, value in params:
+        text += b"(" + _u32(2) + encode(name) + encode(value)
+    return text
+
+
 class Spec:
     """One operation with its parameters; `prefix` is the part of the digest that they decide.
 
@@ -258,7 +274,7 @@ class Spec:
                 + bytes((ENCODING_VERSION,))
                 + encode(self.op)
                 + _u32(self.version)
-                + encode(self.params)
+                + _encode_params(self.params)
             )
         return self._prefix
 

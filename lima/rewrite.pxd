@@ -17,14 +17,24 @@ cdef class Account:
 cdef class Tools:
     cdef public object session, apply
     cdef public Cache cache
-    cdef public dict accounts
+    cdef public dict accounts, lately
     cdef public Account awaited
     cdef public dict _depths
 
     @cython.locals(row=Op, spec=Spec, node=Node)
     cpdef bint known(self, str name, object a, object b)
 
-    @cython.locals(value=Value, inexact=bint, entry=Entry, cache=Cache)
+    cpdef bint has(self, Node node)
+
+    cpdef void note(self, Value value)
+
+    @cython.locals(found=Value, made=Node, value=Value)
+    cpdef Value again(self, Node node)
+
+    @cython.locals(row=Op, spec=Spec, found=Value)
+    cpdef Value product_of(self, str name, Value a, Value b)
+
+    @cython.locals(value=Value, found=Value, inexact=bint, entry=Entry, cache=Cache)
     cpdef Value recall(self, Node node)
 
     @cython.locals(node=Node, kept=bint, cache=Cache)

@@ -24,7 +24,7 @@ from lima.errors import InternalError
 from lima.forcing import adopt_lineage, force, mark_inexact
 from lima.node import Node, Spec, new_node
 from lima.op import OPS, Op, is_simple
-from lima.pattern import BITWISE, Declined, Offer, Same, finite
+from lima.pattern import BITWISE, Declined, Offer, Same, Selected, finite
 from lima.pieces import Piece, bare, constant, form_of, parts, pieces, structured, upright
 from lima.stats import Outcome, outcome_row
 from lima.values import Pending, Value, aliased, hush, new_value, nodes_of, unhush
@@ -34,6 +34,12 @@ VENTURE = 1e-3
 
 ACCOUNTS = 1024
 """Accounts that a session keeps; the oldest go first."""
+
+LATELY = 32
+"""Small results of rules that the planner remembers, whether the cache has them or not."""
+
+SMALL = 1 << 17
+"""Bytes up to which a result of a rule is one of those."""
 
 
 class Account:
@@ -69,7 +75,7 @@ class Account:
 class Tools:
     """What rules see of a session: structure, prices, accounts, and the pipeline."""
 
-    __slots__ = ("_depths", "accounts", "apply", "awaited", "cache", "session")
+    __slots__ = ("_depths", "accounts", "apply", "awaited", "cache", "lately", "session")
 
     def __init__(self, session: Any, apply: Callable[..., Value]) -> None:
         self.session = session
@@ -77,6 +83,7 @@ class Tools:
         self.apply = apply
         self.accounts: dict[Any, Account] = {}
         self.awaited: Account | None = None  # what was invested ahead of the requests
+        self.lately: dict[bytes, Value] = {}  # see `note`
         self._depths: dict[int, int] = {}  # by thread
 
     @property
@@ -121,12 +128,59 @@ class Tools:
         inputs = (a, b)
         spec = aliased(row, row.spec, inputs) if row.aliasing else row.spec
         node = new_node(spec, nodes_of(inputs))
-        return self.cache.peek(node.digest) is not None
+        return self.has(node)
+
+    def has(self, node: Node) -> bool:
+        """Whether `recall` gives something."""
+        digest = node.digest
+        return digest in self.lately or self.cache.peek(digest) is not None
+
+    def note(self, value: Value) -> None:
+        """Remember a small result of a rule: such are rather derived again than kept at first
+        sight, but other rules ask for them soon after (X'X and X'y, for the residuals). What is
+        written later is a copy, as the value is shared from now on.
+        """
+        lately = self.lately
+        if len(lately) >= LATELY:
+            for old in list(lately)[: LATELY // 2]:
+                lately.pop(old, None)
+        value.shared = True
+        lately[value.node.digest] = value
+
+    def again(self, node: Node) -> Value | None:
+        """What a rule gave lately for the very operation of `node`, which is asked for again.
+
+        From the second time on the cache has it.
+        """
+        digest = node.digest
+        found = self.lately.get(digest) if self.lately else None
+        if found is None:
+            return None
+        made = found.node
+        node.inputs, node.derived, node.inexact = made.inputs, made.derived, made.inexact
+        seconds = 0.0 if made.outcome is None else made.outcome.seconds
+        node.outcome = outcome_row(Outcome.HIT, seconds)
+        value = new_value(node, found.data)
+        value.shared = True
+        self.session.keep(OPS[node.spec.op], node, found.data, max(seconds, self.cache.worth))
+        return value
+
+    def product_of(self, name: str, a: Value, b: Value) -> Value:
+        """`run(name, a, b)`, which may have been computed lately."""
+        row = OPS[name]
+        inputs = (a, b)
+        spec = aliased(row, row.spec, inputs) if row.aliasing else row.spec
+        lately = self.lately
+        found = lately.get(new_node(spec, nodes_of(inputs)).digest) if lately else None
+        return self.apply(row, spec, inputs) if found is None else found
 
     def recall(self, node: Node) -> Value | None:
-        """The value of `node` if the cache still has it."""
+        """The value of `node` if the cache still has it, or if a rule gave it lately."""
         cache = self.cache
         digest = node.digest
+        found = self.lately.get(digest)
+        if found is not None:
+            return found
         entry = cache.get(digest) if cache.peek(digest) is not None else None
         if entry is None:
             return None
@@ -210,6 +264,11 @@ class Tools:
                 row = item.row
                 runs = len(args) * shape[0] if row.variadic and shape else 0
                 seconds += cost.build(shape, dtype.itemsize, runs)
+                form = form_of(item)
+                if type(form) is Selected and form.axis == 1:
+                    data = args[0].data
+                    if data is not None and data.strides[0] > data.strides[1]:
+                        seconds += cost.columns(data.shape, data.dtype, len(form.picked))
                 if row.spared is not None:
                     seconds += self.product(args[0], args[1])
             todo.extend(args)

@@ -20,7 +20,7 @@ from lima.forcing import adopt_lineage, folded, forced, mark_inexact
 from lima.node import Node, Spec, large_line, new_node
 from lima.op import FUSED, HEAVY, LIGHT, VIEW, Op, clone, evaluate, own, owner
 from lima.places import here
-from lima.rewrite import Planner
+from lima.rewrite import SMALL, Planner
 from lima.sessions import LEVEL, PLANNER, Session, current
 from lima.stats import COMPUTED, HIT, outcome_row
 from lima.store import Store
@@ -377,7 +377,11 @@ def derive(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any]
     the node remembers it; the digest stays that of the operation that was asked for.
     """
     start = perf_counter()
-    made = here.planner.derive(row, spec, node, inputs)
+    planner = here.planner
+    known = planner.again(node)
+    if known is not None:
+        return known  # type: ignore[no-any-return]
+    made = planner.derive(row, spec, node, inputs)
     if made is None:
         return None
     data = made.data
@@ -392,6 +396,8 @@ def derive(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any]
     keeps = seconds > DEAR or nbytes == 0 or here.cache.sighted(node.digest, seconds, nbytes)
     if keeps and seconds > here.cache.worth and here.keep(row, node, data, seconds):
         value.shared = True
+    elif 0 < nbytes <= SMALL:
+        planner.note(value)
     return value
 
 

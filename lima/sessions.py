@@ -253,6 +253,8 @@ class Session:
     def clear(self) -> None:
         """Forget every cached value; what is in the store on disk stays."""
         self.cache.clear()
+        if self._planner is not None:
+            self._planner.lately.clear()
 
     def close(self) -> None:
         """Write what is on its way to the store, let go of its files, delete what was spilled."""
@@ -448,3 +450,4 @@ def session(**options: Any) -> Iterator[Session]:
         _record_lines()
         _session.reset(token)
         made.close()
+        made._planner = None  # which refers back: so the cache goes with the session, at once

@@ -521,6 +521,15 @@ def test_admission_rows(seconds, nbytes, spent, kept):
     assert worth_keeping(seconds, nbytes, spent) is kept
 
 
+def test_what_is_kept_for_less_at_once_is_kept_for_less_later():
+    """Calls: at half of the price, whether they are seen for the first or for the second time."""
+    assert worth_keeping(1e-3, 1_000_000, first_sight=1e-9)
+    assert not worth_keeping(0.6e-3, 1_000_000, first_sight=1e-9)
+    assert worth_keeping(0.6e-3, 1_000_000, spent=0.6e-3, first_sight=1e-9)
+    assert not worth_keeping(0.6e-3, 1_000_000, spent=0.6e-3)
+    assert worth_keeping(0.6e-3, 1_000_000, spent=1.5e-3, first_sight=20e-9)
+
+
 @pytest.mark.parametrize(("nbytes", "rounds"), [(400_000, 1), (800_000, 2), (2_400_000, 5)])
 def test_what_is_computed_again_and_again_is_kept_in_the_end(nbytes, rounds):
     cache, value = Cache(1 << 30), np.empty(nbytes, np.uint8)
@@ -1172,3 +1181,24 @@ def test_a_forked_child_waits_for_nobody():
     assert os.waitstatus_to_exitcode(status) == 0
     assert cache.get(b"k").value is True
     cache.check()
+
+
+@pytest.mark.parametrize("reuse", ["operation", "hybrid"])
+def test_what_a_session_kept_is_freed_when_it_ends(reuse):
+    """At once, not when the garbage collector next comes by: it may be gigabytes."""
+
+    @lima.traced
+    def products(x):
+        return [np.hstack([x, x[:, k : k + 1]]).T @ x for k in range(3)]
+
+    gc.collect()
+    gc.disable()
+    try:
+        with lima.session(reuse=reuse) as session:
+            products(np.ones((300, 40)))
+            assert session.stats.entries
+        kept = weakref.ref(session.cache)
+        del session
+        assert kept() is None
+    finally:
+        gc.enable()

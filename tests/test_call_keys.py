@@ -456,3 +456,132 @@ def test_dates_that_are_made_of_text_may_mean_now():
             assert traced(text)[1] == text.astype("M8[s]").item()
         assert s.stats.function_hits == 0
         assert traced.cache_info().refusal == "it makes dates of text, which may mean now"
+
+
+# --------------------------------------------------------------------------- forms of views
+
+
+@lima.traced
+def squared_parts(x, factor):
+    """Dear enough to be kept."""
+    found = x * factor
+    for _ in range(40):
+        found = np.sin(found) + x
+    return found
+
+
+def outer(a, calls, number):
+    return [squared_parts(call(a), 2.0) for call in calls], number
+
+
+VIEWS = {
+    "rows": lambda a: a[2:4002],
+    "other rows": lambda a: a[3:4003],
+    "rows of rows": lambda a: a[1:][1:4001],
+    "columns": lambda a: a[:4000, 1:3],
+    "a column": lambda a: a[:, 1],
+    "transposed": lambda a: a.T,
+    "reshaped": lambda a: a.reshape(-1),
+    "all": lambda a: a,
+    "a copy": lambda a: a[2:4002].copy(),
+}
+
+
+def test_calls_with_views_are_found_by_their_form():
+    a = np.random.default_rng(5).standard_normal((5000, 4))
+    plain = squared_parts.__wrapped__
+    with lima.session():
+        calls = list(VIEWS.values())
+        for k in range(4):
+            got, _ = lima.traced(outer)(a, calls, k)
+            for call, g in zip(calls, got, strict=True):
+                np.testing.assert_array_equal(g, plain(call(a), 2.0))
+                assert g.flags.c_contiguous == plain(call(a), 2.0).flags.c_contiguous
+        assert squared_parts.cache_info().hits >= 2 * len(calls)
+
+
+@lima.traced
+def written_between(a, b):
+    found = []
+    for k in range(6):
+        found.append(squared_parts(a[2:4002], 2.0))
+        found.append(squared_parts(b[2:4002], 2.0))
+        if k % 2:
+            a[10] = k
+        part = a[2:4002]
+        found.append(squared_parts(part, 2.0))
+        part[5] += 1.0
+        found.append(squared_parts(part, 2.0))
+    return found
+
+
+def test_a_view_of_what_was_written_has_another_form():
+    rng = np.random.default_rng(6)
+    a, b = rng.standard_normal((5000, 4)), rng.standard_normal((5000, 4))
+    want = written_between.__wrapped__(a.copy(), b.copy())
+    with lima.session():
+        for _ in range(3):
+            for g, w in zip(written_between(a.copy(), b.copy()), want, strict=True):
+                np.testing.assert_array_equal(g, w)
+
+
+@lima.traced
+def doubled_in_place(x):
+    for _ in range(60):
+        x += np.sin(x)
+    return x.copy()
+
+
+@lima.traced
+def views_that_are_written(a):
+    found = []
+    for _ in range(3):
+        found.append(doubled_in_place(a[:2000]))
+        found.append(doubled_in_place(a[1000:3000]))
+    return found
+
+
+def test_a_call_that_writes_into_a_view_is_repeated_with_its_effect():
+    a = np.random.default_rng(7).standard_normal((5000, 4)) / 100
+    plain = a.copy()
+    want = views_that_are_written.__wrapped__(plain)
+    with lima.session():
+        for _ in range(3):
+            mine = a.copy()
+            for g, w in zip(views_that_are_written(mine), want, strict=True):
+                np.testing.assert_array_equal(g, w)
+            np.testing.assert_array_equal(mine, plain)
+
+
+@lima.traced
+def of_two(x, y):
+    found = x + y
+    for _ in range(40):
+        found = np.sin(found) + y
+    return found, found * 2
+
+
+@lima.traced
+def sum_of_two(x, y):
+    return of_two(x, y)[0] * 1.0
+
+
+def test_views_of_one_array_and_of_two():
+    rng = np.random.default_rng(8)
+    a = rng.standard_normal((5000, 4))
+    b = a.copy()
+    plain = sum_of_two.__wrapped__
+
+    @lima.traced
+    def both(a, b):
+        return [
+            sum_of_two(a[:4000], a[1:4001]), sum_of_two(a[:4000], b[1:4001]),
+            sum_of_two(a[:4000], a[:4000]), sum_of_two(a[:4000], b[:4000]),
+        ]  # fmt: skip
+
+    with lima.session():
+        for _ in range(4):
+            got = both(a, b)
+            pairs = [(a[:4000], a[1:4001])] * 2 + [(a[:4000], a[:4000])] * 2
+            for g, (x, y) in zip(got, pairs, strict=True):
+                np.testing.assert_array_equal(g, plain(x, y))

@@ -466,3 +466,105 @@ def test_not_where_it_costs_more(monkeypatch):
     assert not traced(squares, PLAIN, y, vectors(2))[1]
     short = PLAIN[:300]
     assert not traced(squares, short, y[:300], vectors(2))[1]
+
+
+# --------------------------------------------------------------------------- derived parts
+
+
+def selecting(X, y, columns, after=None):
+    """Squared residuals of fits on grown sets of columns, whose X'X are cut out of one product."""
+    found, kept = [], np.ones((len(X), 1))
+    total = np.hstack([kept, X])
+    total = total.T @ total, total.T @ y
+    for j in columns:
+        Z = np.hstack([kept, X[:, j : j + 1]])
+        G, c = Z.T @ Z, Z.T @ y
+        beta = np.linalg.solve(G, c)
+        if after is not None:
+            after(X, y, Z, G, c, beta)
+        r = y - Z @ beta
+        found.append(r @ r)
+        if j % 2:
+            kept = Z
+    return found, total
+
+
+def selected(after=None, columns=(0, 1, 2, 3, 4, 5), noise=1.0, exactness="rounding"):
+    y = PLAIN @ TRUTH + noise * NOISE
+    with lima.session(strict=True, exactness=exactness) as here:
+        got, _ = lima.traced(selecting)(PLAIN.copy(), y.copy(), columns, after)
+        partial = dict(here.stats.partial)
+    want, _ = selecting(PLAIN.copy(), y.copy(), columns, after)
+    np.testing.assert_allclose(got, want, rtol=1e-10)
+    return partial
+
+
+def test_residuals_from_a_gram_matrix_that_a_rule_gave():
+    partial = selected()
+    assert partial["squared-residuals"] >= 4
+    assert "product-of-parts" not in partial
+    assert "squared-residuals" not in selected(exactness="bitwise")
+
+
+def doubled(which):
+    def after(X, y, Z, G, c, beta):
+        target = {"X": X, "y": y, "Z": Z, "G": G, "c": c, "beta": beta}[which]
+        target *= 2.0
+
+    return after
+
+
+def raised(which):
+    def after(X, y, Z, G, c, beta):
+        target = {"X": X, "y": y, "Z": Z, "G": G, "c": c, "beta": beta}[which]
+        target[0] += 3.0
+
+    return after
+
+
+@pytest.mark.parametrize("which", ["X", "y", "Z", "G", "c", "beta"])
+@pytest.mark.parametrize("change", [doubled, raised])
+def test_what_rules_gave_lately_is_not_what_the_program_wrote_since(which, change):
+    selected(change(which))
+
+
+def test_what_rules_gave_lately_goes_with_the_cache():
+    y = PLAIN @ TRUTH + NOISE
+    with lima.session(strict=True, exactness="rounding") as here:
+        lima.traced(selecting)(PLAIN, y, (0, 1, 2))
+        assert here.planner.lately
+        here.clear()
+        assert not here.planner.lately
+
+
+def test_few_are_remembered(monkeypatch):
+    monkeypatch.setattr(lima.rewrite, "LATELY", 4)
+    y = PLAIN @ TRUTH + NOISE
+    with lima.session(strict=True, exactness="rounding") as here:
+        got, _ = lima.traced(selecting)(PLAIN, y, (0, 1, 2, 3, 4, 5))
+        assert 0 < len(here.planner.lately) <= 4
+    np.testing.assert_allclose(got, selecting(PLAIN, y, (0, 1, 2, 3, 4, 5))[0], rtol=1e-10)
+
+
+def test_fits_that_are_too_good_are_not_tried_time_and_again():
+    """After a few refusals most products run at once; a worse fit is noticed nevertheless."""
+    X = lima.array(PLAIN)
+    good, bad = lima.array(PLAIN @ TRUTH + 1e-3 * NOISE), lima.array(NOISE)
+    with lima.session(strict=True, exactness="rounding") as here:
+        gram = X.T @ X
+        found = []
+        for k in range(40):
+            r = good - X @ lima.array(TRUTH + 1e-9 * k)
+            found.append(r @ r)
+        account = here.planner.account(("refused", M))
+        assert normal.PATIENCE < account.spent < 12
+        assert "squared-residuals" not in here.stats.partial
+        for k in range(140):
+            r = bad - X @ lima.array(0.1 * TRUTH + 1e-9 * k)
+            r @ r
+        assert here.stats.partial["squared-residuals"] >= 60
+        assert account.spent == 0.0
+    for k, r in enumerate(found):
+        plain = np.asarray(good) - PLAIN @ (TRUTH + 1e-9 * k)
+        np.testing.assert_array_equal(r, plain @ plain)
+    np.testing.assert_array_equal(gram, PLAIN.T @ PLAIN)

@@ -458,7 +458,7 @@ def test_parts_of_plans_that_the_program_asks_for(session):
 
 
 def test_a_rule_with_a_result_of_another_shape_is_refused(session, monkeypatch):
-    (table, *_) = OPS["matmul"].rules
+    table = next(rule for rule in OPS["matmul"].rules if rule.name == "product-of-lines")
 
     def wrong(*arguments):
         offer = table.plan(*arguments)
@@ -618,6 +618,55 @@ def test_total_is_at_most_twice_the_best_in_hindsight(name, monkeypatch):
         object.__setattr__(OPS["matmul"], "kernel", kernel)
     best = min(float(n * n), sum(len(s) ** 2 for s in subsets))
     assert sum(work) <= 2 * best + max(len(s) for s in subsets) ** 2
+
+
+def test_requests_with_and_without_a_constant_pay_for_one_product(monkeypatch):
+    """What both kinds would be cut out of is X'X, so both count towards it."""
+    n, work = 16, []
+    kernel = OPS["matmul"].kernel
+
+    def counting(a, b):
+        if a.ndim == b.ndim == 2 and a.shape[1] == ROWS:
+            work.append(a.shape[0] * b.shape[1])
+        return kernel(a, b)
+
+    monkeypatch.setattr(cost, "product", lambda m, k, n, size, symmetric=False: float(m * n))
+    monkeypatch.setattr(cost, "build", lambda *sizes: 0.0)
+    object.__setattr__(OPS["matmul"], "kernel", counting)
+    X = matrix(1, ROWS, n)
+    try:
+        with lima.session(exactness="rounding", strict=True, reuse="partial"):
+            T, ones = lima.array(X), lima.array(np.ones(ROWS))
+            for k in range(12):
+                chosen = [(k + j) % n for j in range(8)]
+                Z, P = T[:, chosen], X[:, chosen]
+                if k % 2:
+                    Z = np.column_stack([Z, ones])
+                    P = np.column_stack([P, np.ones(ROWS)])
+                np.testing.assert_allclose(Z.T @ Z, P.T @ P, atol=1e-9)
+    finally:
+        object.__setattr__(OPS["matmul"], "kernel", kernel)
+    assert sum(work) <= 8 * 8 + 9 * 9 + (n + 1) ** 2
+
+
+def test_what_a_rule_gave_lately_is_not_derived_again(session):
+    X, d = lima.array(matrix(1)), lima.array(matrix(2)[:, 0])
+    (X.T @ X, X.T @ d, d @ d)
+    first, second, third = [], [], []
+    for found in (first, second, third):
+        Z = np.column_stack([X, d])
+        found.append(Z.T @ Z)
+        partial = session.stats.partial["product-of-lines"]
+    assert partial == 1
+    for got in (second[0], third[0]):
+        assert np.asarray(got).tobytes() == np.asarray(first[0]).tobytes()
+        assert lima.recompute(lima.lineage(got)).tobytes() == np.asarray(got).tobytes()
+    want = np.asarray(third[0]).copy()
+    second[0] += 1.0  # its own memory from now on
+    Z = np.column_stack([X, d])
+    for got in (first[0], third[0], Z.T @ Z):
+        np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(second[0], want + 1.0)
 
 
 def test_one_window_is_opened_ahead_of_the_requests(session, monkeypatch):

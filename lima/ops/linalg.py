@@ -33,9 +33,10 @@ GUFUNC = (
 )
 
 PRODUCTS = (
-    *(*RULES, WINDOW, *CENTRED, *SUBSETS, SCALED, *IMAGES, *WEIGHTED, *STRAIGHT),
-    *(*GRADIENTS, *SQUARES),
+    *(*GRADIENTS, *RULES, WINDOW, *CENTRED, *SUBSETS, SCALED, *IMAGES, *WEIGHTED, *STRAIGHT),
+    *SQUARES,
 )
+"""Rules of gradients come first, since they note which Gram matrices the others give."""
 
 op(
     "matmul",

@@ -27,7 +27,7 @@ LIMITS = {ROUNDING: 256.0, GUARDED: 1e8}
 MOST = 8
 """Vectors at a time."""
 
-LEAST = 1 << 17
+LEAST = 1 << 16
 """Elements of a matrix below which a pass over it takes no longer than deriving."""
 
 NOTED = 1 << 16
@@ -48,6 +48,9 @@ TERMS = 4
 
 ALIASED = (("alias", True),)
 """Parameters of a product whose operands are one buffer."""
+
+PATIENCE = 3.0
+"""Residuals in a row in which too much cancels, after which few others are tried."""
 
 NARROW = 8
 """Columns that a matrix which has gone is taken to have had, at least."""
@@ -202,10 +205,47 @@ def spared(p: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     account = p.accounts.get(("normal", x.node.digest))
     if account is None or account.barred:
         return None
-    known = account.node is not None and p.session.cache.peek(account.node.digest) is not None
+    known = account.node is not None and p.has(account.node)
     if not known and account.spent < _investment(shape, dtype):
         return None
+    if known and _passes(p, x, shape[1], other[1:]) < OVERHEAD * cost.DERIVATION:
+        return None
+    if _hopeless(p, shape[0]):
+        return None
     return (shape[0], *other[1:]), dtype
+
+
+def _passes(p: Any, x: Any, n: int, columns: tuple[int, ...]) -> float:
+    """Seconds of squaring `X v - y`: the product, the difference, and its squares."""
+    meta = x.meta if hasattr(x, "meta") else x
+    (m, *_), dtype = meta
+    count = math.prod(columns)
+    seconds = cost.product(n, m, count, dtype.itemsize)
+    if hasattr(x, "meta") and x.data is None:  # it is built, or its parts are multiplied
+        seconds += min(cost.DERIVATION + cost.build((m, count), dtype.itemsize), p.building(x))
+    return seconds + cost.build((m, count), dtype.itemsize)
+
+
+def _hopeless(p: Any, rows: int) -> bool:
+    """Whether too much cancelled time and again in residuals of so many rows.
+
+    Another one is let through after as many as were refused, so that a better fit is noticed.
+    """
+    account = p.accounts.get(("refused", rows))
+    if account is None or account.spent < PATIENCE:
+        return False
+    account.size -= 1.0
+    return bool(account.size > 0.0)
+
+
+def _refused(p: Any, rows: int, refused: bool) -> None:
+    """Count the residuals in a row in which too much cancelled."""
+    if refused:
+        account = p.account(("refused", rows))
+        account.spent += 1.0
+        account.size = 2.0 ** min(account.spent - PATIENCE, 6.0)
+    elif ("refused", rows) in p.accounts:
+        p.account(("refused", rows)).spent = 0.0
 
 
 def _few(shape: tuple[int, ...]) -> bool:
@@ -305,8 +345,10 @@ def _reduced(p: Any, rule: Any, row: Op, r: Any, name: str) -> Offer | None:
     parts = residual(r) if shape[0] >= NOTED or _waits(r) else None
     if parts is None:
         return None
-    n = parts.v.meta[0][0] if parts.left is not None else NARROW
-    seconds = cost.product(n, shape[0], math.prod(shape[1:]), dtype.itemsize)
+    if parts.left is not None:
+        seconds = _passes(p, parts.left, parts.v.meta[0][0], shape[1:])
+    else:
+        seconds = _passes(p, r.meta, NARROW, shape[1:])
     offer = _offer(p, rule, row, parts, ((), dtype), seconds, name)
     if offer is None or row.name == "sum" or row.name in PRODUCTS:
         return offer
@@ -351,7 +393,9 @@ def _offer(
         made = p.run(name, *_operands(p, row, parts, gram, name), limit=limit)
         if parts.c is not None and name == "gram.gradient":
             made = p.run("slice", made, index=slice(shape[1]))
-        if not np.isfinite(made.data).all():
+        refused = not np.isfinite(made.data).all()
+        _refused(p, shape[0], refused)
+        if refused:
             raise Declined
         return made
 
@@ -386,7 +430,7 @@ def _operands(p: Any, row: Op, parts: Residual, gram: Any, name: str) -> tuple[A
         return gram, u
     about = _with(p, parts)
     if about.table is None:
-        cross = p.run(product, turned, parts.y)
+        cross = p.product_of(product, turned, parts.y)
         if len(parts.y.meta[0]) == 1:
             size = p.run(product, parts.y, parts.y)
         else:

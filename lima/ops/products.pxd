@@ -6,7 +6,9 @@ cdef class Group:
     cdef public object base, window
     cdef public tuple key
     cdef public Py_ssize_t axis, length
-    cdef public bint is_vector
+    cdef public bint is_constant, is_vector
+
+    cpdef object settle(self, object p)
 
 cdef class Side:
     cdef public list groups, picked

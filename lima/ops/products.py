@@ -10,13 +10,13 @@ A6, A11, A13, A14, B1, B2).
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
 from lima import cost
 from lima.node import Ref, Spec
 from lima.op import OPS, Op
+from lima.ops.in_columns import contiguous, first_column, in_columns
 from lima.pattern import ROUNDING, Filled, Offer, Picked, Rule, Swapped, finite
 
 UPRIGHT = (slice(None), None)
@@ -32,6 +32,12 @@ MAX_LINES = 4096
 MAX_GROUPS = 12
 """Bases of one side that are looked at."""
 
+MAX_BLOCKS = 16
+"""Pairs of bases of which it is noted that they were asked for together with others."""
+
+SHARE = 4
+"""A pair is the better part of a table if it has at least one in so many of its products."""
+
 
 class Group:
     """Lines of one base among the lines of an operand.
@@ -39,18 +45,27 @@ class Group:
     base, axis   the base and the axis of its lines; a vector is one line
     length       number of lines of the base
     window       the lines that the table of products covers
-    key          what identifies it
+    key          what identifies it; of a constant line the number, its length and its dtype
+    is_constant  whether it is one that stands upright: `settle` makes the vector, if it is needed
     """
 
-    __slots__ = ("axis", "base", "is_vector", "key", "length", "window")
+    __slots__ = ("axis", "base", "is_constant", "is_vector", "key", "length", "window")
 
-    def __init__(self, piece: Any, key: Any) -> None:
+    def __init__(self, piece: Any, key: Any, is_constant: bool) -> None:
         self.base = piece.base
         self.axis = piece.axis
         self.length = piece.length
         self.window: Picked = range(piece.length)
         self.key = key
-        self.is_vector = len(piece.base.meta[0]) == 1
+        self.is_vector = is_constant or len(piece.base.meta[0]) == 1
+        self.is_constant = is_constant
+
+    def settle(self, p: Any) -> None:
+        if self.is_constant:
+            value, inner, _ = self.key
+            dtype = self.base.meta[1]
+            self.base = p.run("full", shape=(inner,), fill_value=value, dtype=dtype)
+            self.is_constant = False
 
 
 class Side:
@@ -67,18 +82,17 @@ class Side:
         for piece in pieces:
             base = piece.base
             form = p.constant(piece)
+            upright = False
             if form is not None:
                 shape, dtype = base.meta
                 key: Any = (form.value, inner, dtype.char)
-                if len(shape) == 2 and key not in at:
-                    line = p.run("full", shape=(inner,), fill_value=form.value, dtype=dtype)
-                    piece = type(piece)(line, 0, piece.picked, 1)
+                upright = len(shape) == 2
             else:
                 key = (base.node.digest, piece.axis)
             k = at.get(key)
             if k is None:
                 k = at[key] = len(self.groups)
-                self.groups.append(Group(piece, key))
+                self.groups.append(Group(piece, key, upright))
             self.picked.append((k, piece.picked))
         self.key = tuple(at)
         self._places: Picked | None = None
@@ -132,6 +146,36 @@ class Table:
         self.key = (row.name, left.key, None if self.same else right.key, right.flat, left.flat)
         self.account = p.account(self.key)
 
+    def blocks(self) -> list[tuple[Any, float]]:
+        """Accounts of the tables of pairs of bases, with the share of this one that they are."""
+        left, right = self.left.groups, self.right.groups
+        if len(left) == len(right) == 1 or len(left) * len(right) > MAX_BLOCKS:
+            return []
+        every = sum([g.length for g in left]) * sum([h.length for h in right])
+        found = []
+        for g in left:
+            for h in right:
+                same = g.key == h.key
+                if (not same and self.same) or g.length * h.length * SHARE < every:
+                    continue
+                other = None if same else (h.key,)
+                key = (self.row.name, (g.key,), other, self.right.flat, self.left.flat)
+                found.append((self.p.account(key), g.length * h.length / every))
+        return found
+
+    def allows(self, direct: float) -> float:
+        """As `Account.allows`; what was spent on a part of the table counts as well."""
+        spent: float = self.account.spent
+        for account, _ in self.blocks():
+            spent = max(spent, account.spent)
+        return spent + (2.0 * direct if spent > 0.0 else direct)
+
+    def spend(self, direct: float) -> None:
+        """Note a request that was computed as asked."""
+        self.account.spent += direct
+        for account, share in self.blocks():
+            account.spent += share * direct
+
     def recall(self) -> bool:
         """Whether the table that was made before is kept and covers the lines in use."""
         made = self.account.table
@@ -150,6 +194,8 @@ class Table:
 
     def price(self) -> float:
         """Seconds of making it, less what is cached."""
+        for g in (*self.left.groups, *self.right.groups):
+            g.settle(self.p)
         total = 0.0
         for i, g in enumerate(self.left.groups):
             for j, h in enumerate(self.right.groups):
@@ -258,17 +304,6 @@ def choose(p: Any, value: Any, axis: int, picked: Picked) -> Any:
     return p.run("take", value, indices=picked, axis=axis)
 
 
-@functools.cache
-def _first_column() -> Spec:
-    row = OPS["slice"]
-    return Spec(row.name, (("index", (slice(None), 0)),), 1, row.version)
-
-
-def first_column(p: Any, value: Any) -> Any:
-    """`value[:, 0]`."""
-    return p.apply(OPS["slice"], _first_column(), (value,))
-
-
 def cut(p: Any, table: Any, rows: Picked | None, columns: Picked | None) -> Any:
     """Rows and columns of a table; a copy, which may wait if it is large."""
     shape = table.meta[0]
@@ -288,8 +323,9 @@ def cut(p: Any, table: Any, rows: Picked | None, columns: Picked | None) -> Any:
 
 
 def _direct(p: Any, a: Any, b: Any, symmetric: bool) -> float:
-    """Seconds of the product as the program asked for it."""
-    return float(p.product(a, b, symmetric) + p.building(a) + p.building(b))
+    """Seconds of the product as the program asked for it; of X' and X the one is built for both."""
+    both = 0.0 if symmetric else p.building(a)
+    return float(p.product(a, b, symmetric) + p.building(b) + both)
 
 
 def _meta(a: Any, b: Any) -> tuple[tuple[int, ...], Any]:
@@ -347,11 +383,11 @@ def plan_table(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) ->
         opened = p.depth == 0 and not table.same  # else both sides would be cut
         opened = opened and _open_window(left, right)
         price = table.seconds = table.price()
-        saved = account.allows(direct) - price
+        saved = table.allows(direct) - price
         if saved <= 0.0 and opened and p.ventures(direct, price):
             table.ahead, saved = True, cost.CALL
     if saved <= 0.0:
-        account.spent += direct
+        table.spend(direct)
         return None
     return Offer(rule, _meta(a, b), table.lines, saved, direct, price, table.finite)
 
@@ -456,7 +492,7 @@ class Split:
                     line = first_column(p, line)
                 inputs.append(contiguous(p, line))
             elif ndim == 2 and p.parts(part, 1) is not None:
-                inputs.append(_columns(p, part))
+                inputs.append(in_columns(p, part))
             else:
                 inputs.append(p.bare(part))
         return p.run("matmul.parts", *inputs, self.b, widths=tuple(widths))
@@ -490,56 +526,6 @@ def plan_split(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) ->
     if split.price >= direct:
         return None
     return Offer(rule, _meta(a, b), split.make, direct - split.price, direct, split.price)
-
-
-def _columns(p: Any, part: Any) -> Any:
-    """A joined matrix with its columns one after the other in memory.
-
-    BLAS reads them fastest so, and the next longer one is made from them.
-    """
-    account = p.account(("columns", part.node.digest))
-    return part if account.barred else p.run("transpose", _lines(p, part, account))
-
-
-def _lines(p: Any, joined: Any, account: Any) -> Any:
-    """The columns of a joined matrix as rows."""
-    found = p.recall(account.node) if account.node is not None else None
-    if found is not None:
-        return found
-    lines = []
-    for part in p.parts(joined, 1):
-        if len(part.meta[0]) == 2 and p.parts(part, 1) is not None:
-            lines.append(_lines(p, part, p.account(("columns", part.node.digest))))
-        elif len(part.meta[0]) == 1:
-            lines.append(contiguous(p, part))
-        elif part.meta[0][1] == 1:
-            lines.append(contiguous(p, first_column(p, p.bare(part))))
-        else:
-            lines.append(p.run("transpose", p.bare(part)))
-    building = p.building(joined)
-    made = p.run("vstack", *lines)
-    account.barred = not p.hold(made, building)
-    account.node = made.node
-    return made
-
-
-def contiguous(p: Any, line: Any) -> Any:
-    """A line of a matrix; from the second time on, a copy whose elements lie side by side."""
-    data = line.data
-    if data is None or data.ndim != 1 or data.strides[0] == data.itemsize:
-        return line
-    account = p.account(("line", line.node.digest))
-    if account.node is not None:
-        found = p.recall(account.node)
-        if found is not None:
-            return found
-    account.spent += 1.0
-    if account.barred or account.spent < 2.0:
-        return line
-    made = p.run("copy", line)
-    account.barred = not p.hold(made, cost.build(data.shape, data.itemsize))
-    account.node = made.node
-    return made
 
 
 def _price_of(p: Any, split: Split) -> float:

@@ -158,9 +158,10 @@ def lstsq_again(base: Any, a: Any, b: Any, *, cut: float) -> Any:
 def squared_residual(gram: Any, v: Any, cross: Any, size: Any) -> Any:
     """|X v + y|^2 from X'X, X'y and y'y, and the square of what its parts may add up to."""
     reach = np.sqrt(gram.diagonal()) @ np.abs(v)
-    squares = np.sum(v * (gram @ v), axis=0)
+    both = gram @ v if cross is None else gram @ v + 2 * cross
+    squares = v @ both if v.ndim == 1 else np.sum(v * both, axis=0)
     if cross is not None:
-        squares = squares + 2 * np.sum(v * cross, axis=0) + size
+        squares = squares + size
         reach = reach + np.sqrt(size)
     return squares, reach * reach
 
@@ -168,10 +169,11 @@ def squared_residual(gram: Any, v: Any, cross: Any, size: Any) -> Any:
 def gram_squares(gram: Any, v: Any, cross: Any = None, size: Any = None, *, limit: float) -> Any:
     """|X v + y|^2 from X'X, X'y and y'y; NaN where more than `limit` times as much cancels."""
     squares, reach = squared_residual(gram, v, cross, size)
-    least = np.finfo(gram.dtype).tiny / np.finfo(gram.dtype).eps ** 2  # below, squares vanish
-    fits = np.all(reach <= limit * squares) and gram.diagonal().min() > least
-    total = np.sum(squares)
-    return total if fits and np.min(squares) > least else total * np.nan
+    info = np.finfo(gram.dtype)
+    least = info.tiny / info.eps**2  # below, squares vanish
+    fits = (reach <= limit * squares) & (squares > least)
+    total = squares if v.ndim == 1 else np.sum(squares)
+    return total if fits.all() and (gram.diagonal() > least).all() else total * np.nan
 
 
 def gram_gradient(gram: Any, v: Any, cross: Any = None, size: Any = None, *, limit: float) -> Any:
@@ -207,7 +209,9 @@ def _named(function: Any, *options: str) -> Any:
     return text
 
 
-def _row(name: str, function: Any, operands: str, *options: str, wrap: Any = None) -> None:
+def _row(
+    name: str, function: Any, operands: str, *options: str, wrap: Any = None, version: int = 1
+) -> None:
     op(
         name,
         function,
@@ -217,6 +221,7 @@ def _row(name: str, function: Any, operands: str, *options: str, wrap: Any = Non
         aliasing=True,
         wrap=wrap,
         source=_named(function, *options),
+        version=version,
     )
 
 
@@ -226,9 +231,9 @@ _row("linalg.inv.shifted", inv_shifted, "system added", "limit")
 _row("linalg.cholesky.grown", cholesky_grown, "a")
 _row("linalg.base", base, "a")
 _row("linalg.lstsq.again", lstsq_again, "base a b", "cut", wrap=tuple)
-_row("gram.squares", gram_squares, "gram v", "limit")
-_row("gram.gradient", gram_gradient, "gram v", "limit")
-_row("gram.sum", gram_sum, "gram v", "limit")
+_row("gram.squares", gram_squares, "gram v", "limit", version=2)
+_row("gram.gradient", gram_gradient, "gram v", "limit", version=2)
+_row("gram.sum", gram_sum, "gram v", "limit", version=2)
 _row("gram.bordered", gram_bordered, "gram sums", "rows")
 _row("gram.vector", gram_vector, "v number", "negative")
 
