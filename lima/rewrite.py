@@ -141,6 +141,8 @@ class Tools:
         written later is a copy, as the value is shared from now on.
         """
         lately = self.lately
+        if value.data.nbytes > self.cache.budget // (8 * LATELY):
+            return  # they are not counted: together they stay below an eighth of the budget
         if len(lately) >= LATELY:
             for old in list(lately)[: LATELY // 2]:
                 lately.pop(old, None)
