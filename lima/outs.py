@@ -30,12 +30,22 @@ def without_out(row: Op, spec: Spec, inputs: Sequence[Any]) -> Spec | None:
     if spec.get("where", True) is not True or (spec.get("alias") and not row.aliasing):
         return None
     out = inputs[last]
-    if type(out.data) is not np.ndarray or not out.data.flags.c_contiguous:
+    if type(out.data) is not np.ndarray or not _is_plain(out.data):
         return None
     for i in inputs[:last]:
         if i is out:
             return None
     return Spec(row.name, tuple([p for p in spec.params if p[0] != "out"]), last, row.version)
+
+
+def _is_plain(a: Any) -> bool:
+    """Whether the elements lie in C order, axes of length one included."""
+    step = a.itemsize
+    for length, stride in zip(reversed(a.shape), reversed(a.strides), strict=True):
+        if stride != step:
+            return False
+        step *= length
+    return bool(step)
 
 
 def replace(target: Handle, row: Op, bare: Spec, inputs: Sequence[Any]) -> bool:
@@ -54,7 +64,7 @@ def replace(target: Handle, row: Op, bare: Spec, inputs: Sequence[Any]) -> bool:
     found = value.data
     if value.meta != (old.shape, old.dtype):
         return False
-    if found is not None and not (type(found) is np.ndarray and found.flags.c_contiguous):
+    if found is not None and not (type(found) is np.ndarray and _is_plain(found)):
         return False
     if type(inputs[-1]) is Borrowed:  # the argument's own memory, which will be written after all
         detach(inputs[-1])

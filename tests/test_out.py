@@ -120,6 +120,7 @@ def kept_alive(a, b, c): x = [np.add(a, k, out=c).copy() for k in range(3)]; ret
 def half(a, b, c): np.add(a, b, out=c, where=a > 0); np.dot(a, b, out=c[:]); return c
 def locked(a, b, c): c.setflags(write=False); np.dot(a, b, out=c); return c
 def waiting(a, b, c): a[:2] = a[1:3]; d = a % b; np.dot(b, b, out=a); e = a + 1; a[0] = 3; return d, a, e
+def of_one_row(a, b, c): s = np.array(a[:1], order="F"); np.clip(a[:1], 0, 1, out=s); return s, s.strides
 def numbers(a, b, c): s = np.zeros(()); np.sum(a, out=s); np.add(s, 1.0, out=s); return s
 def errors(a, b, c):
     with np.errstate(all="raise"):
