@@ -327,6 +327,20 @@ def seen(text, namespace):
     return type(found), repr(found)
 
 
+HELD = """
+np.add(Holder(np.arange(3)), 1)
+np.linalg.norm(Holder(np.ones((2, 3))), axis=1)
+np.random.default_rng(3).permutation(Holder(np.arange(3)))
+np.random.RandomState(3).permutation(Holder(np.arange(3)))
+np.arange(3)[Holder(np.array([1, 2]))]
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize("text", HELD)
+def test_objects_that_hand_out_traced_arrays(text):
+    assert seen(text, lima.numpy) == seen(text, np)
+
+
 @pytest.mark.parametrize("text", NUMBERS)
 def test_views_of_what_is_no_array(text):
     assert seen(text, lima.numpy) == seen(text, np)
