@@ -52,7 +52,7 @@ MODULES = tuple(
 REASONS = {
     "asks for a type by identity": r"type\(.*\) is |DESIRED: <class|is <class|is <module|is np\.|"
     r"isinstance|__class__| is Array\(| is array\(|is traced|is <traced|is <ufunc|subok|interning|"
-    r"is np\.(True|False)_|__text_signature__",
+    r"is np\.(True|False)_|__text_signature__|descriptor '\w+' for",
     "counts references": r"refcount|_refcount|check_reference|references should|gc\.|weakref|"
     r"cleanup_with_refs|memory_leak|pre_cnt|refc_start|getsizeof",
     "hands out memory": r"buffer|bytes-like|ndarray input|_aligned_zeros|flat\.__array__|"

@@ -622,20 +622,25 @@ def _write_whole(out: Any, row: Op, spec: Spec, inputs: Sequence[Any], bare: Spe
     return write(out, row, spec, inputs, None, node)
 
 
+def _has_ufunc_of_its_own(x: Any) -> bool:
+    return hasattr(type(x), "__array_ufunc__") and not isinstance(x, (Handle, *_NUMBERS))
+
+
 def _call_outs(
     row: Op, args: Sequence[Any], kwargs: dict[str, Any], outs: tuple[Any, ...]
 ) -> tuple[Any, ...]:
     """A call with several results, each written into the array that is given for it, if any."""
     rest = {k: v for k, v in kwargs.items() if k != "out"}
+    operands = args[: len(row.operands)]
+    if any(_has_ufunc_of_its_own(x) for x in (*operands, *outs)):
+        given = {**rest, "out": outs}
+        return barrier(row.calls[0], operands, given, "out=")  # type: ignore[no-any-return]
     for out in outs:
         if isinstance(out, Handle):
             refuse_readonly(out)
-        elif hasattr(type(out), "__array_ufunc__") and type(out) is not np.ndarray:
-            operands, given = args[: len(row.operands)], {**rest, "out": outs}
-            return barrier(row.calls[0], operands, given, "out=")  # type: ignore[no-any-return]
         elif out is not None and not isinstance(out, np.ndarray):
             raise TypeError("return arrays must be of ArrayType")
-    results = function(row.calls[0], args[: len(row.operands)], rest)
+    results = function(row.calls[0], operands, rest)
     if type(results) is not tuple or len(outs) != len(results):
         raise ValueError(f"{row.name}: {len(outs)} arrays in out= are not one for each result")
     options: dict[str, Any] = {k: rest[k] for k in ("where", "casting") if k in rest}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lima import drawn
-from lima.calls import LIFT, barrier, plain, result, write_untraced
+from lima.calls import LIFT, barrier, opened, plain, result, write_untraced
 from lima.errors import NotCanonical
 from lima.forcing import adopt_lineage, forced, mark_inexact
 from lima.frame import Look, active, refuse
@@ -159,7 +159,13 @@ class _Untraced:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self.owner._node = None
         if active() is None:
-            return self.method(*plain(args), **plain(kwargs))
+            try:
+                return self.method(*plain(args), **plain(kwargs))
+            except ValueError as error:
+                arrays = opened(error, args, kwargs)
+                if arrays is None:
+                    raise
+                return self.method(*plain(arrays[0]), **plain(arrays[1]))
         return barrier(self.method, args, kwargs, "no row")
 
 

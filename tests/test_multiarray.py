@@ -233,6 +233,11 @@ np.random.default_rng(3).shuffle(v, 1.5)
 np.random.RandomState(3).shuffle(v, 1)
 r = np.random.default_rng(3); r.normal == r.normal, r.normal in (r.gamma, r.normal), len({r.normal, r.normal})
 r = np.random.default_rng(3); r.normal == r.gamma, r.normal == np.random.default_rng(3).normal
+np.add.reduceat(A, [])
+np.add.reduceat(A, indices=(), axis=1)
+np.add.reduceat(A, v[:0])
+np.modf(Target(), None, v)
+np.modf(Target(), 'first', 'second')
 np.modf(v, Target())
 np.modf(v, None, Target())
 np.modf(v, out=(Target(), None), casting="no")
@@ -325,6 +330,20 @@ def seen(text, namespace):
         shown = found.strides, flags.writeable
         return np.asarray(found).tolist(), found.dtype, found.shape, shown
     return type(found), repr(found)
+
+
+HELD = """
+np.add(Holder(np.arange(3)), 1)
+np.linalg.norm(Holder(np.ones((2, 3))), axis=1)
+np.random.default_rng(3).permutation(Holder(np.arange(3)))
+np.random.RandomState(3).permutation(Holder(np.arange(3)))
+np.arange(3)[Holder(np.array([1, 2]))]
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize("text", HELD)
+def test_objects_that_hand_out_traced_arrays(text):
+    assert seen(text, lima.numpy) == seen(text, np)
 
 
 @pytest.mark.parametrize("text", NUMBERS)

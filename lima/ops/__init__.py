@@ -4,6 +4,7 @@ from lima.ops import (
     callbacks,
     creation,
     elementwise,
+    empty,
     index,
     itself,
     linalg,
@@ -20,6 +21,6 @@ from lima.ops.spelling import METADATA, SPELLINGS, spell
 
 __all__ = [
     "METADATA", "METHODS", "SPELLINGS", "spell",
-    "callbacks", "creation", "elementwise", "index", "itself", "linalg", "mutation", "parts",
-    "random", "reduction", "solutions", "sorting", "structure",
+    "callbacks", "creation", "elementwise", "empty", "index", "itself", "linalg", "mutation",
+    "parts", "random", "reduction", "solutions", "sorting", "structure",
 ]  # fmt: skip

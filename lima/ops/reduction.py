@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from lima.node import Spec
-from lima.op import ALONG, DOWN, FUSES, OPS, WHOLE, Fold, Meta, op
+from lima.op import ALONG, DOWN, FUSES, WHOLE, Fold, Meta, op
 from lima.ops import reach
 from lima.ops.joined import RULES
 from lima.ops.scans import GROUPED, SCANS
-from lima.ops.spelling import Args, Kwargs, Respelled, family, path, permitting, spelling
+from lima.ops.spelling import family, path, permitting
 from lima.pattern import Rule
 
 ALONG_ROWS: dict[str, Callable[..., Any]] = {}
@@ -211,16 +211,6 @@ op(
     weight=4.0,
     rules=GROUPED,
 )
-
-
-@spelling(np.bincount)
-def _bincount(args: Args, kwargs: Kwargs) -> Respelled:
-    """NumPy takes a list without elements for integers here, an array of them for what it is."""
-    if args and type(args[0]) in (list, tuple) and not args[0]:
-        args = (np.zeros(0, np.intp), *args[1:])
-    return OPS["bincount"], args, kwargs
-
-
 op("histogram", np.histogram, wrap=tuple, weight=32.0)
 op("histogram_bin_edges", np.histogram_bin_edges, weight=8.0)
 op("histogram2d", np.histogram2d, operands="x y", wrap=tuple, weight=128.0)
