@@ -31,6 +31,7 @@ from lima.keys import Parameters, share_memory
 from lima.leaves import seen
 from lima.node import Node, leaf, settled
 from lima.op import OPS, clone, evaluate, owner
+from lima.placeholders import is_stand_in
 from lima.sessions import current
 from lima.sparse import Sparse, to_plain
 from lima.sparse_calls import OPAQUE, of_parts, parts_of
@@ -76,7 +77,7 @@ def entering(a: Any, name: str | None, part: bool = False) -> Value:
     entered, made = recall(a)
     if part and made is not None and _parts.get(entered.digest):
         made = None
-    if made is None or made.is_leaf:  # an argument that was handed through has no history
+    if made is None or (made.is_leaf and not _has_history(made)):
         made = None
         if part:
             _parts.note(entered.digest, True)
@@ -85,6 +86,12 @@ def entering(a: Any, name: str | None, part: bool = False) -> Value:
     elif made.digest and made.inexact and not current().rounds:
         (made,) = settled([made])  # here only what gave its bits identifies it
     return Borrowed(made or entered, a)
+
+
+def _has_history(made: Node) -> bool:
+    """Whether a leaf stands for what a store has of it; an argument that was handed through has no
+    history. Bits of rules are no others' business."""
+    return is_stand_in(made) and (current().rounds or not made.inexact)
 
 
 class Rivals:

@@ -299,6 +299,42 @@ def test_what_follows_a_stored_call_is_found_as_well(path):
     same(*found)
 
 
+@pytest.mark.parametrize("exactness", ["bitwise", "rounding"])
+def test_what_follows_through_plain_code_is_found_as_well(exactness, path):
+    def after(G):
+        return np.linalg.svd(G @ G)
+
+    X, found, logs = np.random.default_rng(6).standard_normal((60, 40)), [], []
+    for _ in range(2):
+        one, two = lima.traced(busy), lima.traced(after)
+        with lima.session(store=path, exactness=exactness) as session:
+            G = one(X)  # a plain array, which the next call knows by its bytes
+            found.append(two(G))
+            logs.append(lima.lineage(found[-1][0]).log().splitlines()[1:])
+    assert (one.cache_info().hits, two.cache_info().hits) == (1, 1)
+    assert session.stats.computed == 0
+    same(*found)
+    assert logs[0] == logs[1]
+
+
+def test_bits_of_rules_that_a_stored_call_gave_are_not_those_that_another_session_asks_for(path):
+    """What comes out of a stored call with parts of rules enters a session without rules."""
+    X = np.random.default_rng(7).standard_normal((400, 12))
+
+    def grams(X):
+        for k in range(3, 12):
+            G = X[:, :k].T @ X[:, :k]
+        return G
+
+    run(path, grams, X)
+    G, hits, _ = run(path, grams, X)
+    assert hits == 1
+    with lima.session(store=path, exactness="bitwise") as session:
+        found = lima.traced(lambda G: np.linalg.inv(G))(G)
+        assert session.stats.store_hits == 0
+    same(found, np.linalg.inv(G))
+
+
 # --------------------------------------------------------------------------- what stays out
 
 
