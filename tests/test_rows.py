@@ -28,6 +28,7 @@ ELSEWHERE = (
     "lima.ops.parts",
     "lima.ops.callbacks",
     "lima.ops.solutions",
+    "lima.ops.tall",
 )
 ROWS = [
     row

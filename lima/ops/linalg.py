@@ -22,6 +22,7 @@ from lima.ops.solving import SOLVING
 from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling
 from lima.ops.straight import RULES as STRAIGHT
 from lima.ops.subsets import RULES as SUBSETS
+from lima.ops.tall import TALL
 from lima.ops.weighted import RULES as WEIGHTED
 from lima.ops.windows import WINDOW
 
@@ -34,7 +35,7 @@ GUFUNC = (
 
 PRODUCTS = (
     *(*RULES, WINDOW, *CENTRED, *SUBSETS, SCALED, *IMAGES, *WEIGHTED, *STRAIGHT),
-    *(*GRADIENTS, *SQUARES),
+    *(*GRADIENTS, *SQUARES, TALL),
 )
 
 op(

@@ -19,6 +19,7 @@ import numpy as np
 from lima import cost
 from lima.node import Node, Spec, new_node
 from lima.op import FUSED, Op
+from lima.ops.tall import waits
 from lima.pattern import GUARDED, ROUNDING, Declined, Offer, Rule
 
 LIMITS = {ROUNDING: 256.0, GUARDED: 1e8}
@@ -199,13 +200,16 @@ def spared(p: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
         return None
     if dtype.char not in "fd" or kind != dtype:
         return None
+    meta = (shape[0], *other[1:]), dtype
+    if waits(p, x, v):
+        return meta
     account = p.accounts.get(("normal", x.node.digest))
     if account is None or account.barred:
         return None
     known = account.node is not None and p.session.cache.peek(account.node.digest) is not None
     if not known and account.spent < _investment(shape, dtype):
         return None
-    return (shape[0], *other[1:]), dtype
+    return meta
 
 
 def _few(shape: tuple[int, ...]) -> bool:
