@@ -304,9 +304,9 @@ class Planner(Tools):
         data = made.data
         if data is not None:
             items = data if type(data) is tuple else (data,)
+            if not (offer.finite or _finite(items)):
+                return None  # the plain operation shall say so, with NumPy's warnings
             for item in items:
-                if not (offer.finite or finite(item)):
-                    return None  # the plain operation shall say so, with NumPy's warnings
                 made.shared = made.shared or not item.flags.writeable
         mark_inexact(node)
         if offer.rule.exactness != BITWISE or made.node.inexact:
@@ -335,6 +335,14 @@ class Planner(Tools):
             else:
                 del self._depths[me]
         return made
+
+
+def _finite(items: Sequence[Any]) -> bool:
+    before = hush()  # infinities of both signs
+    try:
+        return False not in [finite(item) for item in items]
+    finally:
+        unhush(before)
 
 
 def _saved(offer: Offer) -> float:

@@ -29,6 +29,7 @@ ELSEWHERE = (
     "lima.ops.callbacks",
     "lima.ops.solutions",
     "lima.ops.tall",
+    "lima.ops.in_blocks",
 )
 ROWS = [
     row

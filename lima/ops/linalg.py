@@ -11,6 +11,7 @@ from lima.ops import reach
 from lima.ops.bordered import GROWN
 from lima.ops.contraction import CONTRACTION
 from lima.ops.images import RULES as IMAGES
+from lima.ops.in_blocks import IN_BLOCKS
 from lima.ops.infer import as_view
 from lima.ops.least_squares import AGAIN
 from lima.ops.normal import GRADIENTS, SQUARES, spared
@@ -35,7 +36,7 @@ GUFUNC = (
 
 PRODUCTS = (
     *(*RULES, WINDOW, *CENTRED, *SUBSETS, SCALED, *IMAGES, *WEIGHTED, *STRAIGHT),
-    *(*GRADIENTS, *SQUARES, TALL),
+    *(*GRADIENTS, *SQUARES, TALL, IN_BLOCKS),
 )
 
 op(
