@@ -32,7 +32,7 @@ LAYERS = (
         "segments", "patches", "reading", "unfolding", "log", "systemds", "behind", "known", "folder", "trouble", "objects", "catalog", "ancestry",
         "writing", "upkeep", "alive", "leases", "turns", "remotes", "exchange", "second", "placeholders", "plainly", "store",
     ),
-    ("values", "sessions", "fusion", "forcing", "passes", "pieces", "rewrite", "runtime", "ledger"),
+    ("values", "sessions", "fusion", "row_blocks", "forcing", "passes", "pieces", "rewrite", "runtime", "ledger"),
     (
         "handle", "labels", "page", "spelled", "variables", "looped", "source", "queries", "folding", "pictures", "drawing",
         "exports", "reaching", "record", "side_by_side", "sql", "replay", "aligned", "compare", "verification", "nonfinite",
@@ -59,7 +59,7 @@ SIBLINGS = {
     ("unfolding", "patches"), ("log", "patches"), ("log", "reading"), ("log", "unfolding"),
     ("ancestry", "reading"), ("ledger", "sessions"),
     ("log", "environment"), ("sessions", "values"), ("forcing", "values"),
-    ("forcing", "sessions"), ("fusion", "values"), ("forcing", "fusion"), ("passes", "values"), ("passes", "sessions"), ("passes", "fusion"), ("passes", "forcing"),
+    ("forcing", "sessions"), ("fusion", "values"), ("forcing", "fusion"), ("forcing", "row_blocks"), ("row_blocks", "values"), ("row_blocks", "sessions"), ("passes", "values"), ("passes", "sessions"), ("passes", "fusion"), ("passes", "forcing"),
     ("rewrite", "passes"), ("pieces", "values"), ("rewrite", "values"), ("rewrite", "pieces"),
     ("rewrite", "forcing"), ("runtime", "pieces"), ("runtime", "rewrite"), ("runtime", "values"), ("runtime", "sessions"),
     ("runtime", "forcing"), ("source", "spelled"), ("source", "looped"), ("looped", "spelled"), ("looped", "variables"), ("variables", "spelled"), ("record", "source"), ("replay", "record"),

@@ -30,6 +30,7 @@ ELSEWHERE = (
     "lima.ops.solutions",
     "lima.ops.tall",
     "lima.ops.in_blocks",
+    "lima.ops.by_rows",
 )
 ROWS = [
     row

@@ -19,6 +19,7 @@ import numpy as np
 from lima import cost
 from lima.node import Node, Spec, new_node
 from lima.op import FUSED, Op
+from lima.ops.by_rows import waits_for_rows
 from lima.ops.tall import waits
 from lima.pattern import GUARDED, ROUNDING, Declined, Offer, Rule
 
@@ -196,6 +197,8 @@ def spared(p: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     if not (hasattr(x, "meta") and hasattr(v, "meta")):
         return None
     (shape, dtype), (other, kind) = x.meta, v.meta
+    if len(other) == 2 and waits_for_rows(p, inputs):
+        return (shape[0], other[1]), dtype
     if not _few(other) or not _worth(shape) or other[0] != shape[1]:
         return None
     if dtype.char not in "fd" or kind != dtype:
