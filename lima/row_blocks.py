@@ -78,7 +78,7 @@ class Blocks:
             left, right = args
             found = self._operand(left, 2)
             other = right.data
-            if found is None or type(found) is tuple and not found[1] or other is None:
+            if found is None or (type(found) is tuple and not found[1]) or other is None:
                 return None
             return _Step(item, np.matmul, [found, (other, False)])
         function: Any = item.row.inner
