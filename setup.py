@@ -20,7 +20,7 @@ COMPILED = (
     " ops.infer ops.elementwise ops.forms ops.products ops.normal ops.structure ops.reduction"
 ).split()
 
-KERNELS = ("loops", "short_rows", "columns", "buffers")
+KERNELS = ("loops", "short_rows", "columns", "tall", "buffers")
 
 
 class OptionalBuild(build_ext):

@@ -153,6 +153,86 @@ WORKLOADS = [
         plain_rounds=7,
         sessions=TRACE_AND_DEFAULT,
     ),
+    Workload(
+        "svm",
+        "hl2svm",
+        full={"rows": 50_000, "cols": 200, "regs": 5, "iterations": 20},
+        quick={"rows": 10_000, "cols": 100, "regs": 3, "iterations": 10},
+        tiny={"rows": 300, "cols": 6, "regs": 2, "iterations": 5},
+    ),
+    Workload(
+        "logistic",
+        "logistic",
+        full={"rows": 100_000, "cols": 100, "iterations": 8},
+        quick={"rows": 40_000, "cols": 60, "iterations": 4},
+        tiny={"rows": 300, "cols": 6, "iterations": 3},
+    ),
+    Workload(
+        "irls",
+        "irls",
+        full={"rows": 100_000, "cols": 50, "iterations": 8},
+        quick={"rows": 40_000, "cols": 40, "iterations": 4},
+        tiny={"rows": 300, "cols": 6, "iterations": 3},
+    ),
+    Workload(
+        "lasso",
+        "lasso",
+        full={"rows": 50_000, "cols": 200, "regs": 5, "iterations": 30},
+        quick={"rows": 20_000, "cols": 100, "regs": 3, "iterations": 10},
+        tiny={"rows": 300, "cols": 20, "regs": 2, "iterations": 5},
+    ),
+    Workload(
+        "kmeans",
+        "kmeans",
+        full={"rows": 200_000, "cols": 20, "k": 20, "iterations": 10},
+        quick={"rows": 50_000, "cols": 20, "k": 20, "iterations": 4},
+        tiny={"rows": 300, "cols": 4, "k": 3, "iterations": 3},
+    ),
+    Workload(
+        "kmeans-direct",
+        "kmeans_direct",
+        full={"rows": 200_000, "cols": 20, "k": 20, "iterations": 3},
+        quick={"rows": 50_000, "cols": 20, "k": 20, "iterations": 2},
+        tiny={"rows": 300, "cols": 4, "k": 3, "iterations": 3},
+    ),
+    Workload(
+        "gmm",
+        "gmm",
+        full={"rows": 100_000, "cols": 10, "k": 8, "iterations": 10},
+        quick={"rows": 40_000, "cols": 10, "k": 8, "iterations": 4},
+        tiny={"rows": 300, "cols": 3, "k": 2, "iterations": 3},
+    ),
+    Workload(
+        "networks",
+        "networks",
+        full={
+            "rows": 10_240,
+            "cols": 784,
+            "hidden": 128,
+            "classes": 10,
+            "batch": 256,
+            "epochs": 2,
+        },
+        quick={
+            "rows": 2_560,
+            "cols": 784,
+            "hidden": 64,
+            "classes": 10,
+            "batch": 256,
+            "epochs": 2,
+        },
+        tiny={"rows": 96, "cols": 20, "hidden": 6, "classes": 3, "batch": 32, "epochs": 2},
+    ),
+    *[
+        Workload(
+            f"chain-{length}",
+            "chains",
+            full={"size": 10_000_000, "length": length},
+            quick={"size": 1_000_000, "length": length},
+            tiny={"size": 20_000, "length": length},
+        )
+        for length in (5, 10, 15)
+    ],
 ]
 
 

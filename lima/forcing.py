@@ -12,8 +12,10 @@ from lima.entries import MIN_SECONDS, Entry
 from lima.errors import InternalError
 from lima.fusion import Group
 from lima.node import Node, Spec, as_asked
-from lima.op import FUSED, VIEW, Fold, Op, clone, evaluate, own
+from lima.op import ALONG, FUSED, VIEW, Fold, Op, clone, evaluate, own
+from lima.ops.by_rows import note_reduced
 from lima.places import Said, modes, warn_at
+from lima.row_blocks import Blocks, again, apart, asked_with, fits, is_product, note
 from lima.sessions import Session, current
 from lima.stats import COMPUTED, HIT, outcome_row
 from lima.values import Pending, Value, error_modes, live_users
@@ -85,13 +87,21 @@ def folded(here: Session, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     value = inputs[0]
     if value.data is not None or value.row.inner is None:
         return None
-    if value.folded or value.shared or value.size <= FUSED or live_users(value):
-        return None
-    shared = here.threads > 1 and value.size * value.depth >= SHARED
-    if shared and value.depth > FEW:
-        return None
     fold = row.folds(spec, value._meta) if row.folds is not None else None
     if fold is None:
+        return None
+    if value.folded and value.notes is not None and fold.way == ALONG:
+        found = again(here, row, spec, value, error_modes())
+        if found is not None:
+            return found
+    if value.folded or value.shared or value.size <= FUSED or live_users(value):
+        return None
+    if fold.way == ALONG and fits(value):
+        found = _by_rows(here, row, spec, value, fold)
+        if found is not None:
+            return found
+    shared = here.threads > 1 and value.size * value.depth >= SHARED
+    if fold.function is None or (shared and value.depth > FEW):
         return None
     looks = bool(value.row.rules) and here.reuses and here.allowed
     if looks and (_found(here, value) or _derived(here, value)):  # as in `force`
@@ -100,6 +110,47 @@ def folded(here: Session, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     value.folded = True
     made.run()
     return made.folded
+
+
+def _by_rows(here: Session, row: Op, spec: Spec, value: Pending, fold: Fold) -> Any:
+    """What a reduction along rows makes of a value that waits, by blocks of rows; None where it
+    had better be made in another way."""
+    if here.rounds and here.reuses:
+        note_reduced(here.planner, value.node)
+    asked = asked_with(here, row, spec, value)
+    plan = _planned(here, value, None)
+    if value.data is not None:
+        return None
+    simple = fold.function is not None and len(value._meta[0]) == 2
+    if simple and not any(is_product(item) for item, _ in plan):
+        return None  # as it is computed, without Python
+    for item in apart(value, plan):
+        force(item)
+    blocks = Blocks(value, plan)
+    if not blocks.steps or not blocks.block:
+        return None
+    modes = [step.item.modes for step in blocks.steps] + [error_modes()]
+    loud = [any(one[k] != "ignore" for one in modes) for k in range(4)]
+    raising = {
+        kind: "raise" if is_loud else "ignore" for kind, is_loud in zip(KINDS, loud, strict=True)
+    }
+    try:
+        with np.errstate(**raising):  # type: ignore[arg-type]
+            found = blocks.reduced(asked)
+    except FloatingPointError:  # NumPy shall say so, of the whole
+        return None
+    here.counts.computed += len(blocks.steps)
+    if note(blocks):
+        here.counts.partial["product-in-rows"] += 1
+    notes = value.notes
+    if notes is not None:
+        for (_, one), made in zip(asked[1:], found[1:], strict=True):
+            notes[one.op, one.params, error_modes()] = made
+    return found[0]
+
+
+KINDS = ("divide", "over", "under", "invalid")
+"""Kinds of floating point errors, in the order of `np.geterr()`."""
 
 
 def forced(inputs: Sequence[Any]) -> list[Any]:
@@ -361,7 +412,7 @@ class _Pass:
     def spare(self, item: Pending, args: Sequence[Any], data: list[Any]) -> Any:
         """A buffer for the result of `item`: that of a temporary it reads last, or a pooled one.
 
-        Only where every operand of full size lies in C order: there the result does so anyway.
+        Only where every matrix among the operands lies in C order: there the result does so anyway.
         """
         shape, dtype = item._meta
         found = None
@@ -381,6 +432,8 @@ class _Pass:
         if not item.row.elides:
             return None
         for d in data:
-            if type(d) is np.ndarray and d.shape == shape and not d.flags.c_contiguous:
+            if type(d) is not np.ndarray or d.flags.c_contiguous:
+                continue
+            if d.ndim > 1 or d.shape == shape:  # a broadcast one may decide on the order as well
                 return None
         return found if found is not None else self.pool.take(shape, dtype)

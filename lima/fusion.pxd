@@ -29,4 +29,3 @@ cdef class Group:
     @cython.locals(loop=Loop)
     cpdef object fold(self, Pending item, object fold, tuple modes)
 
-    cpdef bint _is_loud(self, int raised, tuple modes)

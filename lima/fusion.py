@@ -151,7 +151,7 @@ class Group:
 
     def run(self, threads: int) -> bool:
         """Compute; False if an error came up that NumPy would tell of."""
-        return not self._is_loud(self.program.run(threads), self.modes)
+        return not self.is_loud(self.program.run(threads), self.modes)
 
     def fold(self, item: Pending, fold: Fold, modes: tuple[str, ...]) -> Any:
         """Compute, and give what a reduction makes of the last member, which is never written.
@@ -168,7 +168,7 @@ class Group:
             return None
         total = np.empty(() if fold.shape is None else fold.shape, dtype)
         raised = self.program.fold(self.slots[item], loop, total, fold.way)
-        if self._is_loud(raised, self.modes) or self._is_loud(raised, modes):
+        if self.is_loud(raised, self.modes) or self.is_loud(raised, modes):
             return None
         if fold.way == WHOLE:
             number = total.item()
@@ -177,7 +177,9 @@ class Group:
         found = total if fold.shape is not None else total[()]
         return found if fold.finish is None else fold.finish(found)
 
-    def _is_loud(self, raised: int, modes: tuple[str, ...]) -> bool:
+    @staticmethod
+    def is_loud(raised: int, modes: tuple[str, ...]) -> bool:
+        """Whether NumPy would tell of an error that came up."""
         return True in [raised >> k & 1 and mode != "ignore" for k, mode in enumerate(modes)]
 
 

@@ -83,6 +83,12 @@ cdef bint is_native(cnp.dtype dtype)
 
 cdef int do(Work *work, npy_intp elements, int threads) except -1
 
+cdef void note(Work *work, int raised) noexcept nogil
+
+cdef int errors(long raised) noexcept nogil
+
+cdef void run_blocks(Work *work, char *scratch, npy_intp start, npy_intp stop) noexcept nogil
+
 cdef npy_intp even_piece(npy_intp size, int parts, npy_intp turn) noexcept nogil
 
 cdef int fold(Loop loop, cnp.ndarray matrix, cnp.ndarray total, int threads) except -1

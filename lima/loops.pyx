@@ -524,6 +524,13 @@ cdef char *aligned(char *scratch) noexcept nogil:
     return scratch + 64 - (<size_t>scratch) % 64
 
 
+cdef void note(Work *work, int raised) noexcept nogil:
+    """Floating point errors that came up while a thread did a piece of the work."""
+    forget_errors()
+    if raised:
+        lima_or(&work.raised, raised)
+
+
 cdef int errors(long raised) noexcept nogil:
     """Floating point errors in the order of `np.geterr()`."""
     return (
@@ -567,9 +574,7 @@ cdef void run_blocks(Work *work, char *scratch, npy_intp start, npy_intp stop) n
             step.loop(places, &count, strides, step.data)
             raised |= fetestexcept(FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INVALID)
         start += count
-    forget_errors()
-    if raised:
-        lima_or(&work.raised, raised)
+    note(work, raised)
 
 
 cdef char *take(Stream *s, npy_intp count) noexcept nogil:
@@ -717,9 +722,7 @@ cdef void fold_columns(Work *work, char *scratch, npy_intp start, npy_intp stop)
         places[1] = here + row * line
         work.loop(places, &count, strides, work.data)
     raised = fetestexcept(FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INVALID)
-    forget_errors()
-    if raised:
-        lima_or(&work.raised, raised)
+    note(work, raised)
 
 
 # --------------------------------------------------------------------------- several threads

@@ -61,12 +61,14 @@ VIEW, LIGHT, HEAVY, EFFECT = Kind  # for hot paths: up to Python 3.11 `Kind.VIEW
 class Fold(NamedTuple):
     """How a reduction takes the elements of a C-ordered array: `function` folds them.
 
+    Without a function it takes whole rows, by its kernel.
+
     way     WHOLE all elements, DOWN the first axis, ALONG the last one
     shape   of the result; None for a scalar
     finish  makes the result of what was folded
     """
 
-    function: np.ufunc
+    function: np.ufunc | None
     way: int
     shape: tuple[int, ...] | None
     finish: Callable[[Any], Any] | None = None

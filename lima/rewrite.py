@@ -13,6 +13,7 @@ within twice that of the best choice made with hindsight (`Account.allows`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from threading import get_ident
 from time import perf_counter
 from typing import Any
@@ -24,6 +25,7 @@ from lima.errors import InternalError
 from lima.forcing import adopt_lineage, force, mark_inexact
 from lima.node import Node, Spec, new_node
 from lima.op import OPS, Op, is_simple
+from lima.passes import through
 from lima.pattern import BITWISE, Declined, Offer, Same, Selected, finite
 from lima.pieces import Piece, bare, constant, form_of, parts, pieces, structured, upright
 from lima.stats import Outcome, outcome_row
@@ -243,6 +245,10 @@ class Tools:
         """
         return self.awaited is None and direct >= VENTURE and price <= 2.0 * direct
 
+    def through(self, x: Value, v: Value, z: Pending, w: Pending) -> Value | None:
+        """X' w in one pass over X, for a w that waits for z, which is X v (`lima.passes`)."""
+        return through(self.session, x, v, z, w)
+
     def building(self, value: Value) -> float:
         """Seconds that computing what waits below `value`, itself included, would take."""
         if value.data is not None or not isinstance(value, Pending):
@@ -311,19 +317,25 @@ class Planner(Tools):
 
     def best(self, row: Op, spec: Spec, inputs: Sequence[Any]) -> Offer | None:
         """The offer that saves most, of the rules of `row` that the session allows."""
+        return next(iter(self.offers(row, spec, inputs)), None)
+
+    def offers(self, row: Op, spec: Spec, inputs: Sequence[Any]) -> list[Offer]:
+        """What the rules of `row` that the session allows propose, what saves most first."""
+        found: list[Offer] = []
         if self._depths.get(get_ident(), 0) > MAX_DEPTH:
-            return None
+            return found
         has_structure = structured(inputs)
-        found = None
         here = self.session
         allowed = here.allowed
         for rule in row.rules:
             if rule.exactness in allowed and (has_structure or not rule.structured):
                 offer = rule.plan(self, rule, row, spec, inputs)
-                if offer is not None and (found is None or offer.saved > found.saved):
-                    found = offer
+                if offer is not None:
+                    found.append(offer)
                     if offer.price <= cost.AT_HAND:
                         break
+        if len(found) > 1:
+            found.sort(key=_saved, reverse=True)
         return found
 
     def derive(self, row: Op, spec: Spec, node: Node, inputs: Sequence[Any]) -> Value | None:
@@ -335,15 +347,15 @@ class Planner(Tools):
         here = self.session
         start = perf_counter()
         try:
-            offer = self.best(row, spec, inputs)
-            if offer is None:
+            for offer in self.offers(row, spec, inputs):
+                with suppress(Declined):
+                    made = self._carried_out(offer)
+                    break
+            else:
                 return None
-            made = self._carried_out(offer)
             meta = made.meta if type(made.data) is not tuple else _metas(made.data)
             if meta != offer.meta:
                 raise InternalError(f"{offer.rule.name}: {meta} instead of {offer.meta}")
-        except Declined:
-            return None
         except Exception as error:
             if here.config.strict:
                 raise
@@ -353,9 +365,9 @@ class Planner(Tools):
         data = made.data
         if data is not None:
             items = data if type(data) is tuple else (data,)
+            if not (offer.finite or _finite(items)):
+                return None  # the plain operation shall say so, with NumPy's warnings
             for item in items:
-                if not (offer.finite or finite(item)):
-                    return None  # the plain operation shall say so, with NumPy's warnings
                 made.shared = made.shared or not item.flags.writeable
         mark_inexact(node)
         if offer.rule.exactness != BITWISE or made.node.inexact:
@@ -384,6 +396,18 @@ class Planner(Tools):
             else:
                 del self._depths[me]
         return made
+
+
+def _finite(items: Sequence[Any]) -> bool:
+    before = hush()  # infinities of both signs
+    try:
+        return False not in [finite(item) for item in items]
+    finally:
+        unhush(before)
+
+
+def _saved(offer: Offer) -> float:
+    return offer.saved
 
 
 def _metas(items: tuple[Any, ...]) -> tuple[Any, ...]:

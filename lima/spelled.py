@@ -14,7 +14,7 @@ from lima.errors import ReplayError
 from lima.literal import NUMBERS
 from lima.node import Node, Ref, Unique, content_bytes, dtype_text, layout_of
 from lima.op import Op
-from lima.ops import solutions, sparse_text
+from lima.ops import by_rows, in_blocks, solutions, sparse_text, tall
 from lima.ops.spelling import path
 from lima.streams import Slot
 
@@ -351,7 +351,11 @@ def shuffled(rng, x, **options):
     rng.shuffle(found, **options)
     return found
 ''',
-    **{function.__name__: function for function in solutions.HELPERS},
+    **{
+        function.__name__: function
+        for module in (solutions, tall, in_blocks, by_rows)
+        for function in module.HELPERS
+    },
     **sparse_text.HELPERS,
 }
 """What a program defines when it calls it, in the order in which it stands: text, or functions."""

@@ -21,7 +21,7 @@ PACKAGE = Path(importlib.util.find_spec("lima").origin).parent
 LAYERS = (
     (
         "errors", "formats", "frame", "tasks", "nesting", "pattern", "cost", "places", "loops", "short_rows",
-        "columns", "buffers", "streams",
+        "columns", "tall", "buffers", "streams",
     ),
     ("node", "config", "stats", "walk", "pure", "progress"),
     ("homes", "bytecode", "code"),
@@ -32,7 +32,7 @@ LAYERS = (
         "segments", "patches", "reading", "unfolding", "log", "systemds", "behind", "known", "folder", "trouble", "objects", "catalog", "ancestry",
         "writing", "upkeep", "alive", "leases", "turns", "remotes", "exchange", "second", "placeholders", "plainly", "store",
     ),
-    ("values", "sessions", "fusion", "forcing", "pieces", "rewrite", "runtime", "ledger"),
+    ("values", "sessions", "fusion", "row_blocks", "forcing", "passes", "pieces", "rewrite", "runtime", "ledger"),
     (
         "handle", "labels", "page", "spelled", "variables", "looped", "source", "queries", "folding", "pictures", "drawing",
         "exports", "reaching", "record", "side_by_side", "sql", "replay", "aligned", "compare", "verification", "nonfinite",
@@ -59,7 +59,8 @@ SIBLINGS = {
     ("unfolding", "patches"), ("log", "patches"), ("log", "reading"), ("log", "unfolding"),
     ("ancestry", "reading"), ("ledger", "sessions"),
     ("log", "environment"), ("sessions", "values"), ("forcing", "values"),
-    ("forcing", "sessions"), ("fusion", "values"), ("forcing", "fusion"), ("pieces", "values"), ("rewrite", "values"), ("rewrite", "pieces"),
+    ("forcing", "sessions"), ("fusion", "values"), ("forcing", "fusion"), ("forcing", "row_blocks"), ("row_blocks", "values"), ("row_blocks", "sessions"), ("passes", "values"), ("passes", "sessions"), ("passes", "fusion"), ("passes", "forcing"),
+    ("rewrite", "passes"), ("pieces", "values"), ("rewrite", "values"), ("rewrite", "pieces"),
     ("rewrite", "forcing"), ("runtime", "pieces"), ("runtime", "rewrite"), ("runtime", "values"), ("runtime", "sessions"),
     ("runtime", "forcing"), ("source", "spelled"), ("source", "looped"), ("looped", "spelled"), ("looped", "variables"), ("variables", "spelled"), ("record", "source"), ("replay", "record"),
     ("replay", "source"), ("array", "calls"), ("array", "flat"), ("array", "in_place"), ("array", "records"), ("in_place", "calls"), ("in_place", "writes"), ("stand_in", "calls"), ("flat", "calls"), ("calls", "writes"), ("calls", "outs"), ("outs", "writes"), ("array", "writes"), ("indexing", "writes"), ("draws", "writes"), ("array", "indexing"), ("array", "operators"), ("operators", "calls"), ("indexing", "calls"), ("draws", "calls"), ("draws", "drawn"), ("twin", "array"),

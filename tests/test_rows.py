@@ -28,6 +28,9 @@ ELSEWHERE = (
     "lima.ops.parts",
     "lima.ops.callbacks",
     "lima.ops.solutions",
+    "lima.ops.tall",
+    "lima.ops.in_blocks",
+    "lima.ops.by_rows",
 )
 ROWS = [
     row

@@ -11,6 +11,7 @@ from lima.ops import reach
 from lima.ops.bordered import GROWN
 from lima.ops.contraction import CONTRACTION
 from lima.ops.images import RULES as IMAGES
+from lima.ops.in_blocks import IN_BLOCKS
 from lima.ops.infer import as_view
 from lima.ops.least_squares import AGAIN
 from lima.ops.normal import GRADIENTS, SQUARES, spared
@@ -22,6 +23,7 @@ from lima.ops.solving import SOLVING
 from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling
 from lima.ops.straight import RULES as STRAIGHT
 from lima.ops.subsets import RULES as SUBSETS
+from lima.ops.tall import TALL
 from lima.ops.weighted import RULES as WEIGHTED
 from lima.ops.windows import WINDOW
 
@@ -34,7 +36,7 @@ GUFUNC = (
 
 PRODUCTS = (
     *(*GRADIENTS, *RULES, WINDOW, *CENTRED, *SUBSETS, SCALED, *IMAGES, *WEIGHTED, *STRAIGHT),
-    *SQUARES,
+    *(*SQUARES, TALL, IN_BLOCKS),
 )
 """Rules of gradients come first, since they note which Gram matrices the others give."""
 

@@ -19,6 +19,8 @@ import numpy as np
 from lima import cost
 from lima.node import Node, Spec, new_node
 from lima.op import FUSED, Op
+from lima.ops.by_rows import waits_for_rows
+from lima.ops.tall import waits
 from lima.pattern import GUARDED, ROUNDING, Declined, Offer, Rule
 
 LIMITS = {ROUNDING: 256.0, GUARDED: 1e8}
@@ -198,10 +200,15 @@ def spared(p: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     if not (hasattr(x, "meta") and hasattr(v, "meta")):
         return None
     (shape, dtype), (other, kind) = x.meta, v.meta
+    if len(other) == 2 and waits_for_rows(p, inputs):
+        return (shape[0], other[1]), dtype
     if not _few(other) or not _worth(shape) or other[0] != shape[1]:
         return None
     if dtype.char not in "fd" or kind != dtype:
         return None
+    meta = (shape[0], *other[1:]), dtype
+    if waits(p, x, v):
+        return meta
     account = p.accounts.get(("normal", x.node.digest))
     if account is None or account.barred:
         return None
@@ -212,7 +219,7 @@ def spared(p: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
         return None
     if _hopeless(p, shape[0]):
         return None
-    return (shape[0], *other[1:]), dtype
+    return meta
 
 
 def _passes(p: Any, x: Any, n: int, columns: tuple[int, ...]) -> float:

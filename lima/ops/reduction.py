@@ -82,6 +82,8 @@ WIDEST = 1 << 16
 def _folds(name: str) -> Callable[[Spec, Meta], Fold | None] | None:
     """How the reduction of this name folds a value that waits; None if it does not."""
     function = _FOLDED.get(name)
+    if name in _PLACES:
+        return _row_by_row
     if function is None:
         return None
 
@@ -105,6 +107,24 @@ def _folds(name: str) -> Callable[[Spec, Meta], Fold | None] | None:
 
     return folds
 
+
+def _row_by_row(spec: Spec, meta: Meta) -> Fold | None:
+    """`argmin` and the like along the last axis: of whole rows."""
+    given = dict(spec.params)
+    axis, keepdims = given.pop("axis", None), given.pop("keepdims", False)
+    ndim = len(meta[0])
+    if (
+        given
+        or type(keepdims) is not bool
+        or axis is None
+        or ndim < 2
+        or axis not in (-1, ndim - 1)
+    ):
+        return None
+    return Fold(None, ALONG, None)
+
+
+_PLACES = {"argmin", "argmax"}
 
 _FOLDED = {"sum": np.add, "mean": np.add, "max": np.maximum, "min": np.minimum}
 

@@ -111,6 +111,8 @@ def _offer(
     if outside:
         left, right = (inner, b) if k == 0 else (a, inner)
         known = p.known(row.name, left, right)
+        if not known and along is None and _is_computed(found.inner):
+            return None
         price += cost.CALL if known else p.product(left, right) + p.building(left)
         price += (0.0 if known else p.building(right)) + 2 * cost.build(meta[0], meta[1].itemsize)
     else:
@@ -133,6 +135,12 @@ def _offer(
         return p.run(row.name, *((inner, moved) if k == 0 else (moved, inner)))
 
     return Offer(rule, meta, make, direct - price, direct, price)
+
+
+def _is_computed(inner: Any) -> bool:
+    """Whether it waits as elements of an expression, which take a factor in the same pass."""
+    waits = inner.data is None and getattr(inner, "args", None) is not None
+    return waits and inner.row.inner is not None
 
 
 def _size(value: Any) -> int:
