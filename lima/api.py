@@ -252,7 +252,7 @@ class RuleInfo(NamedTuple):
     example     a function in source text that the rule serves
 
     >>> import lima
-    >>> lima.rules()[0].exactness
+    >>> {rule.name: rule for rule in lima.rules()}["gradient"].exactness
     'rounding'
     """
 
@@ -268,8 +268,8 @@ def rules() -> tuple[RuleInfo, ...]:
     """The rules by which results are had from parts, in the order of the operation table.
 
     >>> import lima
-    >>> lima.rules()[0].name
-    'gradient'
+    >>> "gradient" in [rule.name for rule in lima.rules()]
+    True
     """
     operations: dict[Rule, list[str]] = {}
     for row in OPS.values():
