@@ -173,13 +173,13 @@ class Estimate:
     seconds            that the program took, traced; `plain`: without tracing, None if unknown
     saved              seconds of operations and calls that would have been hits
     hits, call_hits    how many operations and calls that would have been
-    cost               seconds of tracing, looking up and keeping. Where `plain` is known tracing is
-                       what the program took longer, else only the look-ups are counted
+    cost               seconds of tracing, looking up and keeping
     bytes, most        bytes that the cache would hold at the end, and at most
     budget             bytes that it may hold
     evicted            values that it would have let go for others
     operations, calls  a `Line` for each operation and function: runs, hits, seconds, saved
 
+    Where `plain` is known, tracing cost what the program took longer; else look-ups alone count.
     Results that rules would have had from parts, and what lies in a store, are not estimated.
 
     >>> line = Line(runs=4, hits=3, seconds=4.0, saved=3.0)
