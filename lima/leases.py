@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock, get_ident
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
@@ -101,7 +102,7 @@ class Leases:
             )
             made.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 1 << 16)
             for word in ("trusted_schema=OFF", "journal_mode=WAL", "synchronous=OFF"):
-                made.execute(f"PRAGMA {word}")
+                _said(made, f"PRAGMA {word}")
             self._db = made
             self._in_turn(made, _found)
         return self._db
@@ -215,6 +216,24 @@ class Leases:
         if self.held:
             self.change(_beat, alive.me().ident)
         return bool(self.held or self._late)
+
+
+def _said(db: Connection, statement: str) -> None:
+    """Execute what SQLite refuses at once where another process is at it, without its patience."""
+    last = monotonic() + FILE_PATIENCE
+    while True:
+        try:
+            db.execute(statement)
+            return
+        except catalog.sqlite().OperationalError as error:
+            if not catalog.is_busy(error) or monotonic() > last:
+                db.close()
+                raise
+        sleep(RETRY)
+
+
+RETRY = 0.002
+"""Seconds between two tries."""
 
 
 # ----------------------------------------------------------------- steps, each in a transaction
