@@ -69,6 +69,7 @@ class Child:
             status = 1
             try:
                 os.close(self.hears), os.close(self.tells)
+                signal.signal(signal.SIGINT, signal.default_int_handler)
                 status = work(lambda: os.write(tells, b"."), lambda: os.read(listens, 1)) or 0
             except KeyboardInterrupt:
                 status = 2
