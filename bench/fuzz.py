@@ -376,6 +376,8 @@ def run(
     for a in outcome.arrays:
         if type(a) is np.ndarray and a.flags.writeable and a.dtype.kind in "fiucb":
             a[...] = 77
+    for name in ("PLAIN", "COUNTS"):
+        scope[name].setflags(write=True)  # whatever the program did
     scope["PLAIN"][...] = np.arange(12.0).reshape(3, 4) / 7
     scope["COUNTS"][...] = [3, 1, 2]
     return outcome
