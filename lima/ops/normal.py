@@ -18,8 +18,10 @@ import numpy as np
 
 from lima import cost
 from lima.node import Node, Spec, new_node
-from lima.op import FUSED, Op
+from lima.op import FUSED, OPS, Op
+from lima.ops.anchors import Near, cast, moved, near
 from lima.ops.by_rows import waits_for_rows
+from lima.ops.products import table_of
 from lima.ops.tall import waits
 from lima.pattern import GUARDED, ROUNDING, Declined, Offer, Rule
 
@@ -384,11 +386,10 @@ def _offer(
         return None
     gram = p.recall(account.node) if account.node is not None else None
     investment = 0.0 if gram is not None else _investment(shape, dtype)
+    by = near(p, parts)
     if gram is not None and parts.y is not None:
-        account = _with(p, parts)
-        if account.table is None and not p.known("matmul", p.run("transpose", parts.left), parts.y):
-            columns = math.prod(parts.y.meta[0][1:])
-            investment = cost.product(shape[1], shape[0], columns, dtype.itemsize)
+        here = parts if by is None else parts._replace(y=by.rest)
+        account, investment = _with(p, here), _cross_price(p, row, here)
     price = OVERHEAD * cost.DERIVATION
     saved = (account.allows(direct) if investment else direct) - price - investment
     if saved <= 0.0:
@@ -396,17 +397,43 @@ def _offer(
         return None
     limit = LIMITS[rule.exactness]
 
+    def made(by: Near | None) -> Any:
+        here = parts if by is None else moved(p, parts, by)
+        found = p.run(name, *_operands(p, row, here, gram, name), limit=limit)
+        return found if np.isfinite(found.data).all() else None
+
     def make() -> Any:
-        made = p.run(name, *_operands(p, row, parts, gram, name), limit=limit)
-        if parts.c is not None and name == "gram.gradient":
-            made = p.run("slice", made, index=slice(shape[1]))
-        refused = not np.isfinite(made.data).all()
-        _refused(p, shape[0], refused)
-        if refused:
+        found = made(by)
+        if found is None:
+            other = cast(p, _product_name(row), parts, direct)
+            found = None if other is None else made(other)
+        _refused(p, shape[0], found is None)
+        if found is None:
             raise Declined
-        return made
+        if parts.c is not None and name == "gram.gradient":
+            found = p.run("slice", found, index=slice(shape[1]))
+        return found
 
     return Offer(rule, meta, make, saved, direct, price + investment)
+
+
+def _cross_price(p: Any, row: Op, parts: Residual) -> float:
+    """Seconds of X'y, unless it is known or a rule has it for next to nothing."""
+    if _with(p, parts).table is not None:
+        return 0.0
+    turned, y = p.run("transpose", parts.left), parts.y
+    if p.known("matmul", turned, y):
+        return 0.0
+    table = table_of(p, OPS[_product_name(row)], turned, y)
+    if table is not None and table.recall():
+        return 0.0
+    (m, n), dtype = parts.left.meta
+    return cost.product(n, m, math.prod(y.meta[0][1:]), dtype.itemsize)
+
+
+def _product_name(row: Op) -> str:
+    """Which of the products a program uses that asks for this reduction of one."""
+    return row.name if row.name in PRODUCTS else "matmul"
 
 
 def _with(p: Any, parts: Residual) -> Any:
@@ -420,7 +447,7 @@ def _operands(p: Any, row: Op, parts: Residual, gram: Any, name: str) -> tuple[A
     The latter is for a number beside X v, and for the sum of a residual.
     """
     x, (sign, shifted, other) = parts.left, parts.signs
-    product = row.name if row.name in PRODUCTS else "matmul"
+    product = _product_name(row)
     turned = p.run("transpose", x)
     if gram is None:
         account = _account(p, parts.x)

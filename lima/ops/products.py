@@ -344,18 +344,16 @@ def _floats(a: Any, b: Any) -> bool:
     return 1 <= len(sa) <= 2 and 1 <= len(sb) <= 2 and len(sa) + len(sb) > 2
 
 
-def plan_table(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
-    """Lines of a table of products that is known, or pays."""
-    if len(inputs) != 2 or not (spec.params == () or spec.params == ALIASED):
-        return None
-    a, b = inputs
-    if not _floats(a, b):
-        return None
+def table_of(p: Any, row: Op, a: Any, b: Any, trivial: bool = False) -> Table | None:
+    """The table of which `a b` is lines; None where they cannot be listed.
+
+    Where it is that very product the table is `trivial`, and None as well, unless it is asked for.
+    """
     above, across = p.upright(a, 0)
     left_pieces = p.pieces(above, across)
     right_pieces = p.pieces(b, 1 if len(b.meta[0]) == 2 else 0)
     single = len(left_pieces) == len(right_pieces) == 1
-    if single and left_pieces[0].whole and right_pieces[0].whole:
+    if single and not trivial and left_pieces[0].whole and right_pieces[0].whole:
         return None
     if 0 in a.meta[0] or 0 in b.meta[0] or not (_few(left_pieces) and _few(right_pieces)):
         return None
@@ -370,7 +368,19 @@ def plan_table(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) ->
     for side in (left, right):  # a column of a matrix as a vector: only lines of whole vectors
         if side.flat and not side.groups[0].is_vector:
             return None
-    table = Table(p, row, left, right)
+    return Table(p, row, left, right)
+
+
+def plan_table(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
+    """Lines of a table of products that is known, or pays."""
+    if len(inputs) != 2 or not (spec.params == () or spec.params == ALIASED):
+        return None
+    a, b = inputs
+    if not _floats(a, b):
+        return None
+    table = table_of(p, row, a, b)
+    if table is None:
+        return None
     account = table.account
     if account.barred:
         return None
@@ -381,7 +391,7 @@ def plan_table(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) ->
         price, saved = cost.AT_HAND, direct - cost.AT_HAND
     else:
         opened = p.depth == 0 and not table.same  # else both sides would be cut
-        opened = opened and _open_window(left, right)
+        opened = opened and _open_window(table.left, table.right)
         price = table.seconds = table.price()
         saved = table.allows(direct) - price
         if saved <= 0.0 and opened and p.ventures(direct, price):

@@ -201,6 +201,20 @@ def gram_vector(v: Any, number: Any, *, negative: bool) -> Any:
     return np.append(v, -number if negative else number).astype(v.dtype)
 
 
+def gram_part(v: Any, *, places: tuple[int, ...]) -> Any:
+    """`v` with zeros but for `places`."""
+    part = np.zeros(v.shape, v.dtype)
+    part[list(places)] = v[list(places)]
+    return part
+
+
+def gram_step(v: Any, start: Any, *, places: tuple[int, ...]) -> Any:
+    """`v` less `start`, whose numbers stand at `places` of it."""
+    step = v.copy()
+    step[list(places)] -= start
+    return step
+
+
 def _named(function: Any, *options: str) -> Any:
     def text(inputs: list[str], params: dict[str, str]) -> str:
         given = [f"{option}={params[option]}" for option in options if option in params]
@@ -236,6 +250,8 @@ _row("gram.gradient", gram_gradient, "gram v", "limit", version=2)
 _row("gram.sum", gram_sum, "gram v", "limit", version=2)
 _row("gram.bordered", gram_bordered, "gram sums", "rows")
 _row("gram.vector", gram_vector, "v number", "negative")
+_row("gram.part", gram_part, "v", "places")
+_row("gram.step", gram_step, "v start", "places")
 
 HELPERS = (
     pencil,
@@ -253,6 +269,8 @@ HELPERS = (
     gram_sum,
     gram_bordered,
     gram_vector,
+    gram_part,
+    gram_step,
 )
 """Functions that a program defines when it calls them (`lima.spelled`)."""
 
