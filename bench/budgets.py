@@ -47,6 +47,7 @@ BUDGETS = [
     _over_plain("nothing", "trace", 1.03),
     _over_plain("nothing", "lima", 1.03),
     _over_plain("minibatch-32", "trace", 1.15),
+    *[_over_plain(name, "lima", 1.2) for name in ("kalman", "metropolis", "lorenz", "learning")],
     _micro("light operator added, 10 elements", "operator", "light_10_us", 1.5, "us"),
     _micro("light operator added, 1000 elements", "operator", "light_1000_us", 1.5, "us"),
     _micro("heavy operator added, probe misses", "operator", "heavy_miss_us", 4.0, "us"),

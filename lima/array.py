@@ -349,9 +349,9 @@ class Array(Operators, Buffered):
 
     def __hash__(self) -> int:
         data = data_of(self)
-        if type(data) is np.void and locked(self):  # a record is hashed if nobody may write it
-            memory = np.array(data)
-            memory.setflags(write=False)
+        if type(data) is np.void:  # a record is hashed if nobody may write it
+            memory = np.array(data).copy()
+            memory.setflags(write=not locked(self))
             data = memory[()]
         return hash(data)
 

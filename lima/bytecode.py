@@ -29,6 +29,8 @@ class Facts(NamedTuple):
     refusal  why no call of it can be reused
     hashed   whether what it does may depend on hashes, which differ from process to process
     idle     parameters that its own instructions never look at
+    assigns  variables of functions around it that it assigns
+    stores   whether it sets attributes, of whatever
     """
 
     text: bytes
@@ -37,6 +39,8 @@ class Facts(NamedTuple):
     refusal: str | None
     hashed: bool
     idle: frozenset[str]
+    assigns: frozenset[str]
+    stores: bool
 
 
 @functools.lru_cache(maxsize=4096)
@@ -51,6 +55,8 @@ def facts_of(code: types.CodeType) -> Facts:
         refusal = str(why)
     names = set(code.co_names)
     hashed = _hashes(steps) or not _HASHES.isdisjoint(names)
+    stores = not _SETTERS.isdisjoint(names) or any(s.opname in _ATTRIBUTE_WRITES for s in steps)
+    assigns = {str(step.argval) for step in steps if step.opname in _CELL_WRITES}
     arguments = code.co_argcount + code.co_kwonlyargcount
     flags = code.co_flags & ~_HAS_DOCSTRING
     head = (flags, code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount)
@@ -66,12 +72,15 @@ def facts_of(code: types.CodeType) -> Facts:
             names |= inner.names
             refusal = refusal or inner.refusal
             hashed = hashed or inner.hashed
+            stores = stores or inner.stores
+            assigns |= inner.assigns
         else:
             parts.append(_constant(constant))
             names.update(_texts(constant))
     text = xxh3_128_digest(b"".join(parts))
     idle = _idle(code, steps)
-    return Facts(text, tuple(uses), frozenset(names), refusal, hashed, idle)
+    outside = frozenset(assigns.intersection(code.co_freevars))
+    return Facts(text, tuple(uses), frozenset(names), refusal, hashed, idle, outside, stores)
 
 
 def _idle(code: types.CodeType, steps: list[dis.Instruction]) -> frozenset[str]:
@@ -179,6 +188,8 @@ _CONSTANTS = frozenset({"LOAD_CONST", "RETURN_CONST", "KW_NAMES"})
 _LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 _WRITES = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"})
+_CELL_WRITES = frozenset({"STORE_DEREF", "DELETE_DEREF"})
+_SETTERS = frozenset({"setattr", "delattr", "__setattr__", "__delattr__", "__dict__", "vars"})
 _ATTRIBUTE_WRITES = frozenset({"STORE_ATTR", "DELETE_ATTR"})
 
 

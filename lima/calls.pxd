@@ -2,6 +2,7 @@ cimport cython
 from lima.handle cimport Handle, handle, new_handle, root_of, value_of, view_handle
 from lima.node cimport Node, Spec, new_node
 from lima.op cimport Op
+from lima.trials cimport tick
 from lima.values cimport Value, new_value, nodes_of, watch
 from lima.runtime cimport apply, binary as _binary
 

@@ -31,6 +31,7 @@ from lima.runtime import apply
 from lima.runtime import binary as _binary
 from lima.sessions import current
 from lima.stats import REFUSED, outcome_row
+from lima.trials import tick
 from lima.values import (
     Foreign,
     Pending,
@@ -408,6 +409,7 @@ def ufunc(func: np.ufunc, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
 def function(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """A NumPy function on traced arguments: by its row, or as a barrier."""
     meant: Any
+    tick()
     asked = func, args, kwargs
     try:
         respell = SPELLINGS.get(func)

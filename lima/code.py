@@ -89,6 +89,10 @@ class Code:
         """Whether what the code does may depend on hashes, which differ between processes."""
         return self._present().hashed
 
+    def stores(self) -> bool:
+        """Whether it may set attributes, or variables of functions around it."""
+        return self._present().stores
+
     def both(self) -> tuple[bytes, list[Any]]:
         """Digest and data; raises NotReusable."""
         walk = self._present()
@@ -138,6 +142,7 @@ class _Walk:
         self.names: set[str] = set()
         self.frames = False
         self.hashed = False
+        self.stores = False
         self._watched: list[tuple[Callable[[Any], Any], Any, Any]] = []
         self._seen: dict[int, int] = {}
         self._alive: list[Any] = []
@@ -340,6 +345,7 @@ class _Walk:
             return  # methods that Python's own modules generate, as for a dataclass
         self.names |= facts.names
         self.hashed = self.hashed or facts.hashed
+        self.stores = self.stores or facts.stores or bool(facts.assigns)
         mentioned = {x for x in facts.names if x in pure.EFFECTS or pure.tells_time(x, False)}
         if facts.refusal is not None:
             self.refuse(facts.refusal)

@@ -81,6 +81,7 @@ class Config:
     reuse: str = "hybrid"
     exactness: str = "rounding"
     strict: bool = False
+    aside: bool = True
     threads: int = 0
     store: str = ""
     store_bytes: int = 10**10
@@ -98,8 +99,9 @@ class Config:
         if unknown:
             raise ConfigError(f"unknown option {unknown[0]!r}; the options are {', '.join(known)}")
         values = {**_from_pyproject(known), **_from_environment(known), **options}
-        if isinstance(values.get("strict"), str):
-            values["strict"] = values["strict"].lower() not in ("0", "false", "no", "")
+        for name in ("strict", "aside"):
+            if isinstance(values.get(name), str):
+                values[name] = values[name].lower() not in ("0", "false", "no", "")
         for name in {"memory", "store_bytes", "spill_bytes"} & set(values):
             values[name] = parse_bytes(values[name])
         if "store" in values:

@@ -38,6 +38,10 @@ class TracedGenerator:
     `lima.Array`s; outside of it, what NumPy gives.
     """
 
+    __slots__ = (
+        "__weakref__", "_always", "_generator", "_interface", "_node", "exposed", "lasting"
+    )  # fmt: skip
+
     def __init__(self, generator: Any, node: Node | None = None, always: bool = False) -> None:
         frame = active()
         self._always = always or (frame is not None and frame.namespace)

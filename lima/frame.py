@@ -13,15 +13,19 @@ class Frame:
     refusal      why this call is not reusable as a whole; None while it is
     namespace    it is one call of a function of `lima.numpy`, not of a user's function
     generators   ids of generator handles that entered as arguments or were made inside
+    inside       it is called by code that is not traced, in a traced call
+    trial        what judges whether tracing the call pays (`lima.trials`); None where it must
     """
 
-    __slots__ = ("generators", "namespace", "outer", "refusal")
+    __slots__ = ("generators", "inside", "namespace", "outer", "refusal", "trial")
 
     def __init__(self, outer: Frame | None, namespace: bool = False) -> None:
         self.outer = outer
         self.namespace = namespace
         self.refusal: str | None = None
         self.generators: set[int] = set()
+        self.inside = False
+        self.trial: Any = None
 
     def refuse(self, why: str) -> None:
         """The call, and all that called it, did something that a hit could not repeat."""
@@ -47,6 +51,10 @@ class Look:
 
 
 _frame: ContextVar[Frame | None] = ContextVar("lima_frame", default=None)
+
+
+PLAINLY: ContextVar[bool] = ContextVar("lima_plainly", default=False)
+"""Whether a call runs as plain NumPy, and the traced functions that it calls do too."""
 
 
 def active() -> Frame | None:

@@ -16,11 +16,12 @@ from xxhash import xxh3_128_digest
 import lima.factors
 import lima.vectorized  # noqa: F401  they say what the twins of some functions are
 from lima import lasting, tasks
+from lima.asides import NOTHING, Aside, aside
 from lima.bytecode import NotReusable, idle_parameters
 from lima.code import Code, behind
 from lima.entries import FIRST_SIGHT, SECOND_SIGHT
 from lima.errors import NotCanonical
-from lima.frame import Frame, _frame
+from lima.frame import PLAINLY, Frame, _frame
 from lima.handle import Handle, root_of, value_of
 from lima.helpers import DEAR, bind_helpers
 from lima.kept import Draft, Record, Refused, Restored
@@ -33,6 +34,7 @@ from lima.sparse import Sparse, lineage_of
 from lima.sparse_calls import parts_of
 from lima.tasks import active_task
 from lima.tree import Entry
+from lima.trials import TooTiny
 from lima.twin import bind_closure, bind_module
 from lima.values import Borrowed, Foreign, Value, error_modes
 from lima.walk import Walk, may_hold_objects
@@ -100,6 +102,8 @@ class TracedFunction:
         self.unstored: str | None = None  # why the last call that was kept is not in the store
         self.barren = 0
         self._mean = 0.0
+        self.aside = 0  # bytes of arguments with which calls run as plain NumPy (`lima.asides`)
+        self.barred = False  # it does more than compute
         self.cost: float | None = None  # seconds that the last call took that ran
         self._idle: tuple[CodeType | None, frozenset[str], frozenset[int]] = (None, _NONE, _NONE)
         self._forms: dict[Any, bytes] = {}
@@ -110,6 +114,8 @@ class TracedFunction:
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What the function returns, plain arrays for plain arrays."""
+        if PLAINLY.get():
+            return self.function(*args, **kwargs)
         if not self._bound:
             self.bind()
         outer = _frame.get()
@@ -161,7 +167,11 @@ class TracedFunction:
         result = None
         try:
             entry.take(args, kwargs)
-            result = self._call(entry.args, entry.kwargs, _frame.get(), entry.originals)
+            token = _session.set(_without_asides(current()))
+            try:
+                result = self._call(entry.args, entry.kwargs, _frame.get(), entry.originals)
+            finally:
+                _session.reset(token)
             direct = set(map(id, result)) if isinstance(result, tuple) else set()
             walk(result)
         finally:
@@ -181,15 +191,17 @@ class TracedFunction:
     def as_callback(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call by code that is not traced, in a traced call (`lima.outside`)."""
         entry = Inward(self.parameters, self.code)
+        outer = Frame(_frame.get())
+        outer.inside = True
         try:
             entry.take(args, kwargs)
             if self._mean >= DEAR and self.barren <= MAX_BARREN:
                 hits = self.hits
-                result = self._call(entry.args, entry.kwargs, _frame.get(), entry.originals)
+                result = self._call(entry.args, entry.kwargs, outer, entry.originals)
                 self.barren = 0 if self.hits > hits else self.barren + 1
             else:
                 start = perf_counter()
-                result = self._run(entry.args, entry.kwargs, _frame.get())
+                result = self._run(entry.args, entry.kwargs, outer)
                 self._mean = max(self._mean, perf_counter() - start)
         except BaseException:
             entry.leave(None)
@@ -295,13 +307,46 @@ class TracedFunction:
         frame.generators.update(id(g._generator) for g in look.scan.generators[: look.own[2]])
         look.begin()
         start = perf_counter()
-        result = self._run(args, kwargs, frame.outer, frame)
+        call = aside(self, look, args, kwargs, frame, originals) if here.asides else None
+        result = NOTHING
+        if call is not None:
+            result, frame = self._apart(here, call, frame, originals)
+        if result is NOTHING:
+            result = self._run(args, kwargs, frame.outer, frame)
         self.cost = seconds = perf_counter() - start
         if frame.refusal is None and seconds > here.call_seconds / (PROVEN if self.hits else 1):
             self._keep(here, look, flight, result, set(originals), seconds)
         else:
             self.refusal = frame.refusal or "it is too cheap to be kept"
         return result
+
+    def _apart(
+        self, here: Session, call: Aside, frame: Frame, originals: dict[int, tuple[Handle, Any]]
+    ) -> tuple[Any, Frame]:
+        """A call that may run as plain NumPy: its result, or NOTHING, to be traced in the frame."""
+        trial = None
+        if call.nbytes > self.aside or not self.aside:
+            frame.trial = trial = call.trial(here)
+            try:
+                return self._run(call.args, call.kwargs, frame.outer, frame), frame
+            except TooTiny as why:
+                if why.trial is not trial:
+                    raise
+        found = call.run(originals, trial)
+        if found is NOTHING:
+            self.barred = True
+            return found, Frame(frame.outer)
+        self.aside = max(self.aside, call.nbytes, 1)
+        here.counts.asides += 1
+        return found, frame
+
+    def key_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        """What identifies a call; raises NotReusable or NotCanonical."""
+        return Look(self, args, kwargs).key
+
+    def traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call with traced arrays, whatever calls of the function are."""
+        return self._run(args, kwargs, None)
 
     def _restored(self, here: Session, look: Look, flight: Any) -> Restored | None:
         """What a kept record gives; None where there is none, or trouble with it."""
@@ -462,6 +507,14 @@ def _at_level(here: Session, reuses: bool, functions: bool) -> Session:
     return made
 
 
+def _without_asides(here: Session) -> Session:
+    """The same session, where every call is traced."""
+    _ = here.planner
+    made = copy.copy(here)
+    made.asides = False
+    return made
+
+
 def _tracing(function: Callable[..., Any]) -> Callable[..., Any]:
     """What calls a user's function for code that is not traced."""
     known = behind(function)
@@ -508,6 +561,16 @@ class Look:
         self.key = xxh3_128_digest(
             b"".join(head + self.references + self.data + scan.forms + self.contents)
         )
+
+    def untouched(self) -> bool:
+        """Whether the call has changed nothing, as far as it can be seen from outside."""
+        draft = Draft(self.scan, set(), 0.0)
+        try:
+            self.end(draft)
+        except (Refused, NotReusable, NotCanonical, RecursionError):
+            return False
+        record = draft.record
+        return not (record.written or record.changed or record.generators)
 
     def begin(self) -> None:
         """Note the values that the arrays have as the call begins."""

@@ -26,6 +26,7 @@ from lima.nesting import each
 from lima.node import Ref, Spec, new_node
 from lima.op import OPS, VIEW, Op, owner
 from lima.runtime import apply
+from lima.trials import tick
 from lima.values import Foreign, Value, memory_of, new_value, overlapping, size_of
 from lima.writes import kept, refuse_readonly, write
 
@@ -146,6 +147,7 @@ def _index_key(row: Op, param: tuple[Any, ...]) -> Any:
 
 def getitem(a: Handle, index: Any) -> Any:
     """`a[index]` with NumPy's meaning: a view, a scalar, or a selection."""
+    tick()
     value = value_of(a)
     inputs: list[Any] = [value]
     try:

@@ -521,6 +521,21 @@ def _rebuilt(roots: Sequence[Node], derivations: bool) -> list[Node]:
     return [made[id(root)] for root in roots]
 
 
+def exchanged(roots: Sequence[Node], other: Callable[[Node], Node | None]) -> list[Node]:
+    """The roots with `other(node)` in the place of every node for which it gives one."""
+    made: dict[int, Node] = {}
+    for node in topological(roots):
+        fresh = other(node)
+        if fresh is None:
+            fresh = node
+            inputs = tuple([made[id(i)] if type(i) is Node else i for i in node.inputs])
+            if any(x is not y for x, y in zip(inputs, node.inputs, strict=True)):
+                fresh = new_node(node.spec, inputs)
+                fresh.name, fresh.outcome, fresh.place = node.name, node.outcome, node.place
+        made[id(node)] = fresh
+    return [made[id(root)] for root in roots]
+
+
 def count_nodes(roots: Iterable[Node]) -> int:
     """Number of distinct nodes in the lineage of `roots`."""
     return sum(1 for _ in topological(roots))

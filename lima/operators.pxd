@@ -3,6 +3,7 @@ from lima.calls cimport binary, unary
 from lima.handle cimport Handle, new_handle, value_of
 from lima.node cimport Node, Spec, new_node
 from lima.op cimport Op
+from lima.trials cimport tick
 from lima.values cimport Value, new_value, spec_for
 
 cdef class Operator:

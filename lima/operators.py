@@ -11,6 +11,7 @@ from lima.calls import binary, unary
 from lima.handle import Handle, new_handle, value_of
 from lima.node import new_node
 from lima.op import OPS, Op
+from lima.trials import tick
 from lima.values import new_value, spec_for
 
 
@@ -39,6 +40,7 @@ def forward(op: Operator, x: Handle, y: Any) -> Any:
     The case of present, small operands is written out, since it is what most operations of most
     programs are; `calls.binary` is the whole story.
     """
+    tick()
     if op.direct:
         a = value_of(x)
         left = a.data
@@ -69,6 +71,7 @@ def forward(op: Operator, x: Handle, y: Any) -> Any:
 
 def reflected(op: Operator, x: Handle, y: Any) -> Any:
     """`y op x`, where `y` is no traced array."""
+    tick()
     return binary(op.row, x, y, True, op.run)
 
 

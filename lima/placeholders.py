@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lima.errors import StoreError
-from lima.node import Node, Spec, dtype_text, layout_of, leaf_with, new_node, topological
+from lima.node import Node, Spec, dtype_text, exchanged, layout_of, leaf_with, topological
 from lima.upkeep import lineage
 
 if TYPE_CHECKING:
@@ -67,18 +67,7 @@ def unfolded(roots: Sequence[Node]) -> list[Node]:
     """The roots with the operations in the place of stand-ins, as far as their store has them."""
     if not _homes or not any(map(is_stand_in, topological(roots))):
         return list(roots)
-    made: dict[int, Node] = {}
-    for node in topological(roots):
-        if is_stand_in(node):
-            made[id(node)] = _read(node)
-            continue
-        inputs = tuple([made[id(i)] if type(i) is Node else i for i in node.inputs])
-        if all(x is y for x, y in zip(inputs, node.inputs, strict=True)):
-            made[id(node)] = node
-        else:
-            fresh = made[id(node)] = new_node(node.spec, inputs)
-            fresh.name, fresh.outcome = node.name, node.outcome
-    return [made[id(root)] for root in roots]
+    return exchanged(roots, lambda node: _read(node) if is_stand_in(node) else None)
 
 
 def _read(node: Node) -> Node:

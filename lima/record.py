@@ -20,6 +20,7 @@ from lima.environment import recorded as present_environment
 from lima.errors import LogError, ReplayError, UnknownLineage
 from lima.folding import LIMIT
 from lima.formats import Parts, taken
+from lima.histories import resolved
 from lima.log import MAX_LINE, Check, Log, distinct, lines, node_text, parse
 from lima.node import Node, content_bytes, dtype_text, encode, settled
 from lima.placeholders import unfolded
@@ -70,7 +71,7 @@ class Lineage:
         foreign: Source | None = None,
         folded: Folded | None = None,
     ) -> None:
-        nodes = unfolded(settled(list(outputs.values())))
+        nodes = resolved(unfolded(settled(list(outputs.values()))))
         made = dict(zip(outputs, nodes, strict=True))
         self._outputs: dict[str, Node] | None = made if folded is None else None
         self.folded = folded

@@ -20,6 +20,7 @@ cdef class Session:
     cdef public object counts
     cdef public bint reuses
     cdef public bint functions
+    cdef public bint asides
     cdef public object allowed
     cdef public bint rounds
     cdef public object _planner

@@ -83,6 +83,7 @@ class Session:
         self.counts = Stats()
         self.reuses = config.reuse != "none"
         self.functions = config.reuse in ("hybrid", "full", "estimate")
+        self.asides = config.aside and self.functions and config.reuse != "estimate"
         self.ledger: Any = LEDGER[0](config) if config.reuse == "estimate" else None
         self.allowed = frozenset(
             CLASSES[: CLASSES.index(config.exactness) + 1]
@@ -430,6 +431,8 @@ def session(**options: Any) -> Iterator[Session]:
     * `spill`: a folder for what memory has no room for, or True for a temporary one. Values go
       there when they are evicted, if reading them back takes less time than computing them again,
       and are deleted with the session. `spill_bytes` is the budget.
+    * `aside`: whether calls whose operations are too small for tracing to pay run as plain NumPy
+      (see the architecture page); their lineage is traced when it is asked for.
     * `strict`: whether a fault of a rule raises its error; else the operation is computed as asked.
 
     Raises ConfigError for an unknown option or value.

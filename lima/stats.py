@@ -16,9 +16,12 @@ class Outcome(enum.Enum):
     PARTIAL = "partial"
     REFUSED = "refused"
     ENTERED = "entered"
+    ASIDE = "aside"
 
 
-COMPUTED, HIT, PARTIAL, REFUSED, ENTERED = Outcome  # for hot paths, as the kinds in `lima.op`
+COMPUTED, HIT, PARTIAL, REFUSED, ENTERED, ASIDE = (
+    Outcome  # for hot paths, as the kinds in `lima.op`
+)
 
 
 class OutcomeRow(NamedTuple):
@@ -49,6 +52,7 @@ class Stats:
     bytes, entries             held by the cache now
     admitted, refused, evicted decisions of the cache
     barriers                   calls that ran without lineage
+    asides                     calls that ran as plain NumPy, since tracing them did not pay
     faults                     rules that failed; the operation was then computed as asked
 
     >>> print(Stats(hits=2, seconds_saved=0.5).summary())
@@ -69,6 +73,7 @@ class Stats:
     refused: int = 0
     evicted: int = 0
     barriers: int = 0
+    asides: int = 0
     faults: int = 0
     store_hits: int = 0
 

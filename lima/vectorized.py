@@ -98,6 +98,7 @@ class Pinned:
     def __call__(self, args: Any, kwargs: Any) -> Any:
         """What NumPy gives; raises Unsteady where the callback has done more than compute."""
         frame = Frame(active())
+        frame.inside = True
         token = _frame.set(frame)
         passed = self._as_they_are(args, kwargs)
         copies = _apart(passed)

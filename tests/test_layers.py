@@ -20,7 +20,7 @@ PACKAGE = Path(importlib.util.find_spec("lima").origin).parent
 
 LAYERS = (
     (
-        "errors", "formats", "frame", "tasks", "nesting", "pattern", "cost", "places", "loops", "short_rows",
+        "errors", "formats", "frame", "trials", "tasks", "nesting", "pattern", "cost", "places", "loops", "short_rows",
         "columns", "tall", "buffers", "streams",
     ),
     ("node", "config", "stats", "walk", "pure", "progress"),
@@ -30,7 +30,7 @@ LAYERS = (
     (
         "entries", "policies", "flight", "spill", "cache", "leaves", "gates", "environment", "literal", "scan",
         "segments", "patches", "reading", "unfolding", "log", "systemds", "behind", "known", "folder", "trouble", "objects", "catalog", "ancestry",
-        "writing", "upkeep", "alive", "leases", "turns", "remotes", "exchange", "second", "placeholders", "plainly", "store",
+        "writing", "upkeep", "alive", "leases", "turns", "remotes", "exchange", "second", "placeholders", "plainly", "store", "histories",
     ),
     ("values", "sessions", "fusion", "row_blocks", "forcing", "passes", "pieces", "rewrite", "runtime", "ledger"),
     (
@@ -42,7 +42,7 @@ LAYERS = (
         "sparse", "sparse_calls", "factors",
     ),
     ("constants", "frames", "tree", "twin", "keys"),
-    ("outside", "vectorized", "frame_copies", "kept", "terms", "lasting", "function", "block"),
+    ("outside", "vectorized", "asides", "frame_copies", "kept", "terms", "lasting", "function", "block"),
     ("transport", "processes", "parfor"),
     ("api", "nearest", "ask", "script", "what_if", "numpy"),
     ("integrations", "cli", "demo", "__main__"),
@@ -50,7 +50,7 @@ LAYERS = (
 """Modules and packages of lima, lowest layer first. A name may import those of lower rows only."""
 
 SIBLINGS = {
-    ("tasks", "errors"), ("processes", "transport"), ("parfor", "processes"),
+    ("tasks", "errors"), ("trials", "frame"), ("function", "asides"), ("processes", "transport"), ("parfor", "processes"),
     ("cli", "demo"), ("__main__", "cli"),
     ("policies", "entries"), ("spill", "entries"), ("spill", "objects"), ("cache", "spill"), ("flight", "entries"), ("flight", "policies"), ("flight", "cache"),
     ("cache", "entries"), ("cache", "flight"), ("cache", "policies"), ("literal", "environment"),

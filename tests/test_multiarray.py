@@ -290,6 +290,8 @@ setattr(v, 'base', None)
 setattr(v[0], 'ndim', 3)
 r = np.zeros(3, 'i4,f8'); r.flags.writeable = False; hash(r[0]) == hash(r[1])
 r = np.zeros(3, 'i4,f8'); hash(r[0])
+r = np.unique(np.zeros(3, 'i4,f8')); {u: 1 for u in r}
+r = np.zeros(3, 'i4,f8')[['f0', 'f1']]; {u: 1 for u in np.array_split(r, 2)[1]}
 """.strip().splitlines()
 
 

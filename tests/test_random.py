@@ -268,6 +268,19 @@ def test_spawned_and_jumped_generators():
     same(use, lambda: (np.random.default_rng(3),))
 
 
+def test_a_generator_takes_no_attributes():
+    def use(rng):
+        found = []
+        for made in (rng, np.random.default_rng(3), np.random.RandomState(3)):
+            try:
+                made.other = 1
+            except AttributeError:
+                found.append(hasattr(made, "other"))
+        return found
+
+    assert lima.traced(use)(np.random.default_rng(3)) == [False] * 3
+
+
 # --------------------------------------------------------------------------- legacy functions
 
 

@@ -1,0 +1,332 @@
+"""Calls that run as plain NumPy, since tracing them does not pay (D16).
+
+`lima.trials` notices while a call runs that its operations are tiny and none is found. The call
+is run anew then, untraced, on copies of its arguments, and so are later calls of the function with
+arguments of that size. What it gives is taken only if it has done nothing but compute: where it
+wrote an argument, returned a part of one, changed a global or raised, everything is put back, it
+runs traced after all, and the function is not tried again. The lineage is there for those who
+ask: the call is traced then (`lima.histories`).
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator
+from types import CellType, FunctionType
+from typing import Any
+
+import numpy as np
+
+from lima import histories
+from lima.bytecode import NotReusable
+from lima.calls import leaf_value
+from lima.code import BEHIND, TRACED, behind, code_of, is_code
+from lima.errors import NotCanonical
+from lima.frame import PLAINLY, Frame, _frame
+from lima.handle import Handle, data_of, handle, locked, new_handle, value_of
+from lima.node import Node, leaf
+from lima.op import clone
+from lima.sessions import _session, current
+from lima.stats import Outcome, outcome_row
+from lima.tree import remember
+from lima.trials import Trial
+from lima.values import Foreign, error_modes, new_value
+from lima.walk import ATOMS
+
+LARGEST = 1 << 18
+"""Bytes of arguments and globals up to which a call may run untraced: heavy operations, whose reuse
+would pay, have larger operands."""
+
+KINDS = frozenset("biufcmM")
+"""Kinds of arrays that such a call may be given and may give."""
+
+
+class Aside:
+    """A call that could run as plain NumPy.
+
+    whole   whether all its arrays are plain ones that entered with it, so that its results are
+            handed out as they are
+    nbytes  of its arrays
+    """
+
+    def __init__(self, work: Any, look: Any, args: Any, kwargs: Any, whole: bool) -> None:
+        self.work = work
+        self.look = look
+        self.args = args
+        self.kwargs = kwargs
+        self.whole = whole
+        metas = [root._value.meta for root in look.scan.arrays]
+        self.nbytes = sum([dtype.itemsize * _size(shape) for shape, dtype in metas])
+        self.nbytes += sum([a.nbytes for a in look.scan.plain])
+
+    def trial(self, here: Any) -> Trial:
+        """What notices whether this call had better run so."""
+        return Trial(here, self.look.untouched)
+
+    def run(self, originals: dict[int, tuple[Handle, Any]], trial: Trial | None) -> Any:
+        """What the plain function gives; NOTHING where it does more than compute."""
+        copies = {id(h): _copy(h, originals) for h in self.look.scan.arrays}
+        before = [a.copy() for a in self.look.scan.plain]
+        args, kwargs = _given(self.args, copies), _given(self.kwargs, copies)
+        token, plainly = _frame.set(None), PLAINLY.set(True)
+        try:
+            result = _untwined(self.work.function)(*args, **kwargs)
+            fits = self._fits(result, copies)
+        except Exception:  # it will be raised by the traced call, as it always is
+            fits = False
+        finally:
+            _frame.reset(token)
+            PLAINLY.reset(plainly)
+        if not fits:
+            for a, old in zip(self.look.scan.plain, before, strict=True):
+                if a.tobytes() != old.tobytes():
+                    a[...] = old
+            return NOTHING
+        return self._adopted(result, copies, trial)
+
+    def _fits(self, result: Any, copies: dict[int, Any]) -> bool:
+        """Whether the call has only computed, and gave plain arrays of its own."""
+        found = list(_arrays(result))
+        given = [a for a in copies.values() if type(a) is np.ndarray]
+        for x in found:
+            if x is None or x.dtype.kind not in KINDS:
+                return False
+            if type(x) is np.ndarray and any(np.may_share_memory(x, a) for a in given):
+                return False
+        if not self.whole:
+            owners = [x for x in found if type(x) is np.ndarray]
+            fresh = all(x.base is None and x.flags.writeable for x in owners)
+            if not fresh or len(set(map(id, owners))) < len(owners):
+                return False
+        scan = self.look.scan
+        same = all(_is_as(copies[id(h)], data_of(h)) for h in scan.arrays)
+        return same and self.look.untouched()
+
+    def _adopted(self, result: Any, copies: dict[int, Any], trial: Trial | None) -> Any:
+        """The result as the caller gets it, with a history for those who ask."""
+        why = f"{self.work.function.__qualname__} ran as plain NumPy: tracing it does not pay"
+        if trial is not None:
+            mean = trial.seconds / trial.operations * 1e6
+            why += f" ({trial.operations:,} operations took {mean:.1f} µs each, traced)"
+        nodes: list[Node] = []
+        found = list(_arrays(result))
+        for x in found:
+            node = leaf(x)
+            node.outcome = outcome_row(Outcome.ASIDE, why=why)
+            nodes.append(node)
+            remember(x, node)
+        digests = [node.digest for node in nodes]
+        anew = _Anew(self, copies, digests)
+        histories.note(digests, anew.trace, self.nbytes)
+        return result if self.whole else _handles(result, iter(nodes))
+
+
+NOTHING = object()
+"""What `Aside.run` gives where a call cannot run so."""
+
+
+def aside(
+    work: Any,
+    look: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    frame: Frame,
+    originals: dict[int, tuple[Handle, Any]],
+) -> Aside | None:
+    """The call as one that can run untraced, if it can."""
+    scan = look.scan
+    if work.barred or work.ignore or scan.generators or scan.frames or scan.given_views:
+        return None
+    if len(scan.arrays) != look.own[1] or work.code.stores():
+        return None
+    for box in scan.boxes:
+        if not is_code(behind(box)) or code_of(behind(box)).stores():
+            return None  # what it did to a list or an object could not be taken back
+    for root in scan.arrays:
+        value = root._value
+        if root._base is not None or type(value) is Foreign or value.meta[1].kind not in KINDS:
+            return None
+        if getattr(root, "_rivals", None) is not None:
+            return None
+    outer = frame.outer
+    while outer is not None:
+        if outer.trial is not None:
+            return None  # that one is judged
+        outer = outer.outer
+    whole = frame.outer is None and all(id(root) in originals for root in scan.arrays)
+    made = Aside(work, look, args, kwargs, whole)
+    return made if made.nbytes <= LARGEST else None
+
+
+def _untwined(function: Any) -> Any:
+    """The function with NumPy's own names, and those of its module, in the place of traced twins.
+
+    Twins do what the originals do while nothing is traced, but each call of one takes longer. The
+    code assigns no global (`lima.bytecode`), so a copy of them does. What warnings were given is
+    remembered among the globals.
+    """
+    scope = function.__globals__
+    scope.setdefault("__warningregistry__", {})
+    made = dict(scope)
+    for name, value in scope.items():
+        if type(value) in BEHIND or (type(value) is FunctionType and value in TRACED):
+            plain = behind(value)
+            own = type(plain) is FunctionType and plain.__globals__ is scope
+            made[name] = _with_globals(plain, made) if own else plain
+    return _with_globals(function, made)
+
+
+def _with_globals(f: Any, scope: dict[str, Any]) -> Any:
+    cells = [_plain_cell(cell) for cell in f.__closure__ or ()]
+    made = FunctionType(f.__code__, scope, f.__name__, f.__defaults__, tuple(cells) or None)
+    made.__kwdefaults__ = f.__kwdefaults__
+    made.__dict__.update(f.__dict__)
+    return made
+
+
+def _plain_cell(cell: Any) -> Any:
+    """A cell without a twin; no code assigns what it holds (`Code.stores`)."""
+    try:
+        held = cell.cell_contents
+    except ValueError:  # it is empty
+        return cell
+    return CellType(behind(held)) if type(held) in BEHIND else cell
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    n = 1
+    for k in shape:
+        n *= k
+    return n
+
+
+def _copy(h: Handle, originals: dict[int, tuple[Handle, Any]]) -> Any:
+    """The array of a handle for plain code, which others do not see."""
+    known = originals.get(id(h))
+    data = data_of(h) if known is None else known[1]
+    if type(data) is not np.ndarray:
+        return data
+    made = clone(data)
+    made.setflags(write=not locked(h))
+    return made
+
+
+def _is_as(copied: Any, data: Any) -> bool:
+    """Whether nobody has written a copy."""
+    if type(copied) is not np.ndarray:
+        return True
+    same = (copied.shape, copied.strides, copied.dtype) == (data.shape, data.strides, data.dtype)
+    return same and copied.tobytes() == np.asarray(data).tobytes()
+
+
+def _given(x: Any, copies: dict[int, Any]) -> Any:
+    """Arguments with copies in the place of traced arrays."""
+    if isinstance(x, Handle):
+        return copies[id(x)]
+    if isinstance(x, tuple):
+        items = [_given(item, copies) for item in x]
+        return tuple(items) if type(x) is tuple else tuple.__new__(type(x), items)
+    if type(x) is dict:  # of keyword arguments
+        return {key: _given(item, copies) for key, item in x.items()}
+    return x
+
+
+def _arrays(x: Any) -> Iterator[Any]:
+    """The arrays and NumPy numbers in a result, in its order; None for what may be anything."""
+    kind = type(x)
+    if kind is np.ndarray or isinstance(x, (Handle, np.generic)):
+        yield x
+    elif kind in (list, tuple) or (isinstance(x, tuple) and hasattr(x, "_fields")):
+        for item in x:
+            yield from _arrays(item)
+    elif kind is dict:
+        for key, item in x.items():
+            if type(key) not in ATOMS:
+                yield None
+            yield from _arrays(item)
+    elif kind not in ATOMS:
+        yield None
+
+
+def _handles(x: Any, nodes: Iterator[Node]) -> Any:
+    """A result with traced arrays in the place of plain ones."""
+    kind = type(x)
+    if kind is np.ndarray or isinstance(x, np.generic):
+        value = leaf_value(x)
+        value.node = next(nodes)
+        return handle(value)
+    if isinstance(x, tuple):
+        items = [_handles(item, nodes) for item in x]
+        return tuple(items) if kind is tuple else tuple.__new__(kind, items)
+    if kind is list:
+        return [_handles(item, nodes) for item in x]
+    if kind is dict:
+        return {key: _handles(item, nodes) for key, item in x.items()}
+    return x
+
+
+class _Anew:
+    """What traces a call that ran untraced, as long as its function is what it was."""
+
+    def __init__(self, call: Aside, copies: dict[int, Any], digests: list[bytes]) -> None:
+        self.work = call.work
+        self.key = call.look.key
+        self.args, self.kwargs = _given(call.args, copies), _given(call.kwargs, copies)
+        self.given = {
+            id(copies[id(h)]): (h._value.node, copies[id(h)], locked(h))
+            for h in call.look.scan.arrays
+        }
+        self.modes = error_modes()
+        self.digests = digests
+
+    def trace(self) -> list[Node] | None:
+        """The nodes of its results; None if it gives other ones now."""
+        handles = {key: _traced(*item) for key, item in self.given.items()}
+        args, kwargs = _back(self.args, handles), _back(self.kwargs, handles)
+        here = copy.copy(current())
+        here.reuses = here.functions = here.asides = False
+        token, outside = _session.set(here), _frame.set(None)
+        modes = dict(zip(np.geterr(), self.modes, strict=True))
+        try:
+            with warnings.catch_warnings(), np.errstate(**modes):  # type: ignore[arg-type]
+                warnings.simplefilter("ignore")
+                if self.work.key_of(args, kwargs) != self.key:
+                    return None
+                found = list(_arrays(self.work.traced(args, kwargs)))
+                nodes = [_node(x) for x in found]
+                same = [leaf(_data(x)).digest for x in found] == self.digests
+        except (Exception, NotReusable, NotCanonical):
+            return None
+        finally:
+            _frame.reset(outside)
+            _session.reset(token)
+        return nodes if same else None
+
+
+def _traced(node: Node, data: Any, readonly: bool) -> Handle:
+    value = new_value(node, data)
+    value.shared = True
+    made: Handle = new_handle(value)
+    made._locked = readonly
+    return made
+
+
+def _back(x: Any, handles: dict[int, Handle]) -> Any:
+    """Arguments with traced arrays in the place of the copies."""
+    if id(x) in handles:
+        return handles[id(x)]
+    if isinstance(x, tuple):
+        items = [_back(item, handles) for item in x]
+        return tuple(items) if type(x) is tuple else tuple.__new__(type(x), items)
+    if type(x) is dict:
+        return {key: _back(item, handles) for key, item in x.items()}
+    return x
+
+
+def _node(x: Any) -> Node:
+    return value_of(x).node if isinstance(x, Handle) else leaf(x)
+
+
+def _data(x: Any) -> Any:
+    return data_of(x) if isinstance(x, Handle) else x

@@ -1,0 +1,3 @@
+cdef int _left
+
+cpdef tick()
