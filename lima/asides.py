@@ -66,9 +66,9 @@ class Aside:
 
     def run(self, originals: dict[int, tuple[Handle, Any]], trial: Trial | None) -> Any:
         """What the plain function gives; NOTHING where it does more than compute."""
-        copies = {id(h): _copy(h, originals) for h in self.look.scan.arrays}
+        copies = Copies(originals)
         before = [a.copy() for a in self.look.scan.plain]
-        args, kwargs = _given(self.args, copies), _given(self.kwargs, copies)
+        args, kwargs = copies.of(self.args), copies.of(self.kwargs)
         token, plainly = _frame.set(None), PLAINLY.set(True)
         try:
             result = _untwined(self.work.function)(*args, **kwargs)
@@ -85,12 +85,12 @@ class Aside:
             return NOTHING
         return self._adopted(result, copies, trial)
 
-    def _fits(self, result: Any, copies: dict[int, Any]) -> bool:
+    def _fits(self, result: Any, copies: Copies) -> bool:
         """Whether the call has only computed, and gave plain arrays of its own."""
-        found = list(_arrays(result))
-        given = [a for a in copies.values() if type(a) is np.ndarray]
+        found = list(_arrays(result, copies.boxes()))
+        given = copies.arrays()
         for x in found:
-            if x is None or x.dtype.kind not in KINDS:
+            if x is None or isinstance(x, Handle) or x.dtype.kind not in KINDS:
                 return False
             if type(x) is np.ndarray and any(np.may_share_memory(x, a) for a in given):
                 return False
@@ -99,11 +99,9 @@ class Aside:
             fresh = all(x.base is None and x.flags.writeable for x in owners)
             if not fresh or len(set(map(id, owners))) < len(owners):
                 return False
-        scan = self.look.scan
-        same = all(_is_as(copies[id(h)], data_of(h)) for h in scan.arrays)
-        return same and self.look.untouched()
+        return copies.hold() and self.look.untouched()
 
-    def _adopted(self, result: Any, copies: dict[int, Any], trial: Trial | None) -> Any:
+    def _adopted(self, result: Any, copies: Copies, trial: Trial | None) -> Any:
         """The result as the caller gets it, with a history for those who ask."""
         why = f"{self.work.function.__qualname__} ran as plain NumPy: tracing it does not pay"
         if trial is not None:
@@ -138,11 +136,17 @@ def aside(
     scan = look.scan
     if work.barred or work.ignore or scan.generators or scan.frames or scan.given_views:
         return None
-    if len(scan.arrays) != look.own[1] or work.code.stores():
+    if work.code.stores():
         return None
+    given = _met((args, kwargs), set())
     for box in scan.boxes:
-        if not is_code(behind(box)) or code_of(behind(box)).stores():
-            return None  # what it did to a list or an object could not be taken back
+        if type(box) in (list, dict):
+            if id(box) not in given:
+                return None  # what it did to a list of its own could not be taken back
+        elif not is_code(behind(box)) or code_of(behind(box)).stores():
+            return None
+    if not all(id(root) in given for root in scan.arrays):
+        return None
     for root in scan.arrays:
         value = root._value
         if root._base is not None or type(value) is Foreign or value.meta[1].kind not in KINDS:
@@ -201,50 +205,114 @@ def _size(shape: tuple[int, ...]) -> int:
     return n
 
 
-def _copy(h: Handle, originals: dict[int, tuple[Handle, Any]]) -> Any:
-    """The array of a handle for plain code, which others do not see."""
-    known = originals.get(id(h))
-    data = data_of(h) if known is None else known[1]
-    if type(data) is not np.ndarray:
-        return data
-    made = clone(data)
-    made.setflags(write=not locked(h))
-    return made
-
-
-def _is_as(copied: Any, data: Any) -> bool:
-    """Whether nobody has written a copy."""
-    if type(copied) is not np.ndarray:
-        return True
-    same = (copied.shape, copied.strides, copied.dtype) == (data.shape, data.strides, data.dtype)
-    return same and copied.tobytes() == np.asarray(data).tobytes()
-
-
-def _given(x: Any, copies: dict[int, Any]) -> Any:
-    """Arguments with copies in the place of traced arrays."""
+def _met(x: Any, found: set[int]) -> set[int]:
+    """The ids of the traced arrays, lists and dicts in arguments."""
     if isinstance(x, Handle):
-        return copies[id(x)]
-    if isinstance(x, tuple):
-        items = [_given(item, copies) for item in x]
-        return tuple(items) if type(x) is tuple else tuple.__new__(type(x), items)
-    if type(x) is dict:  # of keyword arguments
-        return {key: _given(item, copies) for key, item in x.items()}
-    return x
+        found.add(id(x))
+    elif isinstance(x, (tuple, list, dict)) and id(x) not in found:
+        if not isinstance(x, tuple):
+            found.add(id(x))
+        for item in x.values() if isinstance(x, dict) else x:
+            _met(item, found)
+    return found
 
 
-def _arrays(x: Any) -> Iterator[Any]:
-    """The arrays and NumPy numbers in a result, in its order; None for what may be anything."""
+class Copies:
+    """Arguments for plain code, which nobody else sees."""
+
+    def __init__(self, originals: dict[int, tuple[Handle, Any]]) -> None:
+        self.originals = originals
+        self.made: dict[int, tuple[Any, Any]] = {}  # what was copied, by its id, and the copy
+
+    def of(self, x: Any) -> Any:
+        """An argument as a copy: arrays plain; what holds neither arrays nor lists is itself."""
+        known = self.made.get(id(x))
+        if known is not None:
+            return known[1]
+        kind = type(x)
+        if isinstance(x, Handle):
+            made = self._array(x)
+        elif isinstance(x, tuple):
+            items = [self.of(item) for item in x]
+            if all(a is b for a, b in zip(items, x, strict=True)):
+                return x
+            return tuple(items) if kind is tuple else tuple.__new__(kind, items)
+        elif kind is list:
+            made = []
+            self.made[id(x)] = x, made
+            made.extend([self.of(item) for item in x])
+        elif kind is dict:
+            made = {}
+            self.made[id(x)] = x, made
+            made.update([(key, self.of(item)) for key, item in x.items()])
+        else:
+            return x
+        self.made[id(x)] = x, made
+        return made
+
+    def _array(self, h: Handle) -> Any:
+        known = self.originals.get(id(h))
+        data = data_of(h) if known is None else known[1]
+        if type(data) is not np.ndarray:
+            return data
+        made = clone(data)
+        made.setflags(write=not locked(h))
+        return made
+
+    def arrays(self) -> list[Any]:
+        return [made for _, made in self.made.values() if type(made) is np.ndarray]
+
+    def boxes(self) -> set[int]:
+        """The ids of the copied lists and dicts."""
+        return {id(made) for _, made in self.made.values() if type(made) in (list, dict)}
+
+    def handles(self) -> Iterator[tuple[Handle, Any]]:
+        """The traced arrays with their copies."""
+        return ((x, made) for x, made in self.made.values() if isinstance(x, Handle))
+
+    def hold(self) -> bool:
+        """Whether nobody has written them."""
+        return all(self._is_as(x, made) for x, made in self.made.values())
+
+    def _is_as(self, x: Any, made: Any) -> bool:
+        if isinstance(x, Handle):
+            if type(made) is not np.ndarray:
+                return True
+            a: Any = np.asarray(data_of(x))
+            same = (made.shape, made.strides, made.dtype) == (a.shape, a.strides, a.dtype)
+            return same and made.tobytes() == a.tobytes()
+        if type(x) is dict:
+            if list(map(id, x)) != list(map(id, made)):
+                return False
+            x, made = list(x.values()), list(made.values())
+        return len(x) == len(made) and all(
+            self._is_same(a, b) for a, b in zip(x, made, strict=True)
+        )
+
+    def _is_same(self, a: Any, b: Any) -> bool:
+        known = self.made.get(id(a))
+        if known is not None or not isinstance(a, tuple):
+            return b is (a if known is None else known[1])
+        return type(a) is type(b) and all(self._is_same(x, y) for x, y in zip(a, b, strict=True))
+
+
+def _arrays(x: Any, not_these: set[int] | frozenset[int] = frozenset()) -> Iterator[Any]:
+    """The arrays and NumPy numbers in a result, in its order; None for what may be anything, and
+    for lists and dicts that are `not_these`.
+    """
     kind = type(x)
     if kind is np.ndarray or isinstance(x, (Handle, np.generic)):
         yield x
+    elif kind in (list, dict) and id(x) in not_these:
+        yield None
     elif kind in (list, tuple) or (isinstance(x, tuple) and hasattr(x, "_fields")):
         for item in x:
-            yield from _arrays(item)
+            yield from _arrays(item, not_these)
     elif kind is dict:
         for key, item in x.items():
             if type(key) not in ATOMS:
                 yield None
-            yield from _arrays(item)
+            yield from _arrays(item, not_these)
     elif kind not in ATOMS:
         yield None
 
@@ -269,21 +337,18 @@ def _handles(x: Any, nodes: Iterator[Node]) -> Any:
 class _Anew:
     """What traces a call that ran untraced, as long as its function is what it was."""
 
-    def __init__(self, call: Aside, copies: dict[int, Any], digests: list[bytes]) -> None:
+    def __init__(self, call: Aside, copies: Copies, digests: list[bytes]) -> None:
         self.work = call.work
         self.key = call.look.key
-        self.args, self.kwargs = _given(call.args, copies), _given(call.kwargs, copies)
-        self.given = {
-            id(copies[id(h)]): (h._value.node, copies[id(h)], locked(h))
-            for h in call.look.scan.arrays
-        }
+        self.args, self.kwargs = copies.of(call.args), copies.of(call.kwargs)
+        self.given = {id(made): (h._value.node, made, locked(h)) for h, made in copies.handles()}
         self.modes = error_modes()
         self.digests = digests
 
     def trace(self) -> list[Node] | None:
         """The nodes of its results; None if it gives other ones now."""
-        handles = {key: _traced(*item) for key, item in self.given.items()}
-        args, kwargs = _back(self.args, handles), _back(self.kwargs, handles)
+        made: dict[int, Any] = {}
+        args, kwargs = self._traced(self.args, made), self._traced(self.kwargs, made)
         here = copy.copy(current())
         here.reuses = here.functions = here.asides = False
         token, outside = _session.set(here), _frame.set(None)
@@ -294,8 +359,9 @@ class _Anew:
                 if self.work.key_of(args, kwargs) != self.key:
                     return None
                 found = list(_arrays(self.work.traced(args, kwargs)))
-                nodes = [_node(x) for x in found]
-                same = [leaf(_data(x)).digest for x in found] == self.digests
+                nodes = [value_of(x).node if isinstance(x, Handle) else leaf(x) for x in found]
+                data = [data_of(x) if isinstance(x, Handle) else x for x in found]
+                same = [leaf(x).digest for x in data] == self.digests
         except (Exception, NotReusable, NotCanonical):
             return None
         finally:
@@ -303,30 +369,29 @@ class _Anew:
             _session.reset(token)
         return nodes if same else None
 
-
-def _traced(node: Node, data: Any, readonly: bool) -> Handle:
-    value = new_value(node, data)
-    value.shared = True
-    made: Handle = new_handle(value)
-    made._locked = readonly
-    return made
-
-
-def _back(x: Any, handles: dict[int, Handle]) -> Any:
-    """Arguments with traced arrays in the place of the copies."""
-    if id(x) in handles:
-        return handles[id(x)]
-    if isinstance(x, tuple):
-        items = [_back(item, handles) for item in x]
-        return tuple(items) if type(x) is tuple else tuple.__new__(type(x), items)
-    if type(x) is dict:
-        return {key: _back(item, handles) for key, item in x.items()}
-    return x
-
-
-def _node(x: Any) -> Node:
-    return value_of(x).node if isinstance(x, Handle) else leaf(x)
-
-
-def _data(x: Any) -> Any:
-    return data_of(x) if isinstance(x, Handle) else x
+    def _traced(self, x: Any, made: dict[int, Any]) -> Any:
+        """An argument with traced arrays in the place of the plain copies, once each."""
+        if id(x) in made:
+            return made[id(x)]
+        if id(x) in self.given:
+            node, data, readonly = self.given[id(x)]
+            value = new_value(node, data)
+            value.shared = True
+            made[id(x)] = h = new_handle(value)
+            h._locked = readonly
+            return h
+        if isinstance(x, tuple):
+            items = [self._traced(item, made) for item in x]
+            if all(a is b for a, b in zip(items, x, strict=True)):
+                return x
+            return tuple(items) if type(x) is tuple else tuple.__new__(type(x), items)
+        if type(x) is list:
+            made[id(x)] = found = []
+            found.extend([self._traced(item, made) for item in x])
+            return found
+        if type(x) is dict:
+            pairs: dict[Any, Any] = {}
+            made[id(x)] = pairs
+            pairs.update([(key, self._traced(item, made)) for key, item in x.items()])
+            return pairs
+        return x

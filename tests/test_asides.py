@@ -12,6 +12,7 @@ import pytest
 
 import lima
 from lima import asides, histories, trials
+from lima.node import leaf
 from lima.record import loads
 
 F = np.eye(4) + np.diag([0.1, 0.1], 2)
@@ -511,6 +512,63 @@ def test_whole_calls_are_found_again(here):
     hits = traced.cache_info().hits
     assert bits(traced(np.ones(3))) == bits(first)
     assert here.stats.asides + traced.cache_info().hits - hits == 2
+
+
+def driven(start, parts, params, names=()):
+    x = start["x"] * params["scale"][0]
+    for k in range(4500):
+        x = x + params["step"] * parts[k % 2]
+    return {"x": x, "names": list(names), "scale": params["scale"][1]}
+
+
+def test_lists_and_dicts_are_arguments_like_arrays(here, tried):
+    traced, part = lima.traced(driven), np.array([0.5, -0.25])
+    for k in range(3):
+        args = {"x": START[:2] + k}, [part, part * 2], {"scale": [2, "a", [3]], "step": 0.5}
+        got, want = traced(*args, names=("a",)), driven(*args, names=("a",))
+        assert bits(got) == bits(want)
+    assert tried["driven"] == [True] * 3
+    record = lima.lineage(got["x"])
+    assert len(record.nodes) > 4500
+    inputs = {n.name: a for n in record.leaves for a in (args[0]["x"], *args[1])
+              if n.digest == leaf(a).digest}  # fmt: skip
+    assert lima.recompute(record, inputs).tobytes() == got["x"].tobytes()
+
+
+def appends(x, seen):
+    y = x * 1.0
+    for _ in range(4500):
+        y = y * 1.0
+    seen["calls"].append(len(seen["calls"]))
+    return y
+
+
+def gives_the_list(x, seen):
+    return appends(x, {"calls": []}), seen["calls"]
+
+
+def replaces(x, seen):
+    seen["calls"] = [*seen["calls"], 7]
+    return appends(x, {"calls": []})
+
+
+def by_default(x, seen, more=[]):  # noqa: B006
+    more.append(len(more))
+    return appends(x, {"calls": []}), list(more)
+
+
+@pytest.mark.parametrize("function", [appends, gives_the_list, replaces, by_default])
+def test_lists_are_changed_once_and_given_themselves(here, function):
+    seen, same = [], []
+    for f in (function, lima.traced(function)):
+        given = {"calls": [3]}
+        for held in function.__defaults__ or ():
+            held.clear()
+        for k in range(3):
+            found = f(START + k, given)
+            same.append(isinstance(found, tuple) and found[1] is given["calls"])
+            seen.append((bits(found), bits(given)))
+    assert seen[:3] == seen[3:] and same[:3] == same[3:]
 
 
 # --------------------------------------------------------------------------- options, other ways
