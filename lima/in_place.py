@@ -13,9 +13,10 @@ from lima.errors import NotCanonical, UnsupportedError
 from lima.forcing import force
 from lima.frame import refuse
 from lima.handle import Handle, is_outside, locked, value_of
-from lima.node import Ref, Spec
+from lima.node import Ref, Spec, new_node
 from lima.op import OPS, Op
-from lima.values import Borrowed, Value, live_users, memory_of, overlapping
+from lima.outs import is_new
+from lima.values import Borrowed, Value, live_users, memory_of, nodes_of, overlapping
 from lima.writes import repoint, set_in_place, write
 
 OPERATORS = {
@@ -25,6 +26,9 @@ OPERATORS = {
     "lshift": "left_shift", "rshift": "right_shift",
 }  # fmt: skip
 """Python's in-place operators and the rows that they mean."""
+
+ARITHMETIC = {"add", "sub", "mul", "truediv"}
+"""Those whose bits do not depend on where the result goes."""
 
 
 def _shape_of(x: Any) -> tuple[int, ...]:
@@ -62,10 +66,12 @@ def operator_of(name: str, row: Op) -> Any:
         if matrices and len(_shape_of(right)) == 1:
             raise ValueError(NO_MATRICES)
         inputs = (value, right) if writing.into else (value, right, value)
-        meant = spec
+        meant, node = spec, None
         if isinstance(right, Value) and memory_of(right) is memory_of(value):
             meant = overlapping(spec, inputs, 0 if writing.into else 2, 32, False)
-        write(self, writing, meant, inputs)
+        elif name in ARITHMETIC and self._base is None and is_new(row, inputs):
+            node = new_node(row.spec, nodes_of(inputs[:-1]))
+        write(self, writing, meant, inputs, None, node)
         return self
 
     in_place.__name__ = f"__i{name}__"

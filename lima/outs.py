@@ -13,7 +13,7 @@ from lima.handle import Handle
 from lima.node import Ref, Spec
 from lima.op import Op, evaluate
 from lima.runtime import apply
-from lima.values import Borrowed, Value
+from lima.values import Borrowed, Value, size_of
 from lima.writes import detach, repoint
 
 
@@ -106,6 +106,21 @@ def _small(x: Any) -> Any:
 
 MAX_FORMS = 4096
 """Forms of calls of which the dtype of the result is remembered."""
+
+
+LARGE = 1 << 13
+"""Elements of an array from which in-place operators are looked at."""
+
+
+def is_new(row: Op, inputs: Sequence[Any]) -> bool:
+    """Whether an in-place operator on a large array gives what the operator itself would give.
+
+    `G += D` is `G + D` then: rules see it, and the results of both are one.
+    """
+    if row.infer is None or size_of(inputs[0].meta[0]) < LARGE:
+        return False
+    data = force(inputs[0])
+    return type(data) is np.ndarray and _is_plain(data) and fills(row, row.spec, inputs)
 
 
 def fills(row: Op, bare: Spec, inputs: Sequence[Any]) -> bool:

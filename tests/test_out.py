@@ -1,5 +1,7 @@
 """`out=`: a buffer that is overwritten as a whole has no history, and what it gets may be found."""
 
+import operator
+
 import numpy as np
 import pytest
 from same import same
@@ -66,6 +68,72 @@ def test_what_decides_more_than_the_place_stays_in_the_lineage(name):
     if found.flags.c_contiguous and found.dtype == "f8":
         return  # `lima.array` made the part an array of its own
     assert lima.lineage(x=found).digest() != lima.lineage(x=np.matmul(x, y)).digest()
+
+
+LARGE, LARGER = RNG.normal(size=(150, 150)), RNG.normal(size=(150, 150))
+IN_PLACE = {
+    "+=": operator.iadd, "-=": operator.isub, "*=": operator.imul, "/=": operator.itruediv,
+}  # fmt: skip
+RIGHT = {"an array": LARGER, "a number": 2.5, "a row": LARGER[:1], "a list": [0.5] * 150}
+
+
+@pytest.mark.parametrize("symbol", IN_PLACE)
+@pytest.mark.parametrize("name", RIGHT)
+def test_an_in_place_operator_gives_what_the_operator_gives(symbol, name):
+    in_place, plain = IN_PLACE[symbol], getattr(operator, IN_PLACE[symbol].__name__[1:])
+    x, y = np.tile(LARGE, (2, 1)), RIGHT[name]
+    y = np.tile(y, (2, 1)) if name == "an array" else y
+    given = lima.array(y) if isinstance(y, np.ndarray) else y
+    wanted, changed = plain(lima.array(x), given), lima.array(x)
+    view = changed[3:]
+    assert in_place(changed, given) is changed
+    assert lima.lineage(x=changed).digest() == lima.lineage(x=wanted).digest()
+    assert np.asarray(changed).tobytes() == plain(x, y).tobytes() == np.asarray(wanted).tobytes()
+    assert np.asarray(view).tobytes() == plain(x, y)[3:].tobytes()
+
+
+KEPT = {
+    "itself": (lambda x: operator.iadd(x, x), "f8"),
+    "its transpose": (lambda x: operator.iadd(x, x.T), "f8"),
+    "a part of it": (lambda x: operator.imul(x, x[:1]), "f8"),
+    "more digits": (lambda x: operator.iadd(x, np.ones(x.shape)), "f4"),
+    "a part": (lambda x: operator.iadd(x[1:], 1.0), "f8"),
+    "columns first": (lambda x: operator.iadd(x.T, 1.0), "f8"),
+    "integers": (lambda x: operator.imul(x, 3), "i8"),
+    "floor": (lambda x: operator.ifloordiv(x, 3), "i4"),
+    "power": (lambda x: operator.ipow(x, 2), "f4"),
+    "what waits": (lambda x: operator.iadd(x * 2.0 + 1.0, x), "f8"),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_in_place_operators_of_every_kind(name):
+    work, dtype = KEPT[name]
+
+    def program(x):
+        found = work(x)
+        return found, x, found.sum()
+
+    x = (np.tile(LARGE, (2, 2)) * 9).astype(dtype)
+    same(program, lambda: (x.copy(),))
+    want = program(x.copy())
+    handle = lima.array(x.copy(), name="x")
+    found = lima.traced(lambda x: work(x).copy())(handle)
+    again = lima.recompute(lima.lineage(found), {"x": x})
+    assert again.tobytes() == np.asarray(found).tobytes() == np.ascontiguousarray(want[0]).tobytes()
+
+
+@pytest.mark.parametrize("work", [
+    lambda x: operator.iadd(x, 0.5), lambda x: operator.itruediv(x, 2),
+    lambda x: operator.iadd(x, np.ones((3, *x.shape))), lambda x: operator.isub(x, "a"),
+])  # fmt: skip
+def test_in_place_operators_refuse_what_numpy_refuses(work):
+    x = np.ones((200, 200), "i8")
+    with pytest.raises(Exception) as plain:
+        work(x.copy())
+    with pytest.raises(type(plain.value)) as traced:
+        lima.traced(work)(x.copy())
+    assert str(traced.value) == str(plain.value)
 
 
 def test_where_leaves_the_rest():

@@ -92,8 +92,14 @@ def fill(G, c):
     return A
 
 
+def in_place(G, c):
+    A = G.copy()
+    A += c * np.eye(len(G))
+    return A
+
+
 SPELLINGS = (
-    eye, eye_first, identity, diagonal, intercept, intercept_last, indices, flat, flat_but_one, fill,
+    in_place, eye, eye_first, identity, diagonal, intercept, intercept_last, indices, flat, flat_but_one, fill,
 )  # fmt: skip
 
 
