@@ -100,6 +100,7 @@ HIDDEN_RANDOMNESS = _words("""
 
 REFLECTION = _words("""
     __globals__ __code__ __closure__ __builtins__ __subclasses__ __getattribute__ __traceback__
+    __annotations__ __annotate__ get_annotations get_type_hints
     __import__ gi_frame cr_frame tb_frame f_globals f_locals f_back f_builtins __loader__ __spec__
 """)
 """Attributes that lead out of what the code says it uses."""
