@@ -56,3 +56,17 @@ def registered(c: Any) -> tuple[str, ...]:
 def metadata(field: Any) -> tuple[tuple[Any, Any], ...]:
     """What the author of a dataclass noted with a field."""
     return tuple(field.metadata.items())
+
+
+_OF_MEMBERS = frozenset({"_value_", "_name_", "__objclass__", "_sort_order_", "_inverted_"})
+
+
+def of_member(x: Any) -> dict[str, Any]:
+    """What a member of an enumeration holds: its value, and attributes of the user's."""
+    held = {k: v for k, v in getattr(x, "__dict__", {}).items() if k not in _OF_MEMBERS}
+    return {"value": x._value_, **held}
+
+
+def held_by(member: Any) -> tuple[tuple[str, Any], ...]:
+    """The same as pairs, which are equal as long as it holds the same."""
+    return tuple(of_member(member).items())

@@ -30,7 +30,7 @@ from xxhash import xxh3_128_digest
 
 from lima import pure
 from lima.bytecode import Facts, NotReusable, facts_of
-from lima.classes import LABELS, labels, metadata, registered
+from lima.classes import LABELS, held_by, labels, metadata, registered
 from lima.homes import is_marker, is_pure_home, module_refusal, own_name, own_refusal
 from lima.node import encode
 
@@ -482,7 +482,7 @@ class _Walk:
         """An Enum class: its members in order, and the methods that its author wrote."""
         for name, member in c.__members__.items():
             self.parts.append(encode(name))
-            self.data.append((operator.attrgetter("_value_"), member))
+            self.data.append((held_by, member))
         for name, value in sorted(vars(c).items()):
             if name in _OF_ENUM or name in c.__members__ or isinstance(value, enum.property):
                 continue

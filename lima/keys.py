@@ -16,6 +16,7 @@ import numpy as np
 
 from lima import constants, frames
 from lima.bytecode import NotReusable
+from lima.classes import of_member
 from lima.code import Code, behind, code_of, is_code
 from lima.draws import TracedGenerator
 from lima.errors import NotCanonical
@@ -182,7 +183,7 @@ class Scan:
             self.generators.append(x)
             return self._place(x, b"g", len(self.generators))
         if constants.is_member(x):
-            held = constants.of_member(x)
+            held = of_member(x)
             head = self.reference(kind) + encode(x._name_) + encode(list(held))
             return b"member" + head + b"".join([self.reference(v) for v in held.values()])
         if layout_of(x) is not None or is_code(x):

@@ -91,9 +91,16 @@ def is_number(one, x):
 class Unit(enum.Enum):
     METRE = 1
 
+    def __init__(self, length):
+        self.length = length
+
 
 def in_units(x):
     return x * Unit.factor
+
+
+def of_length(x):
+    return x * Unit.METRE.length
 
 
 def fielded(scale):
@@ -164,6 +171,10 @@ CASES = {
     "an enumeration": (
         in_units,
         [(lambda v=v: setattr(Unit, "factor", v), (X,)) for v in (2.0, 5.0)],
+    ),
+    "a member of it": (
+        of_length,
+        [(lambda v=v: setattr(Unit.METRE, "length", v), (X,)) for v in (2.0, 5.0)],
     ),
     "metadata of fields": (by_fields, [(nothing, (fielded(v), X)) for v in (2.0, 5.0)]),
     "fields of nothing else": (field_names, [(nothing, (ordered(n), X)) for n in ("ab", "ba")]),
