@@ -82,6 +82,7 @@ SCIPY_PARTS = _words("""
 files or draw random numbers that cannot be seen."""
 
 FILES_AND_SETTINGS = _words("""
+    dump
     savez savez_compressed savetxt loadtxt genfromtxt fromfile fromregex memmap open_memmap tofile
     DataSource seterr seterrcall geterrcall setbufsize getbufsize set_printoptions get_printoptions
     printoptions set_string_function array2string array_repr array_str set_default_printstyle
@@ -109,7 +110,7 @@ EFFECTS = FILES_AND_SETTINGS | HIDDEN_RANDOMNESS | REFLECTION
 """Names that are refused wherever the code mentions them."""
 
 MODULE_EFFECTS = EFFECTS | _words("""
-    load save test info dump read source disp run redirect_stdout redirect_stderr chdir
+    load save test info read source disp run redirect_stdout redirect_stderr chdir
 """)
 """Names that are refused as attributes of a module; elsewhere they are everyday words."""
 
