@@ -410,9 +410,16 @@ class _Walk:
 
     def getter(self, name: str, value: Any) -> None:
         """`operator.itemgetter` and its kin: what they were made with."""
-        _kind, arguments = value.__reduce__()[:2]
-        self.parts.append(encode(type(value).__name__))
-        self.data.append((operator.itemgetter(0), (arguments,)))
+        made, arguments = value.__reduce__()[:2]
+        options = {}
+        if isinstance(made, functools.partial):  # a `methodcaller` with keywords
+            arguments, options = (*made.args, *arguments), made.keywords
+        self.parts.append(encode((type(value).__name__, tuple(options))))
+        named = {part for x in arguments if type(x) is str for part in x.split(".")}
+        self.names |= named
+        if type(value) is not operator.itemgetter and not pure.EFFECTS.isdisjoint(named):
+            self.refuse(f"it calls {min(named & pure.EFFECTS)}, which may have effects")
+        self.data.append((operator.itemgetter(0), ((*arguments, *options.values()),)))
 
     def descriptor(self, name: str, value: Any) -> None:
         """A method of a builtin class, as `str.upper`."""

@@ -5,6 +5,7 @@ import abc
 import dataclasses
 import enum
 import numbers
+import operator
 import types
 
 import numpy as np
@@ -141,6 +142,10 @@ def formatted(x):
     return f"{x / 3}"
 
 
+def applied(f, x):
+    return f(x) / 3
+
+
 def nothing(*_):
     pass
 
@@ -182,6 +187,14 @@ CASES = {
         by_annotations,
         [(nothing, (annotated({k: float}), X)) for k in ("a", "b")],
     ),
+    "keywords of methods": (
+        applied,
+        [(nothing, (operator.methodcaller("sum", axis=k), X)) for k in (0, 1)],
+    ),
+    "names of keywords": (
+        applied,
+        [(nothing, (operator.methodcaller("std", **{k: 1}), X)) for k in ("axis", "ddof")],
+    ),
     "digits of arrays": (
         formatted,
         [(lambda n=n: np.set_printoptions(precision=n), (X,)) for n in (8, 3)],
@@ -199,6 +212,21 @@ def test_two_calls_are_not_one(name):
             step()
             for _ in range(2):
                 assert repr(traced(*arguments)) == repr(bare(*arguments))
+
+
+def test_methods_with_effects_are_refused(tmp_path):
+    path = tmp_path / "a"
+
+    @lima.traced
+    def writing(write, x):
+        write(x.__array__())
+        return x / 3
+
+    with eager():
+        for _ in range(3):
+            writing(operator.methodcaller("tofile", str(path)), X)
+            path.unlink()
+    assert "tofile" in writing.cache_info().refusal
 
 
 def test_calls_that_do_not_ask_for_names_are_one():
