@@ -16,8 +16,10 @@ import builtins
 import enum
 import functools
 import operator
+import re
 import sys
 import types
+from abc import ABCMeta
 from collections import namedtuple
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +30,7 @@ from xxhash import xxh3_128_digest
 
 from lima import pure
 from lima.bytecode import Facts, NotReusable, facts_of
+from lima.classes import LABELS, held_by, labels, metadata, registered
 from lima.homes import is_marker, is_pure_home, module_refusal, own_name, own_refusal
 from lima.node import encode
 
@@ -85,6 +88,19 @@ class Code:
         """Whether it makes frames, whose methods are no code that is walked."""
         return self._present().frames
 
+    def reads_labels(self) -> bool:
+        """Whether it mentions the names of functions and classes, as `f.__name__`."""
+        return self._present().labelled
+
+    def says_all(self) -> bool:
+        """Whether digest and data are all that a call depends on, beside its arguments."""
+        walk = self._present()
+        return not (walk.frames or walk.labelled)
+
+    def labels(self) -> list[bytes]:
+        """The names of all functions and classes that it reaches, as they are now."""
+        return [labels(x) for x in self._present().walked]
+
     def hashed(self) -> bool:
         """Whether what the code does may depend on hashes, which differ between processes."""
         return self._present().hashed
@@ -125,6 +141,7 @@ def _walked(root: Any, version: str | None) -> _Walk:
     try:
         walk.callable(str(getattr(root, "__name__", "it")), root)
         walk.digest = xxh3_128_digest(b"".join(walk.parts) + encode(version))
+        walk.labelled = not walk.names.isdisjoint(LABELS)
     except Exception as error:  # whatever users' objects do when they are looked at
         walk.refuse(f"its code cannot be read: {error!r}")
     return walk
@@ -140,12 +157,10 @@ class _Walk:
         self.data: list[Getter] = []
         self.refusal: str | None = None
         self.names: set[str] = set()
-        self.frames = False
-        self.hashed = False
-        self.stores = False
+        self.frames = self.hashed = self.labelled = self.stores = False
         self._watched: list[tuple[Callable[[Any], Any], Any, Any]] = []
+        self.walked: list[Any] = []
         self._seen: dict[int, int] = {}
-        self._alive: list[Any] = []
 
     def holds(self) -> bool:
         """Whether every name still means what it meant."""
@@ -182,7 +197,7 @@ class _Walk:
             self.parts.append(b"see" + encode(known))
             return False
         self._seen[id(x)] = len(self._seen)
-        self._alive.append(x)
+        self.walked.append(x)
         return True
 
     # ------------------------------------------------------------ names and values
@@ -242,6 +257,10 @@ class _Walk:
         if not is_pure_home(path):
             return self.foreign(module, chain, names)
         self.parts.append(encode((path, str(getattr(plain, "__version__", "")), chain)))
+        if path.partition(".")[0] not in ("numpy", "scipy", "lima"):
+            found = functools.reduce(lambda x, name: getattr(x, name, None), chain, plain)
+            if isinstance(found, ABCMeta):
+                self.registered(found)
         reason = module_refusal(plain, chain, names, traced)
         if reason is not None:
             self.refuse(f"it uses {reason}")
@@ -291,6 +310,8 @@ class _Walk:
         own = own_name(value)
         if own is not None:
             self.parts.append(encode(own))
+            if isinstance(value, ABCMeta):
+                self.registered(value)
             reason = own_refusal(*own)
             if reason is not None:
                 self.refuse(f"it uses {reason}")
@@ -394,9 +415,16 @@ class _Walk:
 
     def getter(self, name: str, value: Any) -> None:
         """`operator.itemgetter` and its kin: what they were made with."""
-        _kind, arguments = value.__reduce__()[:2]
-        self.parts.append(encode(type(value).__name__))
-        self.data.append((operator.itemgetter(0), (arguments,)))
+        made, arguments = value.__reduce__()[:2]
+        options = {}
+        if isinstance(made, functools.partial):  # a `methodcaller` with keywords
+            arguments, options = (*made.args, *arguments), made.keywords
+        self.parts.append(encode((type(value).__name__, tuple(options))))
+        named = {part for x in arguments if type(x) is str for part in x.split(".")}
+        self.names |= named
+        if type(value) is not operator.itemgetter and not pure.EFFECTS.isdisjoint(named):
+            self.refuse(f"it calls {min(named & pure.EFFECTS)}, which may have effects")
+        self.data.append((operator.itemgetter(0), ((*arguments, *options.values()),)))
 
     def descriptor(self, name: str, value: Any) -> None:
         """A method of a builtin class, as `str.upper`."""
@@ -419,15 +447,36 @@ class _Walk:
             self.parts.append(encode(c.__qualname__))
             return
         self.parts.append(b"class" + encode(c.__qualname__))
+        self.watch(type, c, type(c))
+        if type(c) is not type:
+            self.callable(type(c).__name__, type(c))
+        if isinstance(c, ABCMeta):
+            self.registered(c)
         self.watch(functools.partial(getattr, c), "__bases__", c.__bases__)
         for base in c.__bases__:
             self.callable(base.__name__, base)
+        self.watch(len, vars(c), len(vars(c)))
         if issubclass(c, enum.Enum):
             return self.enumeration(c)
-        self.watch(len, vars(c), len(vars(c)))
+        if "__dataclass_fields__" in vars(c):
+            self.fields(vars(c)["__dataclass_fields__"])
         for name, value in sorted(vars(c).items()):
             if name not in _CLASS_BOOKKEEPING and not isinstance(value, _FIELD_ACCESS):
                 self.member(name, value, vars(c))
+
+    def registered(self, c: Any) -> None:
+        """The classes that pass for subclasses of an abstract one."""
+        found = registered(c)
+        self.parts.append(encode(found))
+        self.watch(registered, c, found)
+
+    def fields(self, fields: dict[str, Any]) -> None:
+        """The fields of a dataclass, which it gives to whoever asks for them."""
+        for name, field in fields.items():
+            flags = (field.init, field.repr, field.hash, field.compare, field.kw_only)
+            self.parts.append(encode((name, *map(repr, flags))))
+            if field.metadata:
+                self.data.append((metadata, field))
 
     def member(self, name: str, value: Any, members: Any) -> None:
         """One entry of a class."""
@@ -445,9 +494,11 @@ class _Walk:
         """An Enum class: its members in order, and the methods that its author wrote."""
         for name, member in c.__members__.items():
             self.parts.append(encode(name))
-            self.data.append((operator.attrgetter("_value_"), member))
+            self.data.append((held_by, member))
         for name, value in sorted(vars(c).items()):
-            if type(value) in (types.FunctionType, *_PARTS_OF_MEMBERS) and name not in _OF_ENUM:
+            if name in _OF_ENUM or name in c.__members__ or isinstance(value, enum.property):
+                continue
+            if type(value) in (types.FunctionType, *_PARTS_OF_MEMBERS) or not _IS_SUNDER(name):
                 self.member(name, value, vars(c))
 
 
@@ -489,6 +540,7 @@ _OF_STAND_INS = frozenset(
 """Attributes of functions that say nothing of what they do, or are lima's own."""
 
 _OF_ENUM = frozenset({"__new__", "__new_member__", "_generate_next_value_"})
+_IS_SUNDER = re.compile(r"_.*_").fullmatch
 _FIELD_ACCESS = (
     types.GetSetDescriptorType,
     types.MemberDescriptorType,

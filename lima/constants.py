@@ -96,15 +96,6 @@ def effects(x: Any) -> frozenset[str]:
     return _EFFECTS.get(type(x).__module__.partition(".")[0], frozenset())
 
 
-_OF_MEMBERS = frozenset({"_value_", "_name_", "__objclass__", "_sort_order_", "_inverted_"})
-
-
 def is_member(x: Any) -> bool:
     """Whether `x` is a member of an enumeration, of which there is one object."""
     return isinstance(type(x), enum.EnumType)
-
-
-def of_member(x: Any) -> dict[str, Any]:
-    """What a member of an enumeration holds: its value, and attributes of the user's."""
-    held = {k: v for k, v in getattr(x, "__dict__", {}).items() if k not in _OF_MEMBERS}
-    return {"value": x._value_, **held}

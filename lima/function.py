@@ -28,6 +28,7 @@ from lima.kept import Draft, Record, Refused, Restored
 from lima.keys import Parameters, Scan
 from lima.node import Node, encode
 from lima.outside import Callback, Inward
+from lima.printing import print_options
 from lima.record import Lineage
 from lima.sessions import Session, _session, current
 from lima.sparse import Sparse, lineage_of
@@ -415,10 +416,11 @@ class TracedFunction:
                 return None
         try:
             code, data = self.code.both()
+            settings = print_options()
         except NotReusable:
             return None
-        whole = not data and not self.code.uses_pandas()
-        return (code, error_modes(), *found) if whole else None
+        whole = not data and self.code.says_all()
+        return (code, settings, error_modes(), *found) if whole else None
 
     def _refused(self, why: str, outer: Frame | None) -> None:
         self.refusal = why
@@ -557,7 +559,8 @@ class Look:
         self.contents = scan.contents()
         scan.refuse_effects([work.code])
         names = _encoded_names(tuple(arguments))
-        head = [b"call", self.code, options, _error_state(), names]
+        settings = _error_state() + scan.settings(work.code)
+        head = [b"call", self.code, options, settings, names]
         self.key = xxh3_128_digest(
             b"".join(head + self.references + self.data + scan.forms + self.contents)
         )

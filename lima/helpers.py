@@ -14,6 +14,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
+from lima.classes import LABELS
 from lima.code import BEHIND
 from lima.frame import active
 
@@ -31,6 +32,7 @@ class Helper:
     """
 
     def __init__(self, function: Callable[..., Any], reusable: Callable[..., Any]) -> None:
+        self.__dict__["__wrapped__"] = function
         functools.update_wrapper(self, function)
         self._reusable = reusable
         self._calls = 0
@@ -57,6 +59,8 @@ class Helper:
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _OF_FUNCTIONS:
             setattr(self.__wrapped__, name, value)
+            if name in LABELS:
+                self.__dict__[name] = value
         else:
             self.__dict__[name] = value
 
@@ -74,8 +78,8 @@ class Helper:
         return repr(self.__wrapped__)
 
 
-_OF_FUNCTIONS = frozenset({"__code__", "__defaults__", "__kwdefaults__"})
-"""What decides how a function runs; set on a helper, it is meant for the function."""
+_OF_FUNCTIONS = frozenset({"__code__", "__defaults__", "__kwdefaults__", *LABELS})
+"""What decides how a function runs, and its names; set on a helper, they are the function's."""
 
 BEHIND[Helper] = lambda x: x.__wrapped__
 

@@ -16,12 +16,14 @@ import numpy as np
 
 from lima import constants, frames
 from lima.bytecode import NotReusable
+from lima.classes import of_member
 from lima.code import Code, behind, code_of, is_code
 from lima.draws import TracedGenerator
 from lima.errors import NotCanonical
 from lima.handle import Handle, locked, root_of, value_of
 from lima.node import encode
 from lima.op import owner
+from lima.printing import print_options
 from lima.pure import FRAME_EFFECTS, GETTERS, OF_THE_CLOCK, tells_time
 from lima.sessions import current
 from lima.values import Borrowed, Foreign
@@ -117,6 +119,7 @@ class Scan:
     views       place of each view among the traced arrays, by its id; see `given_views`
     tuples      the same for tuples; see `given_tuples`
     hashed      whether there are sets, whose order differs between processes
+    codes       of the functions and classes among the boxes
     forms       for each box bytes that say what it holds; arrays, boxes and generators by place
 
     With `before`, what was met in that scan has the same places as there.
@@ -132,6 +135,7 @@ class Scan:
         self.texts: set[str] = set()
         self.hashed = False
         self.forms: list[bytes] = []
+        self.codes: list[Code] = []
         self.places: dict[int, bytes] = {}
         self.views: dict[int, int] = {}
         self.given_views: list[Handle] = []
@@ -179,7 +183,7 @@ class Scan:
             self.generators.append(x)
             return self._place(x, b"g", len(self.generators))
         if constants.is_member(x):
-            held = constants.of_member(x)
+            held = of_member(x)
             head = self.reference(kind) + encode(x._name_) + encode(list(held))
             return b"member" + head + b"".join([self.reference(v) for v in held.values()])
         if layout_of(x) is not None or is_code(x):
@@ -241,6 +245,7 @@ class Scan:
         if layout is None:
             code = code_of(behind(box))
             self.hashed = self.hashed or code.hashed()
+            self.codes.append(code)
             head = b"code" + code.digest() + self.of_code(code)
             return head + b"".join([self.reference(v) for v in code.data()])
         if layout.fields is None:
@@ -266,6 +271,13 @@ class Scan:
             return b""
         self.wary |= FRAME_EFFECTS
         return frames.settings()
+
+    def settings(self, *codes: Code) -> bytes:
+        """How NumPy makes text of arrays; and the names of what is called, where one is read."""
+        every = (*codes, *self.codes)
+        if not any(code.reads_labels() for code in every):
+            return print_options()
+        return print_options() + b"".join([text for code in every for text in code.labels()])
 
     def refuse_effects(self, codes: Iterable[Code] = ()) -> None:
         """Methods of frames and paths are not walked as code; those with effects have names.

@@ -25,19 +25,22 @@ def strided(
 ) -> np.ndarray[Any, Any]:
     """A new array with exactly these strides (bytes); its elements are arbitrary, gaps are zero.
 
+    One more number is the byte at which it begins.
+
     >>> strided((2, 3), np.dtype("f8"), (-64, 16)).strides
     (-64, 16)
     """
+    strides, first = strides[: len(shape)], sum(strides[len(shape) :])
     reach = [s * (n - 1) for s, n in zip(strides, shape, strict=True)]
     empty = 0 in shape
     start = 0 if empty else -sum(r for r in reach if r < 0)
     span = 0 if empty else sum(map(abs, reach)) + dtype.itemsize
-    memory = np.zeros(span, dtype=np.uint8)
-    return np.ndarray(shape, dtype, memory, start, strides)
+    memory = np.zeros(first + span, dtype=np.uint8)
+    return np.ndarray(shape, dtype, memory, first + start, strides)
 
 
 def arrange(a: np.ndarray[Any, Any], layout: Any) -> np.ndarray[Any, Any]:
-    """The elements of `a` in memory order `layout` ("C", "F", or strides in bytes)."""
+    """The elements of `a` in memory order `layout` (of `layout_of`)."""
     if layout_of(a) == layout:
         return a
     if layout in ("C", "F"):

@@ -138,16 +138,18 @@ def _encode_scalar(x: np.generic) -> bytes:
 
 
 def layout_of(a: np.ndarray[Any, Any]) -> str | tuple[int, ...]:
-    """Memory order of `a`: "C", "F", or its strides in bytes.
+    """Memory order of `a`: "C", "F", or its strides in bytes; these and a 1 if it is not aligned.
 
     Kernels look at strides (a BLAS call with another leading dimension may round differently), so
-    the layout is part of a leaf's digest.
+    the layout is part of a leaf's digest. What is not aligned is added up by pieces of a buffer.
 
     >>> a = np.zeros((3, 4))
     >>> layout_of(a), layout_of(a.T), layout_of(a[:, ::2])
     ('C', 'F', (32, 16))
     """
     flags = a.flags
+    if not flags.aligned:
+        return (*a.strides, 1)
     if flags.c_contiguous:
         return "C"
     return "F" if flags.f_contiguous else a.strides
@@ -163,13 +165,13 @@ def content_bytes(a: np.ndarray[Any, Any]) -> Any:
     Extended-precision numbers have bytes that mean nothing; they are left out.
     """
     if _LONG_USED < _LONG and a.dtype.kind in "fc" and a.dtype.char in "gG" and a.size:
-        turned = a.flags.f_contiguous and not a.flags.c_contiguous
+        turned = a.flags.f_contiguous and a.flags.aligned and not a.flags.c_contiguous
         words = (a.T if turned else a).ravel().view(np.uint8).reshape(-1, _LONG)
         return np.ascontiguousarray(words[:, :_LONG_USED]).reshape(-1)
     if a.flags.c_contiguous:
         flat = a
     else:
-        flat = a.T if a.flags.f_contiguous else np.ascontiguousarray(a)
+        flat = a.T if a.flags.f_contiguous and a.flags.aligned else np.ascontiguousarray(a)
     return flat.reshape(-1).view(np.uint8) if flat.dtype.itemsize and flat.size else b""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -11,8 +11,9 @@ import numpy as np
 from lima.forcing import force
 from lima.handle import Handle
 from lima.node import Ref, Spec
-from lima.op import Op, evaluate
+from lima.op import VIEW, Op, evaluate
 from lima.runtime import apply
+from lima.sessions import current
 from lima.values import Borrowed, Value, size_of
 from lima.writes import detach, repoint
 
@@ -38,6 +39,20 @@ def without_out(row: Op, spec: Spec, inputs: Sequence[Any]) -> Spec | None:
     return Spec(row.name, tuple([p for p in spec.params if p[0] != "out"]), last, row.version)
 
 
+def _runs_back(value: Value) -> bool:
+    """Whether elements lie in descending order. NumPy goes along such axes from the other end.
+
+    But not where an array is given for the result, whose elements ascend: `np.einsum` then adds in
+    another order.
+    """
+    data = value.data
+    if data is None:
+        if current().rounds or value.row.kind is not VIEW:  # type: ignore[attr-defined]
+            return False
+        data = force(value)
+    return type(data) is np.ndarray and any(step < 0 for step in data.strides)
+
+
 def _is_plain(a: Any) -> bool:
     """Whether the elements lie in C order, axes of length one included."""
     step = a.itemsize
@@ -51,11 +66,13 @@ def _is_plain(a: Any) -> bool:
 def replace(target: Handle, row: Op, bare: Spec, inputs: Sequence[Any]) -> bool:
     """Let `target` be the result of the call without `out=`, which may be found, or wait.
 
-    False if it does not fit: NumPy then casts it, or refuses.
+    False if it does not fit, and NumPy casts it, or refuses, or adds in another order.
     """
     old = inputs[-1].data
     dtype = _dtype_of(row, bare, inputs[:-1]) if old.ndim else None  # else it gives a number
     if dtype is None or dtype != old.dtype:
+        return False
+    if any(isinstance(i, Value) and _runs_back(i) for i in inputs[:-1]):
         return False
     try:
         value = apply(row, bare, inputs[:-1])
@@ -82,7 +99,9 @@ def _dtype_of(row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     if key not in _dtypes:
         found = None
         with suppress(Exception), np.errstate(all="ignore"):
-            found = _tried(row, spec, [_small(i) for i in inputs])
+            found = _tried(row, spec, [_small(i, _one) for i in inputs])
+            if found is not None and found.char in "efF":
+                found = _tried(row, spec, [_small(i, _large) for i in inputs])
         if len(_dtypes) > MAX_FORMS:
             _dtypes.clear()
         _dtypes[key] = found
@@ -97,11 +116,21 @@ def _tried(row: Op, spec: Spec, data: list[Any]) -> Any:
     return made.dtype if written.tobytes() == made.tobytes() else None
 
 
-def _small(x: Any) -> Any:
+def _small(x: Any, number: Callable[[np.dtype[Any]], Any]) -> Any:
     if not isinstance(x, Value):
         return x
     shape, dtype = x.meta
-    return np.ones((2 if len(shape) < 4 else 1,) * len(shape), dtype)
+    return np.full((3 if len(shape) < 7 else 1,) * len(shape), number(dtype), dtype)
+
+
+def _one(dtype: np.dtype[Any]) -> Any:
+    return 1
+
+
+def _large(dtype: np.dtype[Any]) -> Any:
+    """A number of which no two can be added. Who adds them in more digits, as `np.mean` does for
+    float16, has to put the sum into `out=`."""
+    return np.finfo(dtype).max if dtype.kind in "fc" else 1
 
 
 MAX_FORMS = 4096

@@ -82,6 +82,16 @@ guarded   a check at run time decides, and declines where cancellation could hur
 """
 
 
+DIGITS_LEFT = 1e-4
+"""The error, in units of the result, that cancellation may make of one rounding error."""
+
+
+def limit_of(rule: Rule, limits: dict[str, float], dtype: Any) -> float:
+    """How much may cancel, in sessions of a rule's class. Some digits are to be left."""
+    least = limits[ROUNDING]
+    return min(limits[rule.exactness], max(DIGITS_LEFT / float(np.finfo(dtype).eps), least))
+
+
 class Declined(Exception):
     """Raised by `Offer.make` where only the data shows that the derivation will not do."""
 

@@ -82,6 +82,7 @@ SCIPY_PARTS = _words("""
 files or draw random numbers that cannot be seen."""
 
 FILES_AND_SETTINGS = _words("""
+    dump
     savez savez_compressed savetxt loadtxt genfromtxt fromfile fromregex memmap open_memmap tofile
     DataSource seterr seterrcall geterrcall setbufsize getbufsize set_printoptions get_printoptions
     printoptions set_string_function array2string array_repr array_str set_default_printstyle
@@ -100,6 +101,7 @@ HIDDEN_RANDOMNESS = _words("""
 
 REFLECTION = _words("""
     __globals__ __code__ __closure__ __builtins__ __subclasses__ __getattribute__ __traceback__
+    __annotations__ __annotate__ get_annotations get_type_hints
     __import__ gi_frame cr_frame tb_frame f_globals f_locals f_back f_builtins __loader__ __spec__
 """)
 """Attributes that lead out of what the code says it uses."""
@@ -108,7 +110,7 @@ EFFECTS = FILES_AND_SETTINGS | HIDDEN_RANDOMNESS | REFLECTION
 """Names that are refused wherever the code mentions them."""
 
 MODULE_EFFECTS = EFFECTS | _words("""
-    load save test info dump read source disp run redirect_stdout redirect_stderr chdir
+    load save test info read source disp run redirect_stdout redirect_stderr chdir
 """)
 """Names that are refused as attributes of a module; elsewhere they are everyday words."""
 

@@ -379,9 +379,11 @@ def check_layout(shape: tuple[int, ...], layout: Any) -> None:
     """Raise LogError unless `layout` is "C", "F", or strides of reasonable reach for `shape`."""
     if type(layout) is str and layout in ("C", "F"):
         return
-    if type(layout) is not tuple or len(layout) != len(shape):
+    if type(layout) is not tuple or len(layout) not in (len(shape), len(shape) + 1):
         raise LogError(f'expected "C", "F" or {len(shape)} strides, found {layout!r:.80}')
     _want(int, *layout)
+    if layout[len(shape) :] not in ((), (1,)):
+        raise LogError(f"expected 1 behind the strides, found {layout[-1]}")
     if any(abs(s) >= 1 << 62 for s in layout):
         raise LogError(f"expected strides in bytes, found {layout!r:.80}")
     if 0 not in shape and sum(abs(s) * (n - 1) for s, n in zip(layout, shape)) > MAX_SPAN:  # noqa: B905

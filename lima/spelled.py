@@ -285,12 +285,13 @@ def clone(a):
     "strided": '''
 
 def strided(a, strides):
-    """The elements of `a` in new memory with these strides (bytes)."""
+    """The elements of `a` in new memory with these strides (bytes), from one byte on."""
+    strides, first = strides[: a.ndim], sum(strides[a.ndim :])
     reach = [s * (n - 1) for s, n in zip(strides, a.shape)]
     if a.size == 0:
         return a.copy()
-    memory = np.zeros(sum(map(abs, reach)) + a.itemsize, np.uint8)
-    start = -sum(r for r in reach if r < 0)
+    memory = np.zeros(first + sum(map(abs, reach)) + a.itemsize, np.uint8)
+    start = first - sum(r for r in reach if r < 0)
     made = np.ndarray(a.shape, a.dtype, memory, start, strides)
     made[...] = a
     return made

@@ -77,7 +77,7 @@ def entering(a: Any, name: str | None, part: bool = False) -> Value:
     entered, made = recall(a)
     if part and made is not None and _parts.get(entered.digest):
         made = None
-    if made is None or (made.is_leaf and not _has_history(made)):
+    if made is None or (made.is_leaf and not _has_history(made)) or _comes_of(made, entered.digest):
         made = None
         if part:
             _parts.note(entered.digest, True)
@@ -86,6 +86,23 @@ def entering(a: Any, name: str | None, part: bool = False) -> Value:
     elif made.digest and made.inexact and not current().rounds:
         (made,) = settled([made])  # here only what gave its bits identifies it
     return Borrowed(made or entered, a)
+
+
+NEAR = 16
+"""Operations among which a result is looked for that has the elements of an argument of its own."""
+
+
+def _comes_of(made: Node, digest: bytes) -> bool:
+    """Whether some array is made of itself, as by `x + 0`. It stays the leaf that it was: else it
+    were another one after each call, and none would be found."""
+    line = [made]
+    for node in line:
+        if node.is_leaf:
+            if node.digest == digest:
+                return True
+        elif len(line) < NEAR:
+            line += [i for i in node.inputs if type(i) is Node]
+    return False
 
 
 def _has_history(made: Node) -> bool:

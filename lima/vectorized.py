@@ -92,7 +92,7 @@ class Pinned:
         modes = error_modes()
         if not _QUIET.issuperset(modes):
             raise NotReusable("np.errstate has effects")
-        parts = [encode((modes, self.how)), *references, *scan.forms, *contents]
+        parts = [encode((modes, self.how)), scan.settings(), *references, *scan.forms, *contents]
         return scan, xxh3_128_digest(b"".join(parts))
 
     def __call__(self, args: Any, kwargs: Any) -> Any:

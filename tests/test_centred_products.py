@@ -172,3 +172,19 @@ def test_its_lineage_computes_the_same_bits():
         G = Z.T @ Z
         assert session.stats.partial[PLAIN] == 1 and PLAIN in str(lima.explain(G))
         assert lima.recompute(lima.lineage(G)).tobytes() == np.asarray(G).tobytes()
+
+
+@pytest.mark.parametrize("shift", [3.0, 10.0, 100.0, 300.0, 1000.0])
+def test_few_digits_are_not_all_given_away(shift):
+    X = matrix(3, shift, dtype="f4")
+    wide = X.astype("f8") - X.mean(axis=0).astype("f8")
+
+    @lima.traced
+    def centred(X):
+        known, Z = X.T @ X, X - X.mean(axis=0)
+        return known, Z.T @ Z
+
+    with lima.session(exactness="guarded") as session:
+        found = centred(X)[1]
+    assert np.abs(found - wide.T @ wide).max() <= 2e-3 * ROWS
+    assert bool(session.stats.partial) == (shift < 30.0)

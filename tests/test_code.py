@@ -1069,6 +1069,7 @@ def test_code_is_a_function_of_the_source_alone():
         ("def f(x): return np.ctypeslib.as_array(x)", "ctypeslib"),
         ("def f(x): m = np; return m.save(x)", "in a way that cannot be followed"),
         ("def f(x): return x.tofile('a')", "it mentions tofile"),
+        ("def f(x): return x.dump('a')", "it mentions dump"),
         ("def f(x): return getattr(x, 'tofile')('a')", "it mentions tofile"),
         ("def f(x): return lima.session()", "depends on the session"),
         ("def f(x): np.extra = 1", "an assignment"),

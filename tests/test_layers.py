@@ -24,7 +24,7 @@ LAYERS = (
         "columns", "tall", "buffers", "streams",
     ),
     ("node", "config", "stats", "walk", "pure", "progress"),
-    ("homes", "bytecode", "code"),
+    ("homes", "bytecode", "classes", "printing", "code"),
     ("op",),
     ("ops",),
     (
@@ -64,7 +64,7 @@ SIBLINGS = {
     ("rewrite", "forcing"), ("runtime", "pieces"), ("runtime", "rewrite"), ("runtime", "values"), ("runtime", "sessions"),
     ("runtime", "forcing"), ("source", "spelled"), ("source", "looped"), ("looped", "spelled"), ("looped", "variables"), ("variables", "spelled"), ("record", "source"), ("replay", "record"),
     ("replay", "source"), ("array", "calls"), ("array", "flat"), ("array", "in_place"), ("array", "records"), ("in_place", "calls"), ("in_place", "writes"), ("in_place", "outs"), ("stand_in", "calls"), ("flat", "calls"), ("calls", "writes"), ("calls", "outs"), ("outs", "writes"), ("array", "writes"), ("indexing", "writes"), ("draws", "writes"), ("array", "indexing"), ("array", "operators"), ("operators", "calls"), ("indexing", "calls"), ("draws", "calls"), ("draws", "drawn"), ("twin", "array"),
-    ("bytecode", "homes"), ("code", "homes"), ("code", "bytecode"), ("function", "kept"), ("function", "outside"), ("function", "vectorized"), ("kept", "frame_copies"),
+    ("bytecode", "homes"), ("code", "homes"), ("code", "bytecode"), ("code", "classes"), ("printing", "bytecode"), ("function", "kept"), ("function", "outside"), ("function", "vectorized"), ("kept", "frame_copies"),
     ("tree", "twin"), ("tree", "keys"), ("tree", "frames"), ("keys", "frames"), ("keys", "constants"),
     ("sparse", "calls"), ("sparse", "sparse_calls"), ("sparse_calls", "calls"), ("sparse_calls", "draws"), ("factors", "calls"), ("factors", "sparse_calls"),
     ("block", "function"),

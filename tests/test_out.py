@@ -190,6 +190,8 @@ def locked(a, b, c): c.setflags(write=False); np.dot(a, b, out=c); return c
 def waiting(a, b, c): a[:2] = a[1:3]; d = a % b; np.dot(b, b, out=a); e = a + 1; a[0] = 3; return d, a, e
 def of_one_row(a, b, c): s = np.array(a[:1], order="F"); np.clip(a[:1], 0, 1, out=s); return s, s.strides
 def numbers(a, b, c): s = np.zeros(()); np.sum(a, out=s); np.add(s, 1.0, out=s); return s
+def backwards(a, b, c): s = np.zeros(4); np.einsum("ij->i", (np.tile(a, 19) / 3)[:, ::-2], out=s); return s
+def in_few_digits(a, b, c): s = np.zeros(4, "f2"); np.mean(np.full((3, 4), 6e4, "f2"), 0, out=s); return s
 def errors(a, b, c):
     with np.errstate(all="raise"):
         try: np.divide(a, 0.0, out=c)

@@ -1301,3 +1301,15 @@ def test_what_a_call_left_waiting_counts_as_its_work(monkeypatch):
         for _ in range(2):
             assert np.array_equal(prepare(x), x * 2.0 + 1.0)
         assert s.stats.function_hits == 1
+
+
+def test_an_array_that_a_call_leaves_as_it_is_stays_the_same_argument():
+    @lima.traced
+    def clean(x):
+        return np.nan_to_num(x) + 0.0
+
+    x = np.random.default_rng(8).normal(size=(7, 5))
+    with eager():
+        found = [clean(x) for _ in range(3)]
+        assert clean.cache_info().hits == 2
+        assert len(lima.lineage(found[2])) == len(lima.lineage(found[0]))

@@ -211,3 +211,39 @@ def test_w17_a_function_that_prints_prints_every_time(capsys):
         for _ in range(3):
             chatty(TALL)
     assert capsys.readouterr().out == "working\n" * 3
+
+
+def unaligned(a):
+    """The same elements, one byte from where they should lie."""
+    memory = np.zeros(sum(a.strides) * max(a.shape) + 1, np.uint8)
+    made = np.ndarray(a.shape, a.dtype, memory, 1, a.strides)
+    made[...] = a
+    return made
+
+
+UNALIGNED = {
+    "a vector": (lambda a: a.reshape(-1), lambda x: np.sum(x)),
+    "rows": (lambda a: a, lambda x: np.sum(x)),
+    "columns": (np.asfortranarray, lambda x: np.sum(x)),
+    "every other column": (lambda a: a[:, ::2], lambda x: np.add.reduce(x, axis=None)),
+    "long doubles": (lambda a: np.asfortranarray(a.astype("g")), lambda x: np.sum(x)),
+}
+
+
+@pytest.mark.parametrize("name", UNALIGNED)
+def test_what_is_not_aligned_is_added_up_in_another_order(name, tmp_path):
+    form, function = UNALIGNED[name]
+    a = form(RNG.standard_normal((300, 200)))
+    b = unaligned(a)
+    assert b.strides == a.strides and not b.flags.aligned
+    wanted = [function(x) for x in (a, b)]
+    with lima.session(exactness="bitwise") as session:
+        session.cache.worth = session.call_seconds = -1.0
+        traced = lima.traced(function)
+        for _ in range(2):
+            assert [traced(x) for x in (a, b)] == wanted
+        assert traced.cache_info().hits == 2
+        path = lima.save(tmp_path / "log", traced.lineage(b), leaf_data=True)
+        log = lima.load_log(path)
+        assert lima.recompute(log) == wanted[1]
+        assert lima.recompute(log, inputs={"x": b.copy()}) == wanted[1]

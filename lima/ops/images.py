@@ -18,7 +18,7 @@ from lima import cost
 from lima.node import Node, Spec, new_node
 from lima.op import OPS, Op
 from lima.ops.shifted import LIMITS
-from lima.pattern import GUARDED, ROUNDING, Declined, Offer, Rule
+from lima.pattern import GUARDED, ROUNDING, Declined, Offer, Rule, limit_of
 
 STEP = 8e-6
 """Seconds of one operation of a derivation."""
@@ -70,7 +70,7 @@ def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
         price += cost.product(k, n, max(columns, 1), size)
     if price >= direct:
         return None
-    limit = LIMITS[rule.exactness]
+    limit = limit_of(rule, LIMITS, dtype)
 
     def make() -> Any:
         g = p.recall(g_node)

@@ -23,7 +23,7 @@ from lima.ops.anchors import Near, cast, moved, near
 from lima.ops.by_rows import waits_for_rows
 from lima.ops.products import table_of
 from lima.ops.tall import waits
-from lima.pattern import GUARDED, ROUNDING, Declined, Offer, Rule
+from lima.pattern import GUARDED, ROUNDING, Declined, Offer, Rule, limit_of
 
 LIMITS = {ROUNDING: 256.0, GUARDED: 1e8}
 """By class: the square of how much larger the parts of a residual may be than the residual."""
@@ -395,7 +395,7 @@ def _offer(
     if saved <= 0.0:
         account.spent += direct
         return None
-    limit = LIMITS[rule.exactness]
+    limit = limit_of(rule, LIMITS, dtype)
 
     def made(by: Near | None) -> Any:
         here = parts if by is None else moved(p, parts, by)

@@ -18,7 +18,7 @@ import numpy as np
 from lima import cost
 from lima.node import Spec, new_node
 from lima.op import OPS, Op
-from lima.pattern import GUARDED, ROUNDING, Declined, Offer, Rule
+from lima.pattern import GUARDED, ROUNDING, Declined, Offer, Rule, limit_of
 
 LIMITS = {ROUNDING: 16.0, GUARDED: 1e6}
 """By class: how much larger the squared norms of columns may be than those of centred ones."""
@@ -139,7 +139,7 @@ def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     if price >= direct:
         return None
     shape = (a.meta[0][0], *b.meta[0][1:])
-    limit = LIMITS[rule.exactness]
+    limit = limit_of(rule, LIMITS, dtype)
     make = _gram if gram else _cross
     return Offer(
         rule, (shape, dtype), lambda: make(p, row.name, z, b, limit), direct - price, direct, price

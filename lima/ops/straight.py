@@ -17,7 +17,7 @@ from lima import cost
 from lima.node import Spec, new_node
 from lima.op import Op
 from lima.ops.shifted import LIMITS
-from lima.pattern import GUARDED, ROUNDING, Declined, Offer, Rule
+from lima.pattern import GUARDED, ROUNDING, Declined, Offer, Rule, limit_of
 
 STEP = 8e-6
 """Seconds of one operation of a derivation."""
@@ -63,7 +63,7 @@ def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
         price = cost.DERIVATION + 3 * (STEP + cost.build(meta[0], dtype.itemsize))
         t = on_line(known[0][0].data, known[1][0].data, w.data) if price < direct else None
         if t is not None and all(p.session.cache.peek(n.digest) is not None for _, n in known):
-            limit = LIMITS[rule.exactness]
+            limit = limit_of(rule, LIMITS, dtype)
             return Offer(
                 rule,
                 meta,

@@ -28,6 +28,7 @@ from lima.pattern import (
     Filled,
     Offer,
     Rule,
+    limit_of,
 )
 
 SMALLEST = 4.0
@@ -366,7 +367,7 @@ def _by_rest(case: Case, rule: Rule) -> Offer | None:
         price += case.seconds(length)
     if price >= case.direct + memory.spent:
         return None
-    limit = LIMITS[rule.exactness]
+    limit = limit_of(rule, LIMITS, case.meta[1])
     saved = case.direct + memory.spent - price
     return Offer(rule, case.meta, lambda: _less(case, start, limit), saved, case.direct, price)
 

@@ -18,7 +18,7 @@ from lima import cost
 from lima.node import Spec, new_node
 from lima.op import Op
 from lima.ops.shifted import LIMITS, UPRIGHT
-from lima.pattern import GUARDED, ROUNDING, Declined, Offer, Rule
+from lima.pattern import GUARDED, ROUNDING, Declined, Offer, Rule, limit_of
 
 STEP = 8e-6
 """Seconds of one operation of a derivation."""
@@ -86,7 +86,7 @@ def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     if before is not None and FEW * rows <= m and rows <= MAX_LINES:
         price += cost.product(n, rows, columns, size) + 3 * cost.build((rows, n + columns), size)
         if price < direct:
-            limit = LIMITS[rule.exactness]
+            limit = limit_of(rule, LIMITS, a.meta[1])
             return Offer(
                 rule,
                 ((n, columns), a.meta[1]),
