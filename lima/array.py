@@ -76,6 +76,11 @@ _KEEPERS = frozenset(
 
 def _would_be_kept(by: frozenset[str] = _KEEPERS, home: str = "pandas.") -> bool:
     """Whether pandas asks, to hand what it takes for an ndarray to compiled code."""
+    return _asking(by, home) is not None
+
+
+def _asking(by: frozenset[str], home: str) -> Any:
+    """The frame that asks something of an array, if it is one of these functions."""
     frame: Any = sys._getframe()
     while frame is not None and (
         frame.f_globals.get("__name__") == __name__  # only where this module is interpreted
@@ -83,12 +88,21 @@ def _would_be_kept(by: frozenset[str] = _KEEPERS, home: str = "pandas.") -> bool
     ):
         frame = frame.f_back
     if frame is None or frame.f_code.co_qualname not in by:
-        return False
-    return str(frame.f_globals.get("__name__")).startswith(home)
+        return None
+    return frame if str(frame.f_globals.get("__name__")).startswith(home) else None
 
 
 _TAKERS = frozenset({"sanitize_array"})
 """Functions of pandas that make what they are given the memory of a frame, which is written."""
+
+
+_MASKED = frozenset({"MaskedArray.__new__", "masked_where", "masked_invalid"})
+"""Functions of `numpy.ma` whose results share memory with what they are given, unless they copy."""
+
+
+def _would_be_masked() -> bool:
+    frame = _asking(_MASKED, "numpy.ma.")
+    return frame is not None and frame.f_locals.get("copy") is not True
 
 
 _SOLVERS = frozenset(
@@ -105,6 +119,11 @@ _DTYPE_CLASS = type(np.dtype)
 def _is_scalar(a: Handle) -> bool:
     """Whether a plain program would have a NumPy scalar here, which has no view and no copy."""
     return issubclass(type(a._value.data), np.generic)
+
+
+def _shared(a: Handle) -> Any:
+    """The memory of `a` for plain code that may write it, or keep it; a scalar as it is."""
+    return plain(a) if _is_scalar(a) else share(a)
 
 
 class Array(Operators, Buffered):
@@ -200,7 +219,8 @@ class Array(Operators, Buffered):
 
     @property
     def data(self) -> memoryview:
-        return plain(self).data  # type: ignore[no-any-return]
+        """The memory, which the array shares with who has this from then on."""
+        return _shared(self).data  # type: ignore[no-any-return]
 
     @property
     def device(self) -> str:
@@ -252,7 +272,10 @@ class Array(Operators, Buffered):
     # ---------------------------------------------------------------- NumPy's protocols
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        data: Any = plain(self)
+        if not copy and "numpy.ma" in sys.modules and _would_be_masked():
+            data = _shared(self)
+        else:
+            data = plain(self)
         if type(data) is not np.ndarray:
             data = np.asarray(data)
         elif active() is not None:
@@ -491,8 +514,8 @@ class Array(Operators, Buffered):
 
     @property
     def ctypes(self) -> Any:
-        """Not offered: C code could write what the cache and other arrays share."""
-        raise UnsupportedError("a traced array has no pointer to give; use np.array(x).ctypes")
+        """The memory for C code, which the array shares with it from then on."""
+        return _shared(self).ctypes
 
     def __array_namespace__(self, *, api_version: Any = None) -> Any:
         """`lima.numpy.array_api`; ValueError for versions of the standard it does not support."""
@@ -504,7 +527,9 @@ class Array(Operators, Buffered):
             return self.view(type=dtype)
         if type is not None and type is not np.ndarray:
             options = {"type": type} if dtype is None else {"dtype": dtype, "type": type}
-            return barrier(np.ndarray.view, (self,), options, "view as another class")
+            if _is_scalar(self):
+                return barrier(np.ndarray.view, (self,), options, "view as another class")
+            return share(self).view(**options)
         if dtype is not None:
             return call(OPS["ndarray.view"], (self, np.dtype(dtype)), {})
         return self if _is_scalar(self) else self[...]

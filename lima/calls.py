@@ -18,11 +18,12 @@ from lima.handle import (
     locked,
     new_handle,
     root_of,
+    settled_here,
     value_of,
     view_handle,
 )
 from lima.nesting import each
-from lima.node import OUTPUT, Node, Spec, leaf, new_node, settled
+from lima.node import OUTPUT, Node, Spec, leaf, new_node
 from lima.op import CALLS, HEAVY, OPS, VIEW, BindError, Lift, Op, bind, clone, evaluate, is_simple
 from lima.ops.coverage import why_not
 from lima.ops.spelling import METADATA, SPELLINGS
@@ -72,9 +73,8 @@ def foreign(a: Any) -> Value:
     if made is None:
         gates.note_entry(entered)
         leaves.seen(entered.digest, a)
-    elif made.digest and made.inexact and not current().rounds:
-        (made,) = settled([made])  # here only what gave its bits identifies it
-    value = Foreign(made or entered, a)
+        made = entered
+    value = Foreign(settled_here(made), a)
     value.shared = True
     return value
 

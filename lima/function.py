@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from xxhash import xxh3_128_digest
 
 import lima.factors
+import lima.iterators
 import lima.vectorized  # noqa: F401  they say what the twins of some functions are
 from lima import lasting, tasks
 from lima.asides import NOTHING, Aside, aside

@@ -29,7 +29,7 @@ from lima.ops.spelling import SPELLINGS
 from lima.sparse import SCOPES, twin_class
 from lima.sparse_calls import call_function, carries_sparse, drawable
 from lima.stand_in import TWIN_OF, Twin, carries_array
-from lima.writes import kept
+from lima.writes import kept, share
 
 TRACED_MODULES = (
     "numpy", "numpy.linalg", "numpy.fft", "numpy.random", "numpy.lib", "numpy.lib.stride_tricks",
@@ -161,13 +161,20 @@ def _chkfinite(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return made
 
 
+_OURS = (np.ndarray, bytes)
+"""Owners of memory that nobody else writes."""
+
+
 def _entering(made_by: Any) -> Callable[..., Any]:
     """A function that makes an array of files or bytes: a leaf that names it."""
 
     def made(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        shares = made_by is np.frombuffer and args and isinstance(args[0], Handle)
+        if shares:
+            args = (share(args[0]), *args[1:])
         found = made_by(*plain(tuple(args)), **plain(kwargs))
         memory = owner(found)
-        if isinstance(found, np.ndarray) and not isinstance(memory, np.ndarray | bytes):
+        if isinstance(found, np.ndarray) and (shares or not isinstance(memory, _OURS)):
             return outside(np.asarray(found))  # of a buffer or a file, which others may write
         return adopt(found, f"numpy.{made_by.__name__}: {why_not(made_by)}")
 
@@ -518,7 +525,9 @@ def _legacy(name: str) -> Callable[..., Any]:
     return twin
 
 
-def _traced_maker(plain: Any, made: Callable[..., Any]) -> Any:
+def traced_maker(plain: Any, made: Callable[..., Any]) -> Any:
+    """What stands for the class `plain`; calling it in traced code is `made(...)`."""
+
     class Maker(type):
         def __instancecheck__(cls, x: Any) -> bool:
             return isinstance(x, plain) or (
@@ -549,7 +558,7 @@ SEEDED = (
 
 
 def _seeded(kind: Any) -> Any:
-    return _traced_maker(kind, lambda *args, **kwargs: kind(*plain(args), **plain(kwargs)))
+    return traced_maker(kind, lambda *args, **kwargs: kind(*plain(args), **plain(kwargs)))
 
 
 def _wrap_generator(bits: Any) -> TracedGenerator:
@@ -563,8 +572,8 @@ def _wrap_generator(bits: Any) -> TracedGenerator:
 
 SPECIAL: dict[int, Any] = {
     id(np.random.default_rng): _rng_twin,
-    id(np.random.RandomState): _traced_maker(np.random.RandomState, random_state),
-    id(np.random.Generator): _traced_maker(np.random.Generator, _wrap_generator),
+    id(np.random.RandomState): traced_maker(np.random.RandomState, random_state),
+    id(np.random.Generator): traced_maker(np.random.Generator, _wrap_generator),
     **{id(kind): _seeded(kind) for kind in SEEDED},
     id(np.r_): Joined(np.r_, False),
     id(np.c_): Joined(np.c_, True),

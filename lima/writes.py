@@ -11,6 +11,7 @@ import numpy as np
 from lima.errors import UnsupportedError
 from lima.forcing import force, forced
 from lima.frame import refuse
+from lima.gates import known
 from lima.handle import Handle, is_outside, locked, release, root_of, turn_writing, value_of
 from lima.nesting import each
 from lima.node import OUTPUT, Node, Spec, leaf, new_node
@@ -270,7 +271,10 @@ def share(a: Handle) -> np.ndarray[Any, Any]:
         if type(data) is not np.ndarray:
             raise BufferError(f"a {type(data).__name__} has no memory to share; use copy=None")
         detach(value)
-        release(root, data if is_private(value) else clone(data))
+        mine = is_private(value) or type(value) is Borrowed
+        memory = data if mine else clone(data)
+        known(memory, value.node)
+        release(root, memory)
     window = value_of(a).data
     if locked(a) and window.flags.writeable:
         window = window.view()

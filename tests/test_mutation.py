@@ -401,9 +401,13 @@ def test_every_attribute_of_ndarray_is_there():
     assert set(dir(np.ndarray)) - set(dir(lima.Array)) <= NOT_OFFERED
 
 
-def test_pointers_to_the_memory_are_refused():
-    with pytest.raises(NotImplementedError, match=r"np\.array"):
-        lima.array([1.0]).ctypes
+def test_pointers_to_the_memory_leave_the_leaf_alone():
+    x = lima.array([1.0, 2.0])
+    y = x + 0
+    np.ctypeslib.as_array(
+        x.ctypes.data_as(np.ctypeslib.ctypes.POINTER(np.ctypeslib.ctypes.c_double)), (2,)
+    )[0] = 7
+    assert x.tolist() == [7.0, 2.0] and y.tolist() == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("shape", [(6,), (2,), (2, 2), ((2, 2),), (0,), (2, 0), (3, 2), (-1,), ()])
