@@ -325,7 +325,9 @@ _twins: dict[int, tuple[Any, Any]] = {}
 
 
 def twin_of(x: Any) -> Any:
-    """The traced twin of a NumPy module or callable; everything else as it is."""
+    """The traced twin of a NumPy module or callable; everything else as it is, twins too."""
+    if type(x) in BEHIND:
+        return x
     known = _twins.get(id(x))
     if known is not None and known[0] is x:
         return known[1]
@@ -341,8 +343,6 @@ TWIN_OF.append(twin_of)
 def _make_twin(x: Any) -> Any:
     if isinstance(x, types.ModuleType):
         name = x.__name__
-        if type(x) is TwinModule:
-            return x
         of_scipy.provide(name)
         traced = name in TRACED_MODULES or (of_scipy.is_twinned(name) and "._" not in name)
         return TwinModule(x) if traced else x
