@@ -26,7 +26,6 @@ from lima.calls import (
 )
 from lima.calls import ufunc as ufunc_call
 from lima.environment import compiled
-from lima.errors import UnsupportedError
 from lima.flat import Fact, Flags, Flat
 from lima.frame import Look, active, refuse
 from lima.handle import (

@@ -17,6 +17,7 @@ from lima.handle import (
     handle,
     locked,
     new_handle,
+    outside,
     root_of,
     settled_here,
     value_of,
@@ -24,7 +25,21 @@ from lima.handle import (
 )
 from lima.nesting import each
 from lima.node import OUTPUT, Node, Spec, leaf, new_node
-from lima.op import CALLS, HEAVY, OPS, VIEW, BindError, Lift, Op, bind, clone, evaluate, is_simple
+from lima.on_copies import Copies, is_asked
+from lima.op import (
+    CALLS,
+    HEAVY,
+    OPS,
+    VIEW,
+    BindError,
+    Lift,
+    Op,
+    bind,
+    clone,
+    evaluate,
+    is_simple,
+    owner,
+)
 from lima.ops.coverage import why_not
 from lima.ops.spelling import METADATA, SPELLINGS
 from lima.outs import fills, replace, without_out
@@ -45,7 +60,7 @@ from lima.values import (
     tied,
     watch,
 )
-from lima.writes import refuse_readonly, write
+from lima.writes import lent, refuse_readonly, write
 
 PYTHON_SCALARS = (bool, int, float, complex)
 LITERALS = frozenset(
@@ -497,13 +512,45 @@ def _untraced(func: Any, args: Sequence[Any], kwargs: dict[str, Any], why: str) 
         arrays = opened(error, args, kwargs)
         if arrays is not None:
             return function(func, *arrays), ""
+        found = on_copies(func, args, kwargs, name, error)
+    if type(found) is np.ndarray and found.base is not None and gives_view(found, given):
+        found = outside(func(*lent(tuple(args)), **lent(kwargs)))
+    return found, f"{name}: {why}"
+
+
+def gives_view(found: Any, given: tuple[Any, ...]) -> bool:
+    """Whether what NumPy made is a view of an operand, or more than that operand itself."""
+    whole = owner(found)
+    arrays = [x for x in given if type(x) is np.ndarray]
+    return any(owner(x) is whole for x in arrays) and not any(x is found for x in arrays)
+
+
+def on_copies(
+    run: Any,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    name: str,
+    error: Exception,
+    again: bool = True,
+) -> Any:
+    """A call that refused read-only arrays, made with copies; what it writes is assigned.
+
+    Raises `error` if it was another one. A call that may not be made `again` is refused.
+    """
+    if not again or not is_asked(error, args, kwargs):
         if "read-only" not in str(error):
-            raise
+            raise error
         raise UnsupportedError(
             f"{name} writes into a traced array, which lima cannot follow; "
-            "write a copy (x.copy()) outside of traced code, or use an assignment"
+            "let it write a copy and assign that: x[...] = copy"
         ) from error
-    return found, f"{name}: {why}"
+    copies = Copies()
+    found = run(*copies(tuple(args)), **copies(kwargs))
+    found = copies.back(found, name)
+    for target, copy in copies.written():
+        refuse_readonly(target)
+        _assign_all(target, value_of(adopt(copy, f"{name}: it was written there")))
+    return found
 
 
 def opened(error: ValueError, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:

@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 
 from lima import gates, twin
-from lima.calls import adopt, plain, write_untraced
+from lima.calls import adopt, on_copies, plain, write_untraced
 from lima.code import BEHIND, behind
 from lima.draws import TracedGenerator
-from lima.errors import UnsupportedError
 from lima.frame import active, refuse
 from lima.handle import Handle, value_of
 from lima.nesting import each
@@ -65,22 +64,17 @@ class Outside:
         drawing = [named.get(name) for name in GENERATORS if name in names]
         if drawing and all(given is None for given in drawing):
             refuse(f"it calls {self._name}, which may draw random numbers")
-        args = tuple(
+        given = tuple(
             [
-                False if name.startswith("overwrite") else out(a)
+                False if name.startswith("overwrite") else a
                 for name, a in zip((*names, *[""] * len(args)), args, strict=False)
             ]
         )
-        kwargs = {k: out(v) for k, v in kwargs.items() if not k.startswith("overwrite")}
+        options = {k: v for k, v in kwargs.items() if not k.startswith("overwrite")}
         try:
-            found = self._plain(*args, **kwargs)
+            found = self._plain(*map(out, given), **{k: out(v) for k, v in options.items()})
         except (ValueError, RuntimeError) as error:
-            if "read-only" not in str(error):
-                raise
-            raise UnsupportedError(
-                f"{self._name} writes into a traced array, which lima cannot follow; "
-                "let it write a copy and assign that: x[...] = copy"
-            ) from error
+            found = on_copies(self._plain, given, options, self._name, error, not drawing)
         finally:
             out.close()
         return _adopted(found, f"{self._name}: no row")

@@ -292,6 +292,15 @@ def kept(x: Any) -> Any:
     return type(x)(each(kept, x)) if type(x) in (list, tuple) else x
 
 
+def lent(x: Any) -> Any:
+    """`x` with the memory of each traced array in its place, shared from now on."""
+    if isinstance(x, Handle):
+        return share(x) if type(force(value_of(x))) is np.ndarray else value_of(x).data
+    if type(x) in (list, tuple):
+        return type(x)(each(lent, x))
+    return dict(zip(x, each(lent, x.values()), strict=True)) if type(x) is dict else x
+
+
 def refuse_readonly(target: Handle) -> None:
     """Raise what NumPy raises for a write into a read-only array or a scalar."""
     if locked(target):
