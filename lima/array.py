@@ -27,7 +27,7 @@ from lima.calls import (
 from lima.calls import ufunc as ufunc_call
 from lima.environment import compiled
 from lima.flat import Fact, Flags, Flat
-from lima.frame import Look, active, refuse
+from lima.frame import active, as_numpy, refuse
 from lima.handle import (
     Handle,
     data_of,
@@ -385,7 +385,7 @@ class Array(Operators, Buffered):
 
     def __repr__(self) -> str:
         data = data_of(self)
-        if Look.as_numpy:
+        if as_numpy():
             return repr(data)
         if isinstance(data, np.generic):
             body = str(data)
