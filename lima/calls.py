@@ -126,6 +126,14 @@ class _Lift(Lift):
     def is_array(self, x: Any) -> bool:
         return isinstance(x, (Handle, np.ndarray))
 
+    def numbers(self, x: Any) -> Any:
+        if isinstance(x, (Handle, np.ndarray)):
+            data: Any = data_of(x) if isinstance(x, Handle) else x
+            if data.dtype.kind not in "iu":
+                raise NotCanonical(f"an array of {data.dtype} that is to say which view")
+            return data.tolist()
+        return type(x)(each(self.numbers, x)) if type(x) in (list, tuple) else x
+
 
 SHORT = 16
 """Elements of a list among the operands up to which logs say what they are."""

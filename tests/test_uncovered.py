@@ -15,6 +15,27 @@ from lima.draws import METHODS as METHODS_OF_GENERATORS
 
 # The result has lineage.
 TRACED = r"""
+A.transpose(np.array([1, 0])) * 2
+np.transpose(A, np.argsort(np.array([1, 0]))) + A.T
+r = A.copy(); r.transpose(np.argsort([1, 0]))[0] = 5; r
+A.reshape(np.array(A.shape)[::-1])
+r = A.copy(); r.reshape(np.array([-1]))[1:3] = 5; r
+A.reshape(k.sum() * 0 + 3, [-1][0])
+A.reshape((k.sum() * 0 + 3, -1))
+np.moveaxis(A[None], np.array([0, 1]), [k[0] * 0 + 1, 0])
+np.broadcast_to(A, np.array([2, *A.shape]))
+np.swapaxes(A, np.array(0), np.array(1))
+np.flip(A, np.array([0, 1]))
+np.flip(A, [0, 1])
+np.expand_dims(A, [0, 1])
+np.rot90(A, np.array(1))
+np.diagonal(A, np.array(1))
+np.lib.stride_tricks.sliding_window_view(A, np.array([2, 2]))
+np.median(A, axis=[0, 1])
+np.busday_count([], np.array(['2024-01-01'], 'M8[D]'))
+np.busday_count(np.array('2024-01-01', 'M8[D]'), [])
+np.busday_offset(np.array(['2024-01-01'], 'M8[D]'), [])
+np.is_busday(np.array(['2024-01-01'], 'M8[D]'), holidays=[])
 r = A[:0].reshape(3, 0, 2); r[1:] += r[1:]; r
 H, e = np.histogramdd(A[:, :2], bins=(3, 4)); e[1][0] = 9; (H, e, e[0] * 2)
 np.histogramdd(A[:, :2], bins=(3, 4))
@@ -729,6 +750,17 @@ A.imag = 0; A
 np.cross(v[:2], v[2:])
 A.shape = (5,); A
 A.flags.writeable = False; A[0] = 1
+A.sum(axis=[0])
+np.add.reduce(A, axis=[])
+np.max(A, axis=np.array([0, 1]))
+np.linalg.vector_norm(A, axis=[0, 1])
+np.squeeze(A[None], axis=[0])
+(A * 2).mean(axis=[0])
+A.transpose(v)
+A.reshape(v)
+np.piecewise(v, [], [])
+np.piecewise(v, [], [1, 2])
+np.busday_count(v, np.array(['2024-01-01'], 'M8[D]'))
 """.strip().splitlines()
 
 # Waiting does not show: warnings name the line, errors come where they would.
