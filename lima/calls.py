@@ -310,6 +310,10 @@ def binary(row: Op, x: Handle, y: Any, swapped: bool = False, run: Any = None) -
     else:
         if hasattr(y, "__array_ufunc__") and kind is not np.ndarray:
             return _of_their_own(row, x, y, swapped, run)
+        if kind in _SEQUENCES and run is not None and isinstance(x._value.data, np.generic):
+            found = _with_sequence(x, y, swapped, run)
+            if type(found) in _SEQUENCES:
+                return found
         try:
             b = LIFT.operand(y)
         except NotCanonical as why:
@@ -325,6 +329,16 @@ def binary(row: Op, x: Handle, y: Any, swapped: bool = False, run: Any = None) -
     if data is not None and type(data) is not _ARRAY and not isinstance(data, np.generic):
         return data  # what Python objects gave
     return handle(made)
+
+
+_SEQUENCES = frozenset({list, tuple})
+
+
+def _with_sequence(x: Handle, y: Any, swapped: bool, run: Any) -> Any:
+    """What a scalar does with a list or tuple: `3 * [0]` repeats it, `3.0 * [0]` is an error."""
+    data = data_of(x)
+    with np.errstate(all="ignore"):
+        return run(y, data) if swapped else run(data, y)
 
 
 def _of_their_own(row: Op, x: Handle, y: Any, swapped: bool, run: Any) -> Any:

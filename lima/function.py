@@ -138,8 +138,8 @@ class TracedFunction:
         try:
             entry.announce()
             result = self._call(entry.args, entry.kwargs, None, entry.originals)
-        except BaseException:
-            entry.leave(None)
+        except BaseException as error:
+            entry.fail(error)
             raise
         return entry.leave(result)
 
@@ -204,8 +204,8 @@ class TracedFunction:
                 start = perf_counter()
                 result = self._run(entry.args, entry.kwargs, outer)
                 self._mean = max(self._mean, perf_counter() - start)
-        except BaseException:
-            entry.leave(None)
+        except BaseException as error:
+            entry.fail(error)
             raise
         return entry.leave(result)
 

@@ -524,3 +524,21 @@ def test_cleaning_in_place_writes_only_what_can_be_unclean(dtype):
     for _ in range(2):
         found = lima.traced(program)(a)
         assert found.dtype == program(a).dtype and found.tobytes() == program(a).tobytes()
+
+
+def test_an_object_that_is_an_index_gives_a_view():
+    class Place:
+        def __init__(self, k):
+            self.k = k
+
+        def __index__(self):
+            return int(self.k)
+
+    def use(a):
+        k = np.arange(3)
+        row, part = a[Place(k[1])], a[Place(0) : Place(2), Place(k[2])]
+        row[:] = 7
+        a[Place(0), Place(1)] = 5
+        return a, row, part, a[Place(2), Place(k[0])]
+
+    same(use, lambda: (np.arange(12.0).reshape(3, 4),))

@@ -15,6 +15,9 @@ from lima.draws import METHODS as METHODS_OF_GENERATORS
 
 # The result has lineage.
 TRACED = r"""
+k[1] + [1, 2]
+k[1] * [v, v]
+r = np.int64(2) * [v]; r = k.max() * [v, A]; r[0] += 1; (v, r[0] is v)
 A.transpose(np.array([1, 0])) * 2
 np.transpose(A, np.argsort(np.array([1, 0]))) + A.T
 r = A.copy(); r.transpose(np.argsort([1, 0]))[0] = 5; r
@@ -460,6 +463,12 @@ r = io.BytesIO(); np.savez(r, a=A, b=v); r.seek(0); np.load(r)['b']
 
 # Python objects, text, scalars, containers of these.
 ANSWERS = r"""
+[0] * k[3]
+k[3] * [1, 2]
+(1, 2) * k[3]
+k.max() * [[]]
+(k[1] - k[1]) * ('a',)
+k[1] * []
 A += 1; s = A.T; t = s.squeeze(); (s is t, np.squeeze(t) is t, np.atleast_2d(t) is t)
 r = A * 1.0; (r.squeeze() is r, np.atleast_2d(r) is r, np.real(r) is r, r.T is r)
 q = np.broadcast_to(v, (2, 4)); (np.copyto(q[2:], q[:0]), q.sum())
@@ -751,6 +760,9 @@ np.cross(v[:2], v[2:])
 A.shape = (5,); A
 A.flags.writeable = False; A[0] = 1
 A.sum(axis=[0])
+v[1] * [1, 2]
+[1, 2] * v[1]
+(v[1] > 0) * [1, 2]
 np.add.reduce(A, axis=[])
 np.max(A, axis=np.array([0, 1]))
 np.linalg.vector_norm(A, axis=[0, 1])
