@@ -542,3 +542,40 @@ def test_an_object_that_is_an_index_gives_a_view():
         return a, row, part, a[Place(2), Place(k[0])]
 
     same(use, lambda: (np.arange(12.0).reshape(3, 4),))
+
+
+def unlocked_and_written(a):
+    a.setflags(write=True)
+    b, c = a[1:], a * 2
+    b[0] = 9
+    return a, b, c, a.flags.writeable
+
+
+def unlocked(a):
+    a.flags.writeable = True
+    return a.flags.writeable
+
+
+def unlocked_and_locked(a):
+    a.setflags(write=True)
+    a += 1
+    b = a + 1
+    a.setflags(write=False)
+    return a, b
+
+
+@pytest.mark.parametrize("use", [unlocked_and_written, unlocked, unlocked_and_locked])
+@pytest.mark.parametrize("memory", ["its own", "another's", "bytes"])
+def test_an_argument_that_was_locked_is_unlocked(use, memory):
+    """Its owner may do so, if the memory allows it; the caller's array is then writable, too."""
+
+    def make():
+        a = {
+            "its own": np.arange(4.0),
+            "another's": np.arange(8.0)[::2],
+            "bytes": np.frombuffer(np.arange(4.0).tobytes()),
+        }[memory]
+        a.flags.writeable = False
+        return (a,)
+
+    same(use, make)
