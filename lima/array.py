@@ -555,6 +555,8 @@ class Array(Operators, Buffered):
     ) -> None:
         """Sort in place, along one axis."""
         axis = operator.index(axis)
+        if locked(self):
+            plain(self).sort(axis, kind, order, stable=stable)  # NumPy says why not
         self[...] = np.sort(self, axis=axis, kind=kind, order=order, stable=stable)
 
     def partition(
@@ -562,6 +564,8 @@ class Array(Operators, Buffered):
     ) -> None:
         """Partition in place, along one axis."""
         axis = operator.index(axis)
+        if locked(self):
+            plain(self).partition(plain(kth), axis, kind, order)  # NumPy says why not
         self[...] = np.partition(self, kth, axis=axis, kind=kind, order=order)
 
     def fill(self, value: Any) -> None:

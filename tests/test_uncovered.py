@@ -759,6 +759,8 @@ A.imag = 0; A
 np.cross(v[:2], v[2:])
 A.shape = (5,); A
 A.flags.writeable = False; A[0] = 1
+A.setflags(write=False); A.sort()
+A.flags.writeable = False; A.partition(1)
 A.sum(axis=[0])
 v[1] * [1, 2]
 [1, 2] * v[1]
