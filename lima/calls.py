@@ -566,6 +566,11 @@ def on_copies(
             f"{name} writes into a traced array, which lima cannot follow; "
             "let it write a copy and assign that: x[...] = copy"
         ) from error
+    return with_copies(run, args, kwargs, name)
+
+
+def with_copies(run: Any, args: Sequence[Any], kwargs: dict[str, Any], name: str) -> Any:
+    """A call with a writable copy in the place of each traced array; what it writes is assigned."""
     copies = Copies()
     found = run(*copies(tuple(args)), **copies(kwargs))
     found = copies.back(found, name)

@@ -23,22 +23,28 @@ def is_asked(error: BaseException, args: Any, kwargs: dict[str, Any]) -> bool:
 
     Not if it was given what it may have written or drawn from by then, or views of one memory.
     """
-    if "read-only" not in str(error):
+    if "read-only" not in str(error) or not are_apart(args, kwargs):
         return False
+    return all(x is None or isinstance(x, (_HARMLESS, type)) for x in _items(args, kwargs))
+
+
+def are_apart(args: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether there are traced arrays among the arguments, and no two are views of one memory."""
+    arrays = {id(x): x for x in _items(args, kwargs) if isinstance(x, Handle)}
+    return len({id(root_of(x)) for x in arrays.values()}) == len(arrays) > 0
+
+
+def _items(args: Any, kwargs: dict[str, Any]) -> list[Any]:
     found: list[Any] = []
-    _collect((args, list(kwargs.values())), found)
-    arrays = {id(x): x for x in found if isinstance(x, Handle)}
-    roots = {id(root_of(x)) for x in arrays.values()}
-    return len(roots) == len(arrays) > 0 and all(
-        x is None or isinstance(x, (_HARMLESS, type)) for x in found
-    )
 
+    def collect(x: Any) -> None:
+        if type(x) in (list, tuple, dict):
+            each(collect, x.values() if type(x) is dict else x)
+        else:
+            found.append(x)
 
-def _collect(x: Any, found: list[Any]) -> None:
-    if type(x) in (list, tuple, dict):
-        each(lambda item: _collect(item, found), x.values() if type(x) is dict else x)
-    else:
-        found.append(x)
+    collect((args, kwargs))
+    return found
 
 
 class Copies:

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from lima import gates, twin
-from lima.calls import adopt, on_copies, plain, write_untraced
+from lima.calls import adopt, on_copies, plain, with_copies, write_untraced
 from lima.code import BEHIND, behind
 from lima.draws import TracedGenerator
 from lima.frame import active, refuse
 from lima.handle import Handle, value_of
 from lima.nesting import each
+from lima.on_copies import are_apart
 from lima.sessions import current
 from lima.tree import Entry
 from lima.walk import is_users
@@ -58,6 +59,10 @@ class Outside:
 
     def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         current().counts.barriers += 1
+        if twin.is_fortran(self._plain) and are_apart(args, kwargs):
+            # It takes a read-only array for one that it need not write, and writes a copy.
+            made = with_copies(self._plain, args, kwargs, self._name)
+            return _adopted(made, f"{self._name}: no row")
         out = _Out()
         names = _names(self._plain)
         named = {**dict(zip(names, args, strict=False)), **kwargs}
@@ -111,6 +116,8 @@ def _itself(x: Any) -> Any:
 
 def _public_name(function: Any) -> str:
     """As users write it: without the private modules in which SciPy keeps it."""
+    if twin.is_fortran(function):
+        return f"scipy.linalg.{function.__name__.rpartition(' ')[2]}"
     name = getattr(function, "__qualname__", None) or getattr(function, "__name__", "?")
     parts = f"{getattr(function, '__module__', '')}.{name}".split(".")
     return ".".join(part for part in parts if not part.startswith("_"))
@@ -188,7 +195,14 @@ def is_users_function(x: Any) -> bool:
 
 
 def _adopted(found: Any, why: str) -> Any:
-    """`found` with arrays in it as leaves that say where they come from."""
+    """`found` with arrays in it as leaves that say where they come from.
+
+    Functions of Fortran, as `get_blas_funcs` gives them, become twins.
+    """
+    if twin.is_fortran(found):
+        return twin.twin_of(found)
+    if type(found) is list and all(map(twin.is_fortran, found)):
+        return [twin.twin_of(item) for item in found]
     if isinstance(found, dict):  # an OptimizeResult too: it is new, and nobody else has it
         for key, value in found.items():
             found[key] = _adopted(value, why)

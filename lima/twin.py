@@ -505,7 +505,14 @@ def _home(x: Any) -> str:
         special = sys.modules.get("scipy.special")
         ours = special is not None and getattr(special, x.__name__, None) is x
         return "scipy.special" if ours else "numpy"
+    if is_fortran(x):
+        return "scipy.linalg"
     return str(getattr(x, "__module__", None) or type(x).__module__)
+
+
+def is_fortran(x: Any) -> bool:
+    """Whether `x` is a function that f2py has wrapped, as those of BLAS: they tell no module."""
+    return type(x).__name__ == "fortran" and callable(x)
 
 
 # --------------------------------------------------------------------------- random numbers

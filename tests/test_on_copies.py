@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.lib import recfunctions
 from same import same
-from scipy import signal, special  # noqa: F401  names of the programs' module
+from scipy import linalg, signal
+from scipy.linalg import blas
 
 import lima
 from lima import on_copies
@@ -45,7 +46,34 @@ def locked(x):
     recfunctions.assign_fields_by_name(t, np.ones(3, [("a", "f8")]))
 
 
-@pytest.mark.parametrize("program", [sections, assigned_by_name, filled, unstructured, locked])
+def axpy(x):
+    y = np.sort(x)
+    old, view = y * 2, y[::2]
+    z = linalg.blas.daxpy(np.ones(50), y, a=2)
+    blas.dscal(2.0, view)
+    return y, z, z is y, old, view
+
+
+def gemm(x):
+    C = np.zeros((2, 2), order="F")
+    found = blas.dgemm(1.0, np.eye(2), x[:4].reshape(2, 2), c=C, overwrite_c=1)
+    D = np.zeros((2, 2))
+    return found, C, found is C, blas.dgemm(1.0, np.eye(2), D, c=D), D
+
+
+def solved(x):
+    A, b = np.asfortranarray(np.eye(2) * 2), np.ones(2)
+    (gesv,) = linalg.get_lapack_funcs(("gesv",), (A, b))
+    swap = linalg.get_blas_funcs("swap", (x,))
+    found = gesv(A, b, overwrite_b=True)
+    y = x + 1
+    swap(x, y)
+    return found, b, A, x, y, gesv.typecode
+
+
+@pytest.mark.parametrize(
+    "program", [sections, axpy, gemm, solved, assigned_by_name, filled, unstructured, locked]
+)
 def test_programs(program):
     same(program, lambda: (np.sin(np.arange(50.0)),))
 
