@@ -543,7 +543,7 @@ def _untraced(func: Any, args: Sequence[Any], kwargs: dict[str, Any], why: str) 
 def gives_view(found: Any, given: tuple[Any, ...]) -> bool:
     """Whether what NumPy made is a view of an operand, or more than that operand itself."""
     whole = owner(found)
-    arrays = [x for x in given if type(x) is np.ndarray]
+    arrays = [x for x in given if isinstance(x, np.ndarray)]
     return any(owner(x) is whole for x in arrays) and not any(x is found for x in arrays)
 
 

@@ -161,20 +161,16 @@ def _chkfinite(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return made
 
 
-_OURS = (np.ndarray, bytes)
-"""Owners of memory that nobody else writes."""
-
-
 def _entering(made_by: Any) -> Callable[..., Any]:
     """A function that makes an array of files or bytes: a leaf that names it."""
 
     def made(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        shares = made_by is np.frombuffer and args and isinstance(args[0], Handle)
-        if shares:
+        views = made_by is np.frombuffer
+        if views and args and isinstance(args[0], Handle):
             args = (share(args[0]), *args[1:])
         found = made_by(*plain(tuple(args)), **plain(kwargs))
-        memory = owner(found)
-        if isinstance(found, np.ndarray) and (shares or not isinstance(memory, _OURS)):
+        ours = bytes if views else (np.ndarray, bytes)  # memory that nobody else writes
+        if isinstance(found, np.ndarray) and not isinstance(owner(found), ours):
             return outside(np.asarray(found))  # of a buffer or a file, which others may write
         return adopt(found, f"numpy.{made_by.__name__}: {why_not(made_by)}")
 

@@ -104,6 +104,21 @@ def buffer_writes(x):
     return b, x, y, x.data.nbytes
 
 
+def buffers_of_others(x):
+    m = np.ma.masked_less(x, 0, copy=False)
+    np.frombuffer(m.data, m.dtype)[:1] = 2
+    b = np.frombuffer(np.asmatrix(x), "u1")
+    x[1] = 7
+    return x, m, b
+
+
+def broadcast_of_others(x):
+    m = np.ma.array(x, mask=x > 4)
+    b = np.broadcast_to(m, np.append(2, m.shape))
+    x[1] = 7
+    return x, b, b.sum(), np.broadcast_to(x.view(np.matrix), np.array([2, 1, 6]))
+
+
 def pointer(x):
     p = x.ctypes.data_as(np.ctypeslib.ctypes.POINTER(np.ctypeslib.ctypes.c_double))
     p[0] = 5.0
@@ -144,7 +159,7 @@ def iterated_to_read(x):
 PROGRAMS = (
     matrix_sees_writes, matrix_writes, matrix_without_a_copy, matrix_of_a_view, records,
     records_without_a_copy, masked_sees_writes, masked_writes, masked_with_a_mask, masked_invalid,
-    masked_computed, buffer, buffer_writes, pointer,
+    masked_computed, buffer, buffer_writes, pointer, buffers_of_others, broadcast_of_others,
     iterated, iterated_with_others, iterated_to_read,
 )  # fmt: skip
 
