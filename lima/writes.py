@@ -16,6 +16,7 @@ from lima.handle import Handle, is_outside, locked, release, root_of, turn_writi
 from lima.nesting import each
 from lima.node import OUTPUT, Node, Spec, leaf, new_node
 from lima.op import OPS, Op, clone, evaluate, moved, owner
+from lima.ops.index import open_window
 from lima.runtime import apply, raising
 from lima.tasks import Guard
 from lima.values import Borrowed, Pending, Value, live_users, nodes_of, tied
@@ -140,9 +141,7 @@ def _write_view(
     path = tuple((s.op, s.params) for s in target._path)
     spec = Spec(assign.name, (("path", path),), 2, assign.version)
     whole = Node(spec, (base._value.node, node))
-    window = buffer
-    for step in target._path:
-        window = evaluate(OPS[step.op], step, (window,))
+    window = open_window(buffer, path)
     _evaluated(base, row, node.spec, data, window, buffer, spent)
     repoint(base, Value(whole, buffer), spent)
     return target if node.spec.out is not None else None

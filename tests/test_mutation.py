@@ -579,3 +579,20 @@ def test_an_argument_that_was_locked_is_unlocked(use, memory):
         return (a,)
 
     same(use, make)
+
+
+def test_a_view_that_numpy_locks_can_be_unlocked_and_written():
+    def use(a):
+        b = np.sort(a, axis=0)
+        d = np.diagonal(b)
+        d.setflags(write=True)
+        d[0] = 9
+        d += 1
+        d.partition(0)
+        np.add(d, d[::-1], out=d)
+        e = np.diag(a)
+        e.flags.writeable = True
+        e[...] = 5
+        return a, b, d, e, np.diagonal(b).flags.writeable
+
+    same(use, lambda: (np.arange(9.0).reshape(3, 3)[::-1].copy(),))
