@@ -26,9 +26,8 @@ from lima.calls import (
 )
 from lima.calls import ufunc as ufunc_call
 from lima.environment import compiled
-from lima.errors import UnsupportedError
 from lima.flat import Fact, Flags, Flat
-from lima.frame import Look, active, refuse
+from lima.frame import active, as_numpy, refuse
 from lima.handle import (
     Handle,
     data_of,
@@ -76,6 +75,11 @@ _KEEPERS = frozenset(
 
 def _would_be_kept(by: frozenset[str] = _KEEPERS, home: str = "pandas.") -> bool:
     """Whether pandas asks, to hand what it takes for an ndarray to compiled code."""
+    return _asking(by, home) is not None
+
+
+def _asking(by: frozenset[str], home: str) -> Any:
+    """The frame that asks something of an array, if it is one of these functions."""
     frame: Any = sys._getframe()
     while frame is not None and (
         frame.f_globals.get("__name__") == __name__  # only where this module is interpreted
@@ -83,12 +87,21 @@ def _would_be_kept(by: frozenset[str] = _KEEPERS, home: str = "pandas.") -> bool
     ):
         frame = frame.f_back
     if frame is None or frame.f_code.co_qualname not in by:
-        return False
-    return str(frame.f_globals.get("__name__")).startswith(home)
+        return None
+    return frame if str(frame.f_globals.get("__name__")).startswith(home) else None
 
 
 _TAKERS = frozenset({"sanitize_array"})
 """Functions of pandas that make what they are given the memory of a frame, which is written."""
+
+
+_MASKED = frozenset({"MaskedArray.__new__", "masked_where", "masked_invalid"})
+"""Functions of `numpy.ma` whose results share memory with what they are given, unless they copy."""
+
+
+def _would_be_masked() -> bool:
+    frame = _asking(_MASKED, "numpy.ma.")
+    return frame is not None and frame.f_locals.get("copy") is not True
 
 
 _SOLVERS = frozenset(
@@ -105,6 +118,11 @@ _DTYPE_CLASS = type(np.dtype)
 def _is_scalar(a: Handle) -> bool:
     """Whether a plain program would have a NumPy scalar here, which has no view and no copy."""
     return issubclass(type(a._value.data), np.generic)
+
+
+def _shared(a: Handle) -> Any:
+    """The memory of `a` for plain code that may write it, or keep it; a scalar as it is."""
+    return plain(a) if _is_scalar(a) else share(a)
 
 
 class Array(Operators, Buffered):
@@ -200,7 +218,8 @@ class Array(Operators, Buffered):
 
     @property
     def data(self) -> memoryview:
-        return plain(self).data  # type: ignore[no-any-return]
+        """The memory, which the array shares with who has this from then on."""
+        return _shared(self).data  # type: ignore[no-any-return]
 
     @property
     def device(self) -> str:
@@ -252,7 +271,10 @@ class Array(Operators, Buffered):
     # ---------------------------------------------------------------- NumPy's protocols
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        data: Any = plain(self)
+        if not copy and "numpy.ma" in sys.modules and _would_be_masked():
+            data = _shared(self)
+        else:
+            data = plain(self)
         if type(data) is not np.ndarray:
             data = np.asarray(data)
         elif active() is not None:
@@ -363,7 +385,7 @@ class Array(Operators, Buffered):
 
     def __repr__(self) -> str:
         data = data_of(self)
-        if Look.as_numpy:
+        if as_numpy():
             return repr(data)
         if isinstance(data, np.generic):
             body = str(data)
@@ -491,8 +513,8 @@ class Array(Operators, Buffered):
 
     @property
     def ctypes(self) -> Any:
-        """Not offered: C code could write what the cache and other arrays share."""
-        raise UnsupportedError("a traced array has no pointer to give; use np.array(x).ctypes")
+        """The memory for C code, which the array shares with it from then on."""
+        return _shared(self).ctypes
 
     def __array_namespace__(self, *, api_version: Any = None) -> Any:
         """`lima.numpy.array_api`; ValueError for versions of the standard it does not support."""
@@ -504,7 +526,9 @@ class Array(Operators, Buffered):
             return self.view(type=dtype)
         if type is not None and type is not np.ndarray:
             options = {"type": type} if dtype is None else {"dtype": dtype, "type": type}
-            return barrier(np.ndarray.view, (self,), options, "view as another class")
+            if _is_scalar(self):
+                return barrier(np.ndarray.view, (self,), options, "view as another class")
+            return share(self).view(**options)
         if dtype is not None:
             return call(OPS["ndarray.view"], (self, np.dtype(dtype)), {})
         return self if _is_scalar(self) else self[...]
@@ -531,6 +555,8 @@ class Array(Operators, Buffered):
     ) -> None:
         """Sort in place, along one axis."""
         axis = operator.index(axis)
+        if locked(self):
+            plain(self).sort(axis, kind, order, stable=stable)  # NumPy says why not
         self[...] = np.sort(self, axis=axis, kind=kind, order=order, stable=stable)
 
     def partition(
@@ -538,6 +564,8 @@ class Array(Operators, Buffered):
     ) -> None:
         """Partition in place, along one axis."""
         axis = operator.index(axis)
+        if locked(self):
+            plain(self).partition(plain(kth), axis, kind, order)  # NumPy says why not
         self[...] = np.partition(self, kth, axis=axis, kind=kind, order=order)
 
     def fill(self, value: Any) -> None:

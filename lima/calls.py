@@ -17,13 +17,29 @@ from lima.handle import (
     handle,
     locked,
     new_handle,
+    outside,
     root_of,
+    settled_here,
     value_of,
     view_handle,
 )
 from lima.nesting import each
-from lima.node import OUTPUT, Node, Spec, leaf, new_node, settled
-from lima.op import CALLS, HEAVY, OPS, VIEW, BindError, Lift, Op, bind, clone, evaluate, is_simple
+from lima.node import OUTPUT, Node, Spec, leaf, new_node
+from lima.on_copies import Copies, is_asked
+from lima.op import (
+    CALLS,
+    HEAVY,
+    OPS,
+    VIEW,
+    BindError,
+    Lift,
+    Op,
+    bind,
+    clone,
+    evaluate,
+    is_simple,
+    owner,
+)
 from lima.ops.coverage import why_not
 from lima.ops.spelling import METADATA, SPELLINGS
 from lima.outs import fills, replace, without_out
@@ -44,7 +60,7 @@ from lima.values import (
     tied,
     watch,
 )
-from lima.writes import refuse_readonly, write
+from lima.writes import lent, refuse_readonly, write
 
 PYTHON_SCALARS = (bool, int, float, complex)
 LITERALS = frozenset(
@@ -72,9 +88,8 @@ def foreign(a: Any) -> Value:
     if made is None:
         gates.note_entry(entered)
         leaves.seen(entered.digest, a)
-    elif made.digest and made.inexact and not current().rounds:
-        (made,) = settled([made])  # here only what gave its bits identifies it
-    value = Foreign(made or entered, a)
+        made = entered
+    value = Foreign(settled_here(made), a)
     value.shared = True
     return value
 
@@ -110,6 +125,14 @@ class _Lift(Lift):
 
     def is_array(self, x: Any) -> bool:
         return isinstance(x, (Handle, np.ndarray))
+
+    def numbers(self, x: Any) -> Any:
+        if isinstance(x, (Handle, np.ndarray)):
+            data: Any = data_of(x) if isinstance(x, Handle) else x
+            if data.dtype.kind not in "iu":
+                raise NotCanonical(f"an array of {data.dtype} that is to say which view")
+            return data.tolist()
+        return type(x)(each(self.numbers, x)) if type(x) in (list, tuple) else x
 
 
 SHORT = 16
@@ -287,6 +310,10 @@ def binary(row: Op, x: Handle, y: Any, swapped: bool = False, run: Any = None) -
     else:
         if hasattr(y, "__array_ufunc__") and kind is not np.ndarray:
             return _of_their_own(row, x, y, swapped, run)
+        if kind in _SEQUENCES and run is not None and isinstance(x._value.data, np.generic):
+            found = _with_sequence(x, y, swapped, run)
+            if type(found) in _SEQUENCES:
+                return found
         try:
             b = LIFT.operand(y)
         except NotCanonical as why:
@@ -302,6 +329,16 @@ def binary(row: Op, x: Handle, y: Any, swapped: bool = False, run: Any = None) -
     if data is not None and type(data) is not _ARRAY and not isinstance(data, np.generic):
         return data  # what Python objects gave
     return handle(made)
+
+
+_SEQUENCES = frozenset({list, tuple})
+
+
+def _with_sequence(x: Handle, y: Any, swapped: bool, run: Any) -> Any:
+    """What a scalar does with a list or tuple: `3 * [0]` repeats it, `3.0 * [0]` is an error."""
+    data = data_of(x)
+    with np.errstate(all="ignore"):
+        return run(y, data) if swapped else run(data, y)
 
 
 def _of_their_own(row: Op, x: Handle, y: Any, swapped: bool, run: Any) -> Any:
@@ -497,13 +534,50 @@ def _untraced(func: Any, args: Sequence[Any], kwargs: dict[str, Any], why: str) 
         arrays = opened(error, args, kwargs)
         if arrays is not None:
             return function(func, *arrays), ""
+        found = on_copies(func, args, kwargs, name, error)
+    if type(found) is np.ndarray and found.base is not None and gives_view(found, given):
+        found = outside(func(*lent(tuple(args)), **lent(kwargs)))
+    return found, f"{name}: {why}"
+
+
+def gives_view(found: Any, given: tuple[Any, ...]) -> bool:
+    """Whether what NumPy made is a view of an operand, or more than that operand itself."""
+    whole = owner(found)
+    arrays = [x for x in given if isinstance(x, np.ndarray)]
+    return any(owner(x) is whole for x in arrays) and not any(x is found for x in arrays)
+
+
+def on_copies(
+    run: Any,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    name: str,
+    error: Exception,
+    again: bool = True,
+) -> Any:
+    """A call that refused read-only arrays, made with copies; what it writes is assigned.
+
+    Raises `error` if it was another one. A call that may not be made `again` is refused.
+    """
+    if not again or not is_asked(error, args, kwargs):
         if "read-only" not in str(error):
-            raise
+            raise error
         raise UnsupportedError(
             f"{name} writes into a traced array, which lima cannot follow; "
-            "write a copy (x.copy()) outside of traced code, or use an assignment"
+            "let it write a copy and assign that: x[...] = copy"
         ) from error
-    return found, f"{name}: {why}"
+    return with_copies(run, args, kwargs, name)
+
+
+def with_copies(run: Any, args: Sequence[Any], kwargs: dict[str, Any], name: str) -> Any:
+    """A call with a writable copy in the place of each traced array; what it writes is assigned."""
+    copies = Copies()
+    found = run(*copies(tuple(args)), **copies(kwargs))
+    found = copies.back(found, name)
+    for target, copy in copies.written():
+        refuse_readonly(target)
+        _assign_all(target, value_of(adopt(copy, f"{name}: it was written there")))
+    return found
 
 
 def opened(error: ValueError, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:

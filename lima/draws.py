@@ -12,7 +12,7 @@ from lima import drawn
 from lima.calls import LIFT, barrier, opened, plain, result, write_untraced
 from lima.errors import NotCanonical
 from lima.forcing import adopt_lineage, forced, mark_inexact
-from lima.frame import Look, active, refuse
+from lima.frame import active, as_numpy, refuse
 from lima.handle import Handle, locked
 from lima.node import OUTPUT, Node, Ref, Spec, new_node, resolve
 from lima.op import OPS, BindError, Op, bind, own
@@ -115,7 +115,7 @@ class TracedGenerator:
         return _Untraced(self, found)
 
     def __repr__(self) -> str:
-        return repr(self._generator) if Look.as_numpy else f"<traced {self._generator!r}>"
+        return repr(self._generator) if as_numpy() else f"<traced {self._generator!r}>"
 
     def __str__(self) -> str:
         return str(self._generator)

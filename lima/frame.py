@@ -45,7 +45,7 @@ class Frame:
 
 
 class Look:
-    """How traced arrays print themselves: with lima's facts, or exactly as NumPy's (`lima run`)."""
+    """How traced arrays print themselves: with facts of lima, or as NumPy's (`lima run`)."""
 
     as_numpy = False
 
@@ -60,6 +60,14 @@ PLAINLY: ContextVar[bool] = ContextVar("lima_plainly", default=False)
 def active() -> Frame | None:
     """The innermost traced call in this thread and context, or None."""
     return _frame.get()
+
+
+def as_numpy() -> bool:
+    """Whether traced arrays print themselves exactly as NumPy's.
+
+    In traced code they do: programs make text of arrays, and of lists that hold them.
+    """
+    return Look.as_numpy or _frame.get() is not None
 
 
 def refuse(why: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from xxhash import xxh3_128_digest
 
 import lima.factors
+import lima.iterators
 import lima.vectorized  # noqa: F401  they say what the twins of some functions are
 from lima import lasting, tasks
 from lima.asides import NOTHING, Aside, aside
@@ -138,8 +139,8 @@ class TracedFunction:
         try:
             entry.announce()
             result = self._call(entry.args, entry.kwargs, None, entry.originals)
-        except BaseException:
-            entry.leave(None)
+        except BaseException as error:
+            entry.fail(error)
             raise
         return entry.leave(result)
 
@@ -204,8 +205,8 @@ class TracedFunction:
                 start = perf_counter()
                 result = self._run(entry.args, entry.kwargs, outer)
                 self._mean = max(self._mean, perf_counter() - start)
-        except BaseException:
-            entry.leave(None)
+        except BaseException as error:
+            entry.fail(error)
             raise
         return entry.leave(result)
 

@@ -52,6 +52,16 @@ def give(array: Any, handle: Any, value: Any) -> None:
         _nodes.note(leaf(array).digest, value.node)
 
 
+def known(array: Any, node: Node) -> None:
+    """Note that `node` made the bytes of `array`, which plain code may keep."""
+    _nodes.note(leaf(array).digest, node)
+
+
+def of_content(entered: Node) -> Node:
+    """What made the bytes of a leaf, if it is known; else the leaf."""
+    return _nodes.get(entered.digest) or entered
+
+
 def given_back(array: Any) -> tuple[Any, Any]:
     """The handle and the value that `array` was given out for, if it is that very array.
 

@@ -14,9 +14,11 @@ import numpy as np
 
 from lima.errors import InternalError
 from lima.forcing import force
-from lima.node import Spec, leaf
+from lima.gates import of_content
+from lima.node import Node, Spec, leaf, settled
 from lima.op import OPS, evaluate
 from lima.runtime import apply
+from lima.sessions import current
 from lima.values import Foreign, Pending, Value
 
 
@@ -143,9 +145,16 @@ def _outside(a: Handle, base: Handle) -> Value:
         data = evaluate(OPS[spec.op], spec, (data,))
     if a._path and type(data) is np.ndarray and data.flags.writeable is a._locked:
         turn_writing(data, not a._locked)
-    value = Foreign(leaf(data), data)
+    value = Foreign(settled_here(of_content(leaf(data))), data)
     value.shared = True
     return value
+
+
+def settled_here(made: Node) -> Node:
+    """What made the bytes that came in: without rules only what gave these bits tells them."""
+    if made.digest and made.inexact and not current().rounds:
+        (made,) = settled([made])
+    return made
 
 
 def turn_writing(view: Any, wanted: bool) -> None:

@@ -17,7 +17,7 @@ from lima.node import Ref, Spec, new_node
 from lima.op import OPS, Op
 from lima.outs import is_new
 from lima.values import Borrowed, Value, live_users, memory_of, nodes_of, overlapping
-from lima.writes import repoint, set_in_place, write
+from lima.writes import repoint, set_in_place, share, write
 
 OPERATORS = {
     "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide",
@@ -79,7 +79,12 @@ def operator_of(name: str, row: Op) -> Any:
 
 
 def set_writeable(a: Handle, wanted: bool) -> None:
-    """Make an array read-only, or writable again."""
+    """Make an array read-only, or writable again.
+
+    Whether an argument can be unlocked is for its memory to say: it is the caller's from then on.
+    """
+    if wanted and a._base is None and type(a._value) is Borrowed and locked(a):
+        share(a)
     if is_outside(a) and not a._path:
         data = a._value.data  # it stands for this very array of plain code
         refuse("it changes the flags of an array")

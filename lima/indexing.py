@@ -74,6 +74,8 @@ def _index_item(item: Any, inputs: list[Any]) -> tuple[Any, str]:
     if isinstance(item, Handle):
         inputs.append(value_of(item))
         return Ref(len(inputs) - 1), "gather"
+    if hasattr(kind, "__index__") and not isinstance(item, np.ndarray):
+        return operator.index(item), "int"
     if kind is list and all(type(v) is str for v in item) and item:
         return item, "slice"
     if kind is list and not item:

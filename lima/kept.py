@@ -143,6 +143,8 @@ class Draft:
         if kind in ATOMS:
             if self._is_address(kind, x):
                 raise Refused("it gives the address of an object, which an equal one has not")
+            if kind is slice and not {type(x.start), type(x.stop), type(x.step)} <= ATOMS:
+                raise NotCanonical("a slice of more than numbers")
             return (_plain_term, x)
         if isinstance(x, Handle):
             return self._array(x)

@@ -282,6 +282,8 @@ def bind(
             continue
         if _is_default(value, default):
             continue
+        if row.kind is VIEW and type(value) not in _SIMPLE:
+            value = lift.numbers(value)
         params.append((name, _canonical(name, value, inputs, lift)))
     if not params and npos == len(inputs):
         return inputs, row.spec
@@ -327,6 +329,9 @@ class Lift(Protocol):
     def is_array(self, x: Any) -> bool:
         """Whether `x` inside a parameter must become an input."""
 
+    def numbers(self, x: Any) -> Any:
+        """`x` with the numbers of arrays in their places, for what says which view of an array."""
+
 
 def _by_name(row: Op, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
     if len(args) > len(row.names):
@@ -354,7 +359,7 @@ def _axis(value: Any) -> Any:
     if value is None:
         return None
     if type(value) in (tuple, list):
-        return tuple([_integer(v) for v in value])
+        return type(value)([_integer(v) for v in value])  # NumPy refuses some of the lists
     return _integer(value)
 
 
@@ -365,7 +370,9 @@ def _integer(value: Any) -> int:
 
 
 def _shape(value: Any) -> Any:
-    return _axis(value) if type(value) in (tuple, list) else (_integer(value),)
+    return (
+        tuple([_integer(v) for v in value]) if type(value) in (tuple, list) else (_integer(value),)
+    )
 
 
 NORMAL_FORMS: dict[str, Callable[[Any], Any]] = {"dtype": _dtype, "axis": _axis, "shape": _shape}

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 
 from lima import gates, twin
-from lima.calls import adopt, plain, write_untraced
+from lima.calls import adopt, on_copies, plain, with_copies, write_untraced
 from lima.code import BEHIND, behind
 from lima.draws import TracedGenerator
-from lima.errors import UnsupportedError
 from lima.frame import active, refuse
 from lima.handle import Handle, value_of
 from lima.nesting import each
+from lima.on_copies import are_apart
 from lima.sessions import current
 from lima.tree import Entry
 from lima.walk import is_users
@@ -59,28 +59,27 @@ class Outside:
 
     def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         current().counts.barriers += 1
+        if twin.is_fortran(self._plain) and are_apart(args, kwargs):
+            # It takes a read-only array for one that it need not write, and writes a copy.
+            made = with_copies(self._plain, args, kwargs, self._name)
+            return _adopted(made, f"{self._name}: no row")
         out = _Out()
         names = _names(self._plain)
         named = {**dict(zip(names, args, strict=False)), **kwargs}
         drawing = [named.get(name) for name in GENERATORS if name in names]
         if drawing and all(given is None for given in drawing):
             refuse(f"it calls {self._name}, which may draw random numbers")
-        args = tuple(
+        given = tuple(
             [
-                False if name.startswith("overwrite") else out(a)
+                False if name.startswith("overwrite") else a
                 for name, a in zip((*names, *[""] * len(args)), args, strict=False)
             ]
         )
-        kwargs = {k: out(v) for k, v in kwargs.items() if not k.startswith("overwrite")}
+        options = {k: v for k, v in kwargs.items() if not k.startswith("overwrite")}
         try:
-            found = self._plain(*args, **kwargs)
+            found = self._plain(*map(out, given), **{k: out(v) for k, v in options.items()})
         except (ValueError, RuntimeError) as error:
-            if "read-only" not in str(error):
-                raise
-            raise UnsupportedError(
-                f"{self._name} writes into a traced array, which lima cannot follow; "
-                "let it write a copy and assign that: x[...] = copy"
-            ) from error
+            found = on_copies(self._plain, given, options, self._name, error, not drawing)
         finally:
             out.close()
         return _adopted(found, f"{self._name}: no row")
@@ -117,6 +116,8 @@ def _itself(x: Any) -> Any:
 
 def _public_name(function: Any) -> str:
     """As users write it: without the private modules in which SciPy keeps it."""
+    if twin.is_fortran(function):
+        return f"scipy.linalg.{function.__name__.rpartition(' ')[2]}"
     name = getattr(function, "__qualname__", None) or getattr(function, "__name__", "?")
     parts = f"{getattr(function, '__module__', '')}.{name}".split(".")
     return ".".join(part for part in parts if not part.startswith("_"))
@@ -194,7 +195,14 @@ def is_users_function(x: Any) -> bool:
 
 
 def _adopted(found: Any, why: str) -> Any:
-    """`found` with arrays in it as leaves that say where they come from."""
+    """`found` with arrays in it as leaves that say where they come from.
+
+    Functions of Fortran, as `get_blas_funcs` gives them, become twins.
+    """
+    if twin.is_fortran(found):
+        return twin.twin_of(found)
+    if type(found) is list and all(map(twin.is_fortran, found)):
+        return [twin.twin_of(item) for item in found]
     if isinstance(found, dict):  # an OptimizeResult too: it is new, and nobody else has it
         for key, value in found.items():
             found[key] = _adopted(value, why)

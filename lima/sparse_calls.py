@@ -201,7 +201,7 @@ _MAKE: dict[str, Callable[[Call, Any, Any], Any]] = {
     "object": lambda call, item, rest: _shown(item(rest[0])),
     "locked": lambda call, item, rest: _locked(item(rest[0])),
     "NotImplemented": lambda call, item, rest: NotImplemented,
-    MATRIX: lambda call, item, rest: np.asmatrix(np.array(plain(call._make(rest[0], item)))),
+    MATRIX: lambda call, item, rest: np.array(plain(call._make(rest[0], item))).view(np.matrix),
 }
 """What the forms of `Run.form` stand for."""
 

@@ -406,6 +406,16 @@ class Entry:
             tasks.written(x)
         return result
 
+    def fail(self, error: BaseException) -> None:
+        """The call ends with an error, which may tell of arrays."""
+        args, held = error.args, dict(getattr(error, "__dict__", None) or {})
+        left_args, left = self.leave((args, held))
+        if left_args is not args:
+            error.args = left_args
+        for name, value in left.items():
+            if value is not error.__dict__[name]:
+                error.__dict__[name] = value
+
     def _note(self, a: Any) -> None:
         """A plain array is returned, which code that is not traced has made."""
         entered, made = recall(a)

@@ -29,7 +29,7 @@ from lima.ops.spelling import SPELLINGS
 from lima.sparse import SCOPES, twin_class
 from lima.sparse_calls import call_function, carries_sparse, drawable
 from lima.stand_in import TWIN_OF, Twin, carries_array
-from lima.writes import kept
+from lima.writes import kept, share
 
 TRACED_MODULES = (
     "numpy", "numpy.linalg", "numpy.fft", "numpy.random", "numpy.lib", "numpy.lib.stride_tricks",
@@ -165,9 +165,12 @@ def _entering(made_by: Any) -> Callable[..., Any]:
     """A function that makes an array of files or bytes: a leaf that names it."""
 
     def made(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        views = made_by is np.frombuffer
+        if views and args and isinstance(args[0], Handle):
+            args = (share(args[0]), *args[1:])
         found = made_by(*plain(tuple(args)), **plain(kwargs))
-        memory = owner(found)
-        if isinstance(found, np.ndarray) and not isinstance(memory, np.ndarray | bytes):
+        ours = bytes if views else (np.ndarray, bytes)  # memory that nobody else writes
+        if isinstance(found, np.ndarray) and not isinstance(owner(found), ours):
             return outside(np.asarray(found))  # of a buffer or a file, which others may write
         return adopt(found, f"numpy.{made_by.__name__}: {why_not(made_by)}")
 
@@ -318,7 +321,9 @@ _twins: dict[int, tuple[Any, Any]] = {}
 
 
 def twin_of(x: Any) -> Any:
-    """The traced twin of a NumPy module or callable; everything else as it is."""
+    """The traced twin of a NumPy module or callable; everything else as it is, twins too."""
+    if type(x) in BEHIND:
+        return x
     known = _twins.get(id(x))
     if known is not None and known[0] is x:
         return known[1]
@@ -334,8 +339,6 @@ TWIN_OF.append(twin_of)
 def _make_twin(x: Any) -> Any:
     if isinstance(x, types.ModuleType):
         name = x.__name__
-        if type(x) is TwinModule:
-            return x
         of_scipy.provide(name)
         traced = name in TRACED_MODULES or (of_scipy.is_twinned(name) and "._" not in name)
         return TwinModule(x) if traced else x
@@ -498,7 +501,14 @@ def _home(x: Any) -> str:
         special = sys.modules.get("scipy.special")
         ours = special is not None and getattr(special, x.__name__, None) is x
         return "scipy.special" if ours else "numpy"
+    if is_fortran(x):
+        return "scipy.linalg"
     return str(getattr(x, "__module__", None) or type(x).__module__)
+
+
+def is_fortran(x: Any) -> bool:
+    """Whether `x` is a function that f2py has wrapped, as those of BLAS: they tell no module."""
+    return type(x).__name__ == "fortran" and callable(x)
 
 
 # --------------------------------------------------------------------------- random numbers
@@ -518,7 +528,9 @@ def _legacy(name: str) -> Callable[..., Any]:
     return twin
 
 
-def _traced_maker(plain: Any, made: Callable[..., Any]) -> Any:
+def traced_maker(plain: Any, made: Callable[..., Any]) -> Any:
+    """What stands for the class `plain`; calling it in traced code is `made(...)`."""
+
     class Maker(type):
         def __instancecheck__(cls, x: Any) -> bool:
             return isinstance(x, plain) or (
@@ -549,7 +561,7 @@ SEEDED = (
 
 
 def _seeded(kind: Any) -> Any:
-    return _traced_maker(kind, lambda *args, **kwargs: kind(*plain(args), **plain(kwargs)))
+    return traced_maker(kind, lambda *args, **kwargs: kind(*plain(args), **plain(kwargs)))
 
 
 def _wrap_generator(bits: Any) -> TracedGenerator:
@@ -563,8 +575,8 @@ def _wrap_generator(bits: Any) -> TracedGenerator:
 
 SPECIAL: dict[int, Any] = {
     id(np.random.default_rng): _rng_twin,
-    id(np.random.RandomState): _traced_maker(np.random.RandomState, random_state),
-    id(np.random.Generator): _traced_maker(np.random.Generator, _wrap_generator),
+    id(np.random.RandomState): traced_maker(np.random.RandomState, random_state),
+    id(np.random.Generator): traced_maker(np.random.Generator, _wrap_generator),
     **{id(kind): _seeded(kind) for kind in SEEDED},
     id(np.r_): Joined(np.r_, False),
     id(np.c_): Joined(np.c_, True),

@@ -102,6 +102,16 @@ CONTAINERS: dict[type, Layout] = {
 }
 """The containers that are copied on the way in, so that the caller's never hold traced arrays."""
 
+CONSTANT: dict[type, tuple[Callable[[Any], list[Any]], Callable[[list[Any]], Any]]] = {
+    frozenset: (list, frozenset),
+    slice: (lambda x: [x.start, x.stop, x.step], lambda items: slice(*items)),
+    functools.partial: (
+        lambda x: [x.func, x.args, x.keywords],
+        lambda items: functools.partial(items[0], *items[1], **items[2]),
+    ),
+}
+"""What never changes beside tuples: its parts, and how it is made of them."""
+
 SCALARS = (int, float, complex, str, bytes)
 STATELESS = frozenset({object, ABC, Generic, typing.Protocol, Enum})
 """Classes of Python's that add nothing to what an object holds."""
@@ -309,7 +319,7 @@ class Walk:
     def visit(self, x: Any) -> Any:
         """`x` converted; what it holds is converted before the walk ends."""
         kind = type(x)
-        if kind in ATOMS:
+        if kind in ATOMS and kind is not slice:
             return x
         if id(x) in self._memo:
             return self._memo[id(x)]
@@ -321,6 +331,9 @@ class Walk:
                 self._queue.append((x, made, layout))
             elif isinstance(x, tuple):
                 made = self._tuple(x)
+            elif kind in CONSTANT:
+                parts, make = CONSTANT[kind]
+                made = self._constant(x, parts(x), make)
         self.stands_for(x, made)
         return made
 
@@ -333,6 +346,10 @@ class Walk:
             made.__dict__.update(x.__dict__)
         self.tuples.append((x, made))
         return made
+
+    def _constant(self, x: Any, parts: list[Any], make: Callable[[list[Any]], Any]) -> Any:
+        items = [self.visit(v) for v in parts]
+        return x if all(a is b for a, b in zip(items, parts, strict=True)) else make(items)
 
     def _fill(self) -> None:
         """Visit the content of what is queued, then set it: cycles meet what was made before."""

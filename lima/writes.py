@@ -11,10 +11,12 @@ import numpy as np
 from lima.errors import UnsupportedError
 from lima.forcing import force, forced
 from lima.frame import refuse
+from lima.gates import known
 from lima.handle import Handle, is_outside, locked, release, root_of, turn_writing, value_of
 from lima.nesting import each
 from lima.node import OUTPUT, Node, Spec, leaf, new_node
 from lima.op import OPS, Op, clone, evaluate, moved, owner
+from lima.ops.index import open_window
 from lima.runtime import apply, raising
 from lima.tasks import Guard
 from lima.values import Borrowed, Pending, Value, live_users, nodes_of, tied
@@ -139,9 +141,7 @@ def _write_view(
     path = tuple((s.op, s.params) for s in target._path)
     spec = Spec(assign.name, (("path", path),), 2, assign.version)
     whole = Node(spec, (base._value.node, node))
-    window = buffer
-    for step in target._path:
-        window = evaluate(OPS[step.op], step, (window,))
+    window = open_window(buffer, path)
     _evaluated(base, row, node.spec, data, window, buffer, spent)
     repoint(base, Value(whole, buffer), spent)
     return target if node.spec.out is not None else None
@@ -270,7 +270,10 @@ def share(a: Handle) -> np.ndarray[Any, Any]:
         if type(data) is not np.ndarray:
             raise BufferError(f"a {type(data).__name__} has no memory to share; use copy=None")
         detach(value)
-        release(root, data if is_private(value) else clone(data))
+        mine = is_private(value) or type(value) is Borrowed
+        memory = data if mine else clone(data)
+        known(memory, value.node)
+        release(root, memory)
     window = value_of(a).data
     if locked(a) and window.flags.writeable:
         window = window.view()
@@ -286,6 +289,15 @@ def kept(x: Any) -> Any:
     if isinstance(x, Handle):
         return share(x) if type(force(value_of(x))) is np.ndarray else x
     return type(x)(each(kept, x)) if type(x) in (list, tuple) else x
+
+
+def lent(x: Any) -> Any:
+    """`x` with the memory of each traced array in its place, shared from now on."""
+    if isinstance(x, Handle):
+        return share(x) if type(force(value_of(x))) is np.ndarray else value_of(x).data
+    if type(x) in (list, tuple):
+        return type(x)(each(lent, x))
+    return dict(zip(x, each(lent, x.values()), strict=True)) if type(x) is dict else x
 
 
 def refuse_readonly(target: Handle) -> None:

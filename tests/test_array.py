@@ -492,3 +492,22 @@ def test_waiting_operations_of_a_raising_program_raise_where_they_stand():
     with pytest.raises(FloatingPointError):
         lima.traced(use)(np.ones((300, 300)))
     assert seen == ["before"]
+
+
+def test_in_traced_code_arrays_print_themselves_as_in_numpy():
+    """Programs make text of arrays and of what holds them; what `lima.array` gives says how."""
+
+    def program(x):
+        held = [x[0], x * 2], {"total": x.sum()}
+        return repr(x), f"{x!r} {x.mean()!r}", str(held), f"{(x > 1,)}", repr(np.float32(1) + x)
+
+    same(program, lambda: (np.array([1.0, 2.5]),))
+    same(program, lambda: (np.arange(2000).reshape(2, -1),))
+    assert repr(lima.array([1.0])).startswith("Array(")
+
+
+def test_generators_print_themselves_as_in_numpy():
+    def program(rng):
+        return repr(rng)[:16], str(rng)
+
+    same(program, lambda: (np.random.default_rng(1),))

@@ -401,9 +401,13 @@ def test_every_attribute_of_ndarray_is_there():
     assert set(dir(np.ndarray)) - set(dir(lima.Array)) <= NOT_OFFERED
 
 
-def test_pointers_to_the_memory_are_refused():
-    with pytest.raises(NotImplementedError, match=r"np\.array"):
-        lima.array([1.0]).ctypes
+def test_pointers_to_the_memory_leave_the_leaf_alone():
+    x = lima.array([1.0, 2.0])
+    y = x + 0
+    np.ctypeslib.as_array(
+        x.ctypes.data_as(np.ctypeslib.ctypes.POINTER(np.ctypeslib.ctypes.c_double)), (2,)
+    )[0] = 7
+    assert x.tolist() == [7.0, 2.0] and y.tolist() == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("shape", [(6,), (2,), (2, 2), ((2, 2),), (0,), (2, 0), (3, 2), (-1,), ()])
@@ -520,3 +524,75 @@ def test_cleaning_in_place_writes_only_what_can_be_unclean(dtype):
     for _ in range(2):
         found = lima.traced(program)(a)
         assert found.dtype == program(a).dtype and found.tobytes() == program(a).tobytes()
+
+
+def test_an_object_that_is_an_index_gives_a_view():
+    class Place:
+        def __init__(self, k):
+            self.k = k
+
+        def __index__(self):
+            return int(self.k)
+
+    def use(a):
+        k = np.arange(3)
+        row, part = a[Place(k[1])], a[Place(0) : Place(2), Place(k[2])]
+        row[:] = 7
+        a[Place(0), Place(1)] = 5
+        return a, row, part, a[Place(2), Place(k[0])]
+
+    same(use, lambda: (np.arange(12.0).reshape(3, 4),))
+
+
+def unlocked_and_written(a):
+    a.setflags(write=True)
+    b, c = a[1:], a * 2
+    b[0] = 9
+    return a, b, c, a.flags.writeable
+
+
+def unlocked(a):
+    a.flags.writeable = True
+    return a.flags.writeable
+
+
+def unlocked_and_locked(a):
+    a.setflags(write=True)
+    a += 1
+    b = a + 1
+    a.setflags(write=False)
+    return a, b
+
+
+@pytest.mark.parametrize("use", [unlocked_and_written, unlocked, unlocked_and_locked])
+@pytest.mark.parametrize("memory", ["its own", "another's", "bytes"])
+def test_an_argument_that_was_locked_is_unlocked(use, memory):
+    """Its owner may do so, if the memory allows it; the caller's array is then writable, too."""
+
+    def make():
+        a = {
+            "its own": np.arange(4.0),
+            "another's": np.arange(8.0)[::2],
+            "bytes": np.frombuffer(np.arange(4.0).tobytes()),
+        }[memory]
+        a.flags.writeable = False
+        return (a,)
+
+    same(use, make)
+
+
+def test_a_view_that_numpy_locks_can_be_unlocked_and_written():
+    def use(a):
+        b = np.sort(a, axis=0)
+        d = np.diagonal(b)
+        d.setflags(write=True)
+        d[0] = 9
+        d += 1
+        d.partition(0)
+        np.add(d, d[::-1], out=d)
+        e = np.diag(a)
+        e.flags.writeable = True
+        e[...] = 5
+        return a, b, d, e, np.diagonal(b).flags.writeable
+
+    same(use, lambda: (np.arange(9.0).reshape(3, 3)[::-1].copy(),))

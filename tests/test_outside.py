@@ -252,3 +252,24 @@ def test_outside_of_traced_code_scipy_is_plain():
     found = minimize(lambda x: (x**2).sum(), A[0])
     assert type(found.x) is np.ndarray and type(norm.pdf(A)) is np.ndarray
     assert isinstance(norm, stats.rv_continuous) and isinstance(norm(2).mean(), float)
+
+
+def test_names_mean_one_twin_however_many_functions_are_traced():
+    """Each traced function binds the names of its module again."""
+    text = """
+from numpy import sort, zeros
+from numpy.linalg import solve
+from scipy.linalg import lu_factor
+from scipy.signal import welch
+from scipy.sparse import hstack
+from scipy.stats import norm
+"""
+    scope = {"__name__": "with_names"}
+    exec(text, scope)
+    bound = []
+    for k in range(4):
+        exec(f"def use{k}(x): return x * {k}", scope)
+        lima.traced(scope[f"use{k}"])(np.ones(3))
+        bound.append({n: id(x) for n, x in scope.items() if not n.startswith(("_", "use"))})
+    assert bound[0] == bound[1] == bound[-1]
+    assert not hasattr(scope["welch"]._plain, "_plain")

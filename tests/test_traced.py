@@ -18,6 +18,7 @@ import pytest
 from eager import check, eager, picture
 from hypothesis import given
 from hypothesis import strategies as st
+from same import same
 
 import lima
 from lima import kept
@@ -1313,3 +1314,46 @@ def test_an_array_that_a_call_leaves_as_it_is_stays_the_same_argument():
         found = [clean(x) for _ in range(3)]
         assert clean.cache_info().hits == 2
         assert len(lima.lineage(found[2])) == len(lima.lineage(found[0]))
+
+
+def test_slices_sets_and_partial_functions_leave_as_plain():
+    def program(x, k):
+        bound = functools.partial(np.add, x * 2, where=x > 1)
+        return (
+            slice(k[0], k[2], k[1]), frozenset(k), {frozenset([k[0]]): [x[0]]}, slice(1, 2),
+            bound.args, bound.keywords, bound.func is np.add, slice(None, x * 2),
+        )  # fmt: skip
+
+    def parts(x, k):
+        found = program(x, k)
+        return [(s.start, s.stop, s.step) for s in (found[0], found[-1])], found[1:-1]
+
+    same(parts, lambda: (np.arange(3.0), np.arange(3)))
+    with lima.session():
+        for _ in range(2):
+            found = lima.traced(program)(np.arange(3.0), np.arange(3))
+            assert type(found[0].start) is np.int64 and type(found[-1].stop) is np.ndarray
+            assert {type(v) for v in found[1]} == {np.int64}
+            partial = lima.traced(lambda x: functools.partial(np.dot, x * 2))(np.ones(3))
+            assert type(partial.args[0]) is np.ndarray and type(partial(np.ones(3))) is np.float64
+
+
+def test_errors_leave_with_plain_arrays():
+    class Diverged(ArithmeticError):
+        def __init__(self, x, steps):
+            super().__init__("diverged", x.sum())
+            self.x, self.steps, self.best = x, steps, {"best": x[0]}
+
+    def program(x):
+        x[0] = 7
+        raise Diverged(x * 2 if x[1] else x, 5)
+
+    with lima.session():
+        for x in (np.arange(3.0), np.zeros(3)):
+            with pytest.raises(Diverged) as caught:
+                lima.traced(program)(x)
+            error = caught.value
+            assert str(error) == f"('diverged', {error.args[1]!r})" and x[0] == 7
+            assert (error.x is x) == (x[1] == 0)
+            kinds = [type(v) for v in (error.args[1], error.x, error.best["best"])]
+            assert kinds == [np.float64, np.ndarray, np.float64]

@@ -15,6 +15,30 @@ from lima.draws import METHODS as METHODS_OF_GENERATORS
 
 # The result has lineage.
 TRACED = r"""
+k[1] + [1, 2]
+k[1] * [v, v]
+r = np.int64(2) * [v]; r = k.max() * [v, A]; r[0] += 1; (v, r[0] is v)
+A.transpose(np.array([1, 0])) * 2
+np.transpose(A, np.argsort(np.array([1, 0]))) + A.T
+r = A.copy(); r.transpose(np.argsort([1, 0]))[0] = 5; r
+A.reshape(np.array(A.shape)[::-1])
+r = A.copy(); r.reshape(np.array([-1]))[1:3] = 5; r
+A.reshape(k.sum() * 0 + 3, [-1][0])
+A.reshape((k.sum() * 0 + 3, -1))
+np.moveaxis(A[None], np.array([0, 1]), [k[0] * 0 + 1, 0])
+np.broadcast_to(A, np.array([2, *A.shape]))
+np.swapaxes(A, np.array(0), np.array(1))
+np.flip(A, np.array([0, 1]))
+np.flip(A, [0, 1])
+np.expand_dims(A, [0, 1])
+np.rot90(A, np.array(1))
+np.diagonal(A, np.array(1))
+np.lib.stride_tricks.sliding_window_view(A, np.array([2, 2]))
+np.median(A, axis=[0, 1])
+np.busday_count([], np.array(['2024-01-01'], 'M8[D]'))
+np.busday_count(np.array('2024-01-01', 'M8[D]'), [])
+np.busday_offset(np.array(['2024-01-01'], 'M8[D]'), [])
+np.is_busday(np.array(['2024-01-01'], 'M8[D]'), holidays=[])
 r = A[:0].reshape(3, 0, 2); r[1:] += r[1:]; r
 H, e = np.histogramdd(A[:, :2], bins=(3, 4)); e[1][0] = 9; (H, e, e[0] * 2)
 np.histogramdd(A[:, :2], bins=(3, 4))
@@ -439,6 +463,12 @@ r = io.BytesIO(); np.savez(r, a=A, b=v); r.seek(0); np.load(r)['b']
 
 # Python objects, text, scalars, containers of these.
 ANSWERS = r"""
+[0] * k[3]
+k[3] * [1, 2]
+(1, 2) * k[3]
+k.max() * [[]]
+(k[1] - k[1]) * ('a',)
+k[1] * []
 A += 1; s = A.T; t = s.squeeze(); (s is t, np.squeeze(t) is t, np.atleast_2d(t) is t)
 r = A * 1.0; (r.squeeze() is r, np.atleast_2d(r) is r, np.real(r) is r, r.T is r)
 q = np.broadcast_to(v, (2, 4)); (np.copyto(q[2:], q[:0]), q.sum())
@@ -729,6 +759,22 @@ A.imag = 0; A
 np.cross(v[:2], v[2:])
 A.shape = (5,); A
 A.flags.writeable = False; A[0] = 1
+A.setflags(write=False); A.sort()
+A.flags.writeable = False; A.partition(1)
+A.sum(axis=[0])
+v[1] * [1, 2]
+[1, 2] * v[1]
+(v[1] > 0) * [1, 2]
+np.add.reduce(A, axis=[])
+np.max(A, axis=np.array([0, 1]))
+np.linalg.vector_norm(A, axis=[0, 1])
+np.squeeze(A[None], axis=[0])
+(A * 2).mean(axis=[0])
+A.transpose(v)
+A.reshape(v)
+np.piecewise(v, [], [])
+np.piecewise(v, [], [1, 2])
+np.busday_count(v, np.array(['2024-01-01'], 'M8[D]'))
 """.strip().splitlines()
 
 # Waiting does not show: warnings name the line, errors come where they would.

@@ -87,7 +87,7 @@ def _respell_piecewise(args: Args, kwargs: Kwargs) -> Respelled:
     shape = getattr(x, "shape", ())
     if len(shape) == 1 and getattr(conditions, "shape", None) == shape:
         conditions = [conditions]
-    fits = isinstance(conditions, (list, tuple)) and type(x) is not np.ndarray and shape
+    fits = type(conditions) in (list, tuple) and conditions and type(x) is not np.ndarray and shape
     if not fits or not all(getattr(c, "shape", None) == shape for c in conditions):
         return None, args, kwargs
     if len(functions) - len(conditions) not in (0, 1):

@@ -101,8 +101,16 @@ def follow(a: Any, path: Path) -> Any:
     return a
 
 
+def open_window(a: Any, path: Path) -> Any:
+    """The view of `a` to write by; what NumPy gives locked (`np.diagonal`) was unlocked by then."""
+    window = follow(a, path)
+    if type(window) is np.ndarray and not window.flags.writeable and a.flags.writeable:
+        window.setflags(write=True)
+    return window
+
+
 def _assign(a: Any, value: Any, *, path: Path = (), index: Any = ...) -> None:
-    follow(a, path)[index] = value
+    open_window(a, path)[index] = value
 
 
 op(

@@ -75,7 +75,7 @@ class Run:
             if x[0] == AGAIN:
                 return self.operands[x[1]][0]
             if x[0] == MATRIX:
-                return np.asmatrix(self._array(x[1]))
+                return np.asarray(self._array(x[1])).view(np.matrix)
         if kind in (tuple, list):
             return kind([self.operand(item) for item in x])
         if kind is dict:

@@ -58,7 +58,7 @@ def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def kernel(a: Any, axis: Any = None, threads: int = 1, **options: Any) -> Any:
-        if type(a) is np.ndarray and axis is not None and options.keys() <= _OWN:
+        if type(a) is np.ndarray and type(axis) is int and options.keys() <= _OWN:
             found = None
             asked = {"keepdims": False, **options}
             if down is not None and axis in (0, -a.ndim):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lima.op import OPS, op
+from lima.op import OPS, Op, op
 from lima.ops import reach
 from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling, written
 
@@ -105,3 +105,24 @@ op(
     signature=f"begindates, enddates, {WEEK.replace('holidays=None', 'holidays=()')}",
     weight=16.0,
 )
+
+
+def _with_dates(row: Op, *dtypes: str) -> None:
+    """NumPy takes an empty list for one of what is asked for, not of floats."""
+
+    @spelling(row.calls[0])
+    def respell(args: Args, kwargs: Kwargs) -> Respelled:
+        empty = dict(zip(row.operands, dtypes, strict=False))
+        args = tuple(
+            [_typed(x, d) for x, d in zip(args, (*dtypes, *[""] * len(args)), strict=False)]
+        )
+        return row, args, {k: _typed(x, empty.get(k, "")) for k, x in kwargs.items()}
+
+
+def _typed(x: Any, dtype: str) -> Any:
+    return np.empty(0, dtype) if dtype and type(x) in (list, tuple) and not x else x
+
+
+_with_dates(OPS["is_busday"], "M8[D]")
+_with_dates(OPS["busday_offset"], "M8[D]", "i8")
+_with_dates(OPS["busday_count"], "M8[D]", "M8[D]")

@@ -52,7 +52,7 @@ def sparse_call(function, places=None, **named):
             if x[0] == "operand again":
                 return operands[x[1]]
             if x[0] == "np.matrix":
-                return np.asmatrix(array(x[1]))
+                return np.asarray(array(x[1])).view(np.matrix)
             if x[0][3:] in ("_array", "_matrix"):
                 operands.append(sparse(*x[:3], *map(array, x[3:])))
                 return operands[-1]
