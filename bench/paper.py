@@ -35,7 +35,14 @@ PAPER = [
     Workload(
         "paper-mlogreg",  # 40 penalties, up to 20 times, 50K x 1K, 6 classes
         "paper_mlogreg",
-        full={"rows": 5_000, "cols": 100, "classes": 6, "regs": 40, "repeats": 20, "iterations": 10},
+        full={
+            "rows": 5_000,
+            "cols": 100,
+            "classes": 6,
+            "regs": 40,
+            "repeats": 20,
+            "iterations": 10,
+        },
         quick={"rows": 1_000, "cols": 40, "classes": 6, "regs": 8, "repeats": 5, "iterations": 5},
         tiny={"rows": 300, "cols": 6, "classes": 3, "regs": 2, "repeats": 2, "iterations": 3},
         rounds=3,

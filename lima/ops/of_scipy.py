@@ -17,6 +17,7 @@ import numpy as np
 
 from lima.op import CALLS, OPS, Op, op
 from lima.ops import of_factors, of_sparse
+from lima.ops.dual import DUAL
 from lima.ops.ridge import PATH
 from lima.ops.spelling import packed, permitting, written
 
@@ -34,7 +35,7 @@ def _rows(module: Any, names: str, **facts: Any) -> None:
 
 
 def _linalg(linalg: Any) -> None:
-    _rows(linalg, "solve", operands="a b", rules=(PATH,), **CUBIC)
+    _rows(linalg, "solve", operands="a b", rules=(DUAL, PATH), **CUBIC)
     _rows(linalg, "solve_triangular", operands="a b", **CUBIC)
     _rows(linalg, "inv det svdvals", operands="a", **CUBIC)
     _rows(linalg, "expm sqrtm logm cosm sinm null_space orth", operands="A", **CUBIC)
