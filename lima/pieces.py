@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from lima.node import Node
+from lima.node import Node, new_node
 from lima.op import OPS, Kind
-from lima.pattern import Filled, Joined, Line, Picked, Same, Selected, Swapped, Upright
+from lima.pattern import Each, Filled, Joined, Line, Picked, Same, Selected, Swapped, Upright
 from lima.values import Pending, Value
 
 MAX_PIECES = 256
@@ -163,15 +163,25 @@ def _collect(value: Value, axis: int, found: list[Piece]) -> None:
     kind = type(form)
     args = value.args  # type: ignore[attr-defined]
     ndim = len(value.meta[0])
+    below: list[Piece]
     if kind is Same:
         _collect(args[0], axis, found)
     elif kind is Swapped:
         _collect(args[0], 1 - axis, found)
+    elif kind is Each:
+        below = []
+        _collect(args[0], axis, below)
+        if below[0].base is args[0] or not _changeable([piece.base for piece in below]):
+            found.append(_whole(value, axis))
+            return
+        for piece in below:
+            base = _changed(value, piece.base)
+            found.append(Piece(base, piece.axis, piece.picked, piece.length))
     elif kind is Joined and ndim == 2 and form.axis == axis:
         for part in args:
             found.extend(pieces(part, axis))
     elif kind is Selected and ndim == 2 and form.axis == axis:
-        below: list[Piece] = []
+        below = []
         _collect(args[0], axis, below)
         select(below, form.picked, found)
     elif kind is Upright and form.axis == axis:
@@ -185,6 +195,23 @@ def _collect(value: Value, axis: int, found: list[Piece]) -> None:
         found.append(Piece(value, 0, picked, 1))
     else:
         found.append(_whole(value, axis))
+
+
+def _changeable(bases: Sequence[Value]) -> bool:
+    """Whether a function of elements may be applied to them: a constant is to stay one."""
+    for base in bases:
+        form = form_of(base)
+        if type(form) is Filled and np.iscomplexobj(form.value):
+            return False
+    return True
+
+
+def _changed(value: Value, base: Value) -> Value:
+    """The function of elements that `value` waits for, of what its operand is made of."""
+    item: Pending = value  # type: ignore[assignment]
+    if type(form_of(base)) is Filled:
+        return base
+    return Pending(new_node(item.row.spec, (base.node,)), item.row, (base,), base.meta)
 
 
 def _view(value: Value, axis: int, found: list[Piece]) -> None:
@@ -327,6 +354,11 @@ def parts(value: Value, axis: int) -> Sequence[Value] | None:
     args: Sequence[Value] = value.args  # type: ignore[attr-defined]
     if kind is Same:
         return parts(args[0], axis)
+    if kind is Each:
+        found = parts(args[0], axis)
+        if found is None or not _changeable(found):
+            return None
+        return [_changed(value, part) for part in found]
     return args if kind is Joined and form.axis == axis and len(args) > 1 else None
 
 

@@ -17,7 +17,7 @@ from lima import cost
 from lima.node import Node, Spec
 from lima.op import Op
 from lima.ops.ridge import KINDS, diagonal_of, order_of
-from lima.ops.solving import ELIMINATION
+from lima.ops.solving import ELIMINATION, SAFE
 from lima.pattern import ROUNDING, Declined, Offer, Rule
 
 SMALLEST = 192
@@ -175,6 +175,9 @@ def _solved(p: Any, gram: Gram, shift: float, b: Any, order: str) -> Any:
     dtype = z.meta[1]
     small = p.run("matmul", z, p.run("transpose", z))
     ratio = shift / gram.scale
+    around = float(np.trace(p.data(small))) + ratio
+    if not ratio > SAFE * z.meta[0][1] * float(np.finfo(dtype).eps) * around:
+        return None  # SciPy might warn of such a matrix
     line = p.run("full", shape=(z.meta[0][0],), fill_value=ratio, dtype=dtype)
     try:
         half = p.run("linalg.inv", p.run("add", small, p.run("diag", line)))

@@ -23,6 +23,7 @@ from lima.ops.products import RULES
 from lima.ops.ridge import INVERSES, PATH
 from lima.ops.scaled import SCALED
 from lima.ops.shifted import RULES as CENTRED
+from lima.ops.sides import SIDES
 from lima.ops.solving import SOLVING
 from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling
 from lima.ops.straight import RULES as STRAIGHT
@@ -290,7 +291,7 @@ op(
     "linalg.solve",
     np.linalg.solve,
     operands="a b",
-    rules=(DUAL, SOLVING, PATH),
+    rules=(SIDES, DUAL, SOLVING, PATH),
     reach=reach.solution,
     **CUBIC,
 )

@@ -75,11 +75,20 @@ def shifted(p: Any, a: Any) -> Shifted | None:
     if a.row.name != "add" or a.args is None:
         return None
     for base, other in (a.args, a.args[::-1]):
-        if hasattr(base, "meta") and base.data is not None and base.meta == a.meta:
+        if hasattr(base, "meta") and base.meta == a.meta and _at_hand(base):
             added = diagonal_of(p, other, a.meta)
             if added is not None:
+                p.present(base)
                 return Shifted(base.node.digest, base, added)
     return None
+
+
+def _at_hand(base: Any) -> bool:
+    """Whether a matrix is present, or one operation on the elements of such, as `G / m`."""
+    if base.data is not None:
+        return True
+    below = [x for x in base.args or () if hasattr(x, "meta")]
+    return base.row.inner is not None and all(x.data is not None for x in below)
 
 
 def _origin(node: Node) -> Node | None:
