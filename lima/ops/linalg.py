@@ -17,6 +17,7 @@ from lima.ops.images import RULES as IMAGES
 from lima.ops.in_blocks import IN_BLOCKS
 from lima.ops.infer import as_view
 from lima.ops.least_squares import AGAIN
+from lima.ops.mirrored import MIRRORED
 from lima.ops.normal import GRADIENTS, SQUARES
 from lima.ops.normal import spared as of_residuals
 from lima.ops.products import RULES
@@ -41,7 +42,7 @@ GUFUNC = (
 
 PRODUCTS = (
     *(*GRADIENTS, *RULES, WINDOW, *CENTRED, *SUBSETS, SCALED, *IMAGES, *WEIGHTED, *STRAIGHT),
-    *(*SQUARES, TALL, IN_BLOCKS),
+    *(*SQUARES, TALL, IN_BLOCKS, MIRRORED),
 )
 """Rules of gradients come first, since they note which Gram matrices the others give."""
 
