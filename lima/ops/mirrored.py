@@ -10,6 +10,9 @@ from lima.node import Node, Spec, new_node
 from lima.op import OPS, Op
 from lima.pattern import ROUNDING, Declined, Offer, Rule
 
+LEAST = 1 << 18
+"""Multiplications of a product that is looked at."""
+
 DEAR = 4.0
 """How many times as long as a derivation a product takes that is looked for."""
 
@@ -22,9 +25,9 @@ def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     if not (hasattr(a, "meta") and hasattr(b, "meta")):
         return None
     (shape, dtype), (other, kind) = a.meta, b.meta
-    if len(shape) != 2 or len(other) != 2 or dtype.char not in "fdFD" or kind != dtype:
+    if len(shape) != 2 or len(other) != 2 or shape[0] * shape[1] * other[1] < LEAST:
         return None
-    if shape[1] != other[0] or 0 in shape or 0 in other:
+    if dtype.char not in "fdFD" or kind != dtype or shape[1] != other[0]:
         return None
     direct = p.product(a, b)
     if direct < DEAR * cost.DERIVATION:
