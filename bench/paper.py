@@ -25,11 +25,11 @@ PAPER = [
     Workload(
         "paper-steplm",  # 1,000 candidates, 10K-100K x 500
         "paper_steplm",
-        full={"rows": 10_000, "cols": 500, "candidates": 100},
+        full={"rows": 10_000, "cols": 500, "candidates": 300},
         quick={"rows": 4_000, "cols": 100, "candidates": 20},
         tiny={"rows": 300, "cols": 8, "candidates": 4},
-        rounds=3,
-        plain_rounds=2,
+        rounds=2,
+        plain_rounds=1,
         sessions=TRACE_AND_DEFAULT,
     ),
     Workload(
@@ -45,7 +45,7 @@ PAPER = [
         },
         quick={"rows": 1_000, "cols": 40, "classes": 6, "regs": 8, "repeats": 5, "iterations": 5},
         tiny={"rows": 300, "cols": 6, "classes": 3, "regs": 2, "repeats": 2, "iterations": 3},
-        rounds=3,
+        rounds=2,
         plain_rounds=1,
         sessions=TRACE_AND_DEFAULT,
     ),

@@ -124,6 +124,45 @@ def test_other_matrices_and_parameters_are_not_mistaken():
         np.testing.assert_allclose(g, w, rtol=1e-9, atol=1e-12)
 
 
+SQUARE = rng.standard_normal((N, N))
+
+
+def _joined(X, F):
+    """What is joined was looked at as a constant, and then computed."""
+    Z = np.hstack([X, F])
+    G = Z.T @ X, np.linalg.solve(A, Z), F[3:].copy(), F.T @ X
+    return Z if len(G) else None
+
+
+ROWS = {
+    "transposed": lambda X, C: X.T,
+    "some rows": lambda X, C: X.T[:, 3:40],
+    "joined": lambda X, C: np.hstack([X.T, C, X[:, 4:9], X.T[:, ::2]]),
+    "a row": lambda X, C: X[3],
+    "a column": lambda X, C: X[:, 3],
+    "both": lambda X, C: np.hstack([X[3:4].T, X[:, 3:4]]),
+    "constant": lambda X, C: np.hstack([X, np.full((N, 400), 2.0), X[:, ::3]]),
+    "computed constant": lambda X, C: _joined(X, np.full((N, 400), 2.0)),
+    "constants": lambda X, C: np.column_stack([np.ones(N), X, np.full((N, 400), 2.0), X.T]),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("side", [lambda X: X, lambda X: X.T, lambda X: np.full((N, 400), 2.0)])
+@pytest.mark.parametrize("wide", [False, True])
+def test_rows_are_no_columns(name, side, wide):
+    def program(A, X, C):
+        if wide:  # so that what is joined waits
+            X = X * 1.0
+            C = np.hstack([C] * 200)
+        return np.linalg.solve(A, side(X)), np.linalg.solve(A, ROWS[name](X, C))
+
+    with lima.session(strict=True, exactness="rounding", reuse="partial"):
+        got = lima.traced(program)(A, SQUARE, C)
+    for g, w in zip(got, program(A, SQUARE, C), strict=True):
+        np.testing.assert_allclose(g, w, rtol=1e-9, atol=1e-12)
+
+
 def test_results_are_the_users():
     """What is written to a result reaches neither the cache nor other results."""
 

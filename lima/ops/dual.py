@@ -101,7 +101,7 @@ def _gram(x: Any) -> tuple[Any, float] | None:
         x, by = args if type(args[1]) in NUMBERS else args[::-1]
         if type(by) not in NUMBERS or (name == "divide" and x is not args[0]) or not by > 0:
             return None
-        scale = float(by) if name == "multiply" else 1.0 / float(by)
+        scale *= float(by) if name == "multiply" else 1.0 / float(by)
     return None
 
 

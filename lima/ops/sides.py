@@ -39,7 +39,7 @@ def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     found = p.pieces(b, 1 if len(right) == 2 else 0)
     if len(found) > MOST or (len(found) == 1 and found[0].base is b):
         return None
-    known = [_known(spec, a, piece.base, shape[0]) for piece in found]
+    known = [_known(p, spec, a, piece) for piece in found]
     known = [node if node is not None and p.has(node) else None for node in known]
     if all(node is None for node in known):
         return None
@@ -74,10 +74,13 @@ def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     return Offer(rule, (right, dtype), make, direct - price, direct, price)
 
 
-def _known(spec: Spec, a: Any, base: Any, n: int) -> Any:
-    """The node of the solution for a base, if it is of columns."""
-    shape = base.meta[0]
-    if shape[0] != n or base.meta[1] != a.meta[1]:
+def _known(p: Any, spec: Spec, a: Any, piece: Any) -> Any:
+    """The node of the solution for the base of a piece, if its columns are what was chosen."""
+    base = piece.base
+    shape, dtype = base.meta
+    if shape[0] != a.meta[0][0] or dtype != a.meta[1]:
+        return None
+    if len(shape) == 2 and (piece.axis != 1 or p.constant(piece) is not None):
         return None
     return new_node(spec, (a.node, base.node))
 
@@ -106,6 +109,8 @@ def _columns(p: Any, piece: Any) -> Any:
     base = piece.base
     if len(base.meta[0]) == 1:
         return p.run("slice", base, index=(slice(None), None))
+    if piece.axis == 0 and p.constant(piece) is None:
+        base = p.run("transpose", base)
     return base if piece.whole else choose(p, base, 1, piece.picked)
 
 
