@@ -64,7 +64,10 @@ class Same(NamedTuple):
 
 
 class Each(NamedTuple):
-    """The elements of the first operand in the same places, each changed by itself."""
+    """The elements of the first operand in the same places, each changed by itself.
+
+    Real numbers stay as they are: a conjugate.
+    """
 
 
 class Filled(NamedTuple):

@@ -171,11 +171,12 @@ def _collect(value: Value, axis: int, found: list[Piece]) -> None:
     elif kind is Each:
         below = []
         _collect(args[0], axis, below)
-        if below[0].base is args[0] or not _changeable([piece.base for piece in below]):
+        numbers = [constant(piece) for piece in below]
+        if below[0].base is args[0] or not _real(numbers):
             found.append(_whole(value, axis))
             return
-        for piece in below:
-            base = _changed(value, piece.base)
+        for piece, number in zip(below, numbers, strict=True):
+            base = piece.base if number is not None else _changed(value, piece.base)
             found.append(Piece(base, piece.axis, piece.picked, piece.length))
     elif kind is Joined and ndim == 2 and form.axis == axis:
         for part in args:
@@ -197,20 +198,14 @@ def _collect(value: Value, axis: int, found: list[Piece]) -> None:
         found.append(_whole(value, axis))
 
 
-def _changeable(bases: Sequence[Value]) -> bool:
-    """Whether a function of elements may be applied to them: a constant is to stay one."""
-    for base in bases:
-        form = form_of(base)
-        if type(form) is Filled and np.iscomplexobj(form.value):
-            return False
-    return True
+def _real(numbers: Sequence[Any]) -> bool:
+    """Whether a function of elements leaves constants among lines as they are: real numbers."""
+    return True not in [form is not None and np.iscomplexobj(form.value) for form in numbers]
 
 
 def _changed(value: Value, base: Value) -> Value:
     """The function of elements that `value` waits for, of what its operand is made of."""
     item: Pending = value  # type: ignore[assignment]
-    if type(form_of(base)) is Filled:
-        return base
     return Pending(new_node(item.row.spec, (base.node,)), item.row, (base,), base.meta)
 
 
@@ -356,9 +351,7 @@ def parts(value: Value, axis: int) -> Sequence[Value] | None:
         return parts(args[0], axis)
     if kind is Each:
         found = parts(args[0], axis)
-        if found is None or not _changeable(found):
-            return None
-        return [_changed(value, part) for part in found]
+        return None if found is None else [_changed(value, part) for part in found]
     return args if kind is Joined and form.axis == axis and len(args) > 1 else None
 
 

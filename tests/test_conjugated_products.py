@@ -42,6 +42,14 @@ def imaginary(X, D):
     return np.hstack([X, np.full((len(X), 2), 1.0 + 2.0j)])
 
 
+def computed(X, D):
+    """Constants that were looked at, and then computed."""
+    F, E = np.full((len(X), 20), 1.5 + 0.0j), np.full((len(X), 20), 1.0j)
+    Z = np.hstack([F, X, E])
+    G = Z.conj().T @ X, F[3:].copy(), E[3:].copy()
+    return Z if len(G) else None
+
+
 def stacked(X, D):
     return np.vstack([X, np.hstack([D, D, D, D])])
 
@@ -70,7 +78,7 @@ def outer(Z):
     return Z[:40] @ Z[:40].conj().T
 
 
-STRUCTURES = [appended, inserted, chosen, leading, intercept, imaginary, stacked, twice]
+STRUCTURES = [appended, computed, inserted, chosen, leading, intercept, imaginary, stacked, twice]
 PRODUCTS = [gram, gram_of_transpose, by_name, conjugate_right, outer]
 
 

@@ -123,7 +123,7 @@ def swapaxes(shapes: Shapes, spec: Spec, inputs: Any = None) -> Form | None:
 
 
 def each(shapes: Shapes, spec: Spec, inputs: Any = None) -> Form | None:
-    """A function of the elements: of joined and chosen lines it joins and chooses its results."""
+    """The conjugate: of joined and chosen lines it joins and chooses those of the lines."""
     return EACH if len(shapes) == 1 and not spec.params else None
 
 
