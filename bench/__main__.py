@@ -19,11 +19,12 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from bench.budgets import judge
 from bench.check import check
 from bench.harness import first_line, measure
+from bench.paper import PAPER
 from bench.report import errors, print_report
 from bench.rows import MICROS, WORKLOADS, Micro, Shape, Workload
 
 RESULTS = Path(__file__).parent / "results.json"
-NAMES = [row.name for row in WORKLOADS] + [row.name for row in MICROS]
+NAMES = [row.name for row in [*WORKLOADS, *PAPER]] + [row.name for row in MICROS]
 Report = dict[str, Any]
 
 
@@ -31,6 +32,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=NAMES, help=", ".join(NAMES))
+    parser.add_argument("--paper", action="store_true", help="the reference's experiments alone")
     parser.add_argument("--quick", action="store_true", help="small shapes, three rounds")
     parser.add_argument("--repeats", type=int, metavar="N", help="rounds of each program")
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="BLAS threads (2)")
@@ -49,8 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for; the exit status is 1 if something failed to run."""
     options = parse(arguments)
     console = Console(width=None if sys.stdout.isatty() else 180)
-    workloads = [row for row in WORKLOADS if not options.only or row.name in options.only]
+    asked = [*WORKLOADS, *PAPER] if options.only else PAPER if options.paper else WORKLOADS
+    workloads = [row for row in asked if not options.only or row.name in options.only]
     micros = [row for row in MICROS if not options.only or row.name in options.only]
+    micros = [] if options.paper else micros
     with threadpool_limits(options.threads):
         if options.check:
             return 0 if check(workloads, not options.no_lima, console) else 1

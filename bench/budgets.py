@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bench.paper import RATIOS
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -31,6 +33,11 @@ def _over_plain(workload: str, variant: str, limit: float, must: bool = True) ->
     return Budget(f"{workload}: {label} over plain", path, limit, must=must)
 
 
+def _over_trace(workload: str, ratio: float) -> Budget:
+    what = f"{workload}: with reuse over without (reference: {ratio:g} times as fast)"
+    return Budget(what, ("workloads", workload, "ratios", "lima/trace"), round(1 / ratio, 4))
+
+
 def _micro(what: str, name: str, figure: str, limit: float, unit: str) -> Budget:
     return Budget(what, ("micro", name, figure), limit, unit)
 
@@ -44,6 +51,7 @@ BUDGETS = [
     _over_hand("subsets", 1.2),
     _over_hand("epochs", 1.1),
     _over_plain("hl2svm", "lima", 1.03, must=False),
+    *[_over_trace(name, ratio) for name, ratio in RATIOS.items()],
     _over_plain("nothing", "trace", 1.03),
     _over_plain("nothing", "lima", 1.03),
     _over_plain("minibatch-32", "trace", 1.15),

@@ -212,13 +212,13 @@ def _summary(done: list[Run], expected: Any) -> Figures:
 def _ratios(
     runs: Mapping[str, list[Run]], typical: Callable[[list[float]], float]
 ) -> dict[str, float]:
-    """Ratios of typical times: each lima variant over hand and plain, and plain over hand."""
+    """Ratios of typical times: each lima variant over hand, plain and trace, plain over hand."""
     times = {name: typical([run.seconds for run in done]) for name, done in runs.items() if done}
     return {
         f"{name}/{base}": times[name] / times[base]
-        for base in ("hand", "plain")
+        for base in ("hand", "plain", "trace")
         for name in times
-        if base in times and name not in (base, "hand")
+        if base in times and name not in (base, "hand") and (name, base) != ("plain", "trace")
     }
 
 

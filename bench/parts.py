@@ -246,7 +246,8 @@ def product(g: Writer) -> str:
     forms += [f"np.einsum('ij,j->i', {a}, {short})", f"np.inner({a}.T, {rows}.T)"]
     forms += [f"np.matmul({a}.T, {rows})", f"{a} @ {after}[:, :{g.number(1, 4)}]", f"gram({a}.T)"]
     forms += [f"{a}[:, {g.lines_of(m)}].T @ {rows}", f"({a} @ {after}).T", f"moments({a}, {long})"]
-    forms += [f"{a}[{g.lines_of(n)}] @ {after}"]
+    forms += [f"{a}[{g.lines_of(n)}] @ {after}", f"{rows}.T @ {a}", f"{a}.T @ {rows}"]
+    forms += [f"{a}.conj().T @ {a}", f"{a}.T.conj() @ {rows}", f"{rows}.T @ np.conj({a})"]
     return g.new(g.one(forms))
 
 
@@ -294,6 +295,10 @@ def scan(g: Writer) -> str:
     forms += [f"np.bincount(np.append({groups}, {groups}[:{n}]))", f"np.cumsum({a})"]
     forms += [f"np.bincount(np.append({groups}, {groups}[:{n}]), {longer})"]
     forms += [f"np.bincount({groups}, {a}, minlength=7)", f"np.bincount({groups})"]
+    forms += [
+        f"np.histogram({longer}, np.arange(-4.0, 5.0))[0]",
+        f"np.histogram({a}, 5, (-3, 3))[0]",
+    ]
     return g.new(g.one(forms))
 
 

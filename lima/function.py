@@ -57,6 +57,9 @@ CALLS_RECUR = 2
 MAX_BARREN = 64
 """Calls of a helper in a row without a hit, after which it is no longer looked up."""
 
+LASTING = 5e-3
+"""Seconds of a call from which looking it up costs next to nothing, so that it always is."""
+
 LEVELS: dict[str, tuple[bool, bool]] = {
     "none": (False, False),
     "operation": (True, False),
@@ -186,8 +189,11 @@ class TracedFunction:
         if self.barren > MAX_BARREN:
             return self.function(*args, **kwargs)
         hits = self.hits
+        looked = current().functions  # else it is no wonder that there are no hits
         result = self._call(args, kwargs, _frame.get(), {})
-        self.barren = 0 if self.hits > hits else self.barren + 1
+        if looked:
+            dear = self.cost is not None and self.cost >= LASTING
+            self.barren = 0 if dear or self.hits > hits else self.barren + 1
         return result
 
     def as_callback(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

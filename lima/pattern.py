@@ -63,13 +63,20 @@ class Same(NamedTuple):
     """The elements of the first operand in the same places."""
 
 
+class Each(NamedTuple):
+    """The elements of the first operand in the same places, each changed by itself.
+
+    Real numbers stay as they are: a conjugate.
+    """
+
+
 class Filled(NamedTuple):
     """One number everywhere."""
 
     value: Any
 
 
-Form = Joined | Selected | Scattered | Line | Upright | Swapped | Same | Filled
+Form = Joined | Selected | Scattered | Line | Upright | Swapped | Same | Each | Filled
 
 
 BITWISE, ROUNDING, GUARDED = "bitwise", "rounding", "guarded"

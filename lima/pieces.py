@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from lima.node import Node
+from lima.node import Node, new_node
 from lima.op import OPS, Kind
-from lima.pattern import Filled, Joined, Line, Picked, Same, Selected, Swapped, Upright
+from lima.pattern import Each, Filled, Joined, Line, Picked, Same, Selected, Swapped, Upright
 from lima.values import Pending, Value
 
 MAX_PIECES = 256
@@ -163,15 +163,26 @@ def _collect(value: Value, axis: int, found: list[Piece]) -> None:
     kind = type(form)
     args = value.args  # type: ignore[attr-defined]
     ndim = len(value.meta[0])
+    below: list[Piece]
     if kind is Same:
         _collect(args[0], axis, found)
     elif kind is Swapped:
         _collect(args[0], 1 - axis, found)
+    elif kind is Each:
+        below = []
+        _collect(args[0], axis, below)
+        numbers = [constant(piece) for piece in below]
+        if below[0].base is args[0] or not _real(numbers):
+            found.append(_whole(value, axis))
+            return
+        for piece, number in zip(below, numbers, strict=True):
+            base = piece.base if number is not None else _changed(value, piece.base)
+            found.append(Piece(base, piece.axis, piece.picked, piece.length))
     elif kind is Joined and ndim == 2 and form.axis == axis:
         for part in args:
             found.extend(pieces(part, axis))
     elif kind is Selected and ndim == 2 and form.axis == axis:
-        below: list[Piece] = []
+        below = []
         _collect(args[0], axis, below)
         select(below, form.picked, found)
     elif kind is Upright and form.axis == axis:
@@ -185,6 +196,17 @@ def _collect(value: Value, axis: int, found: list[Piece]) -> None:
         found.append(Piece(value, 0, picked, 1))
     else:
         found.append(_whole(value, axis))
+
+
+def _real(numbers: Sequence[Any]) -> bool:
+    """Whether a function of elements leaves constants among lines as they are: real numbers."""
+    return True not in [form is not None and np.iscomplexobj(form.value) for form in numbers]
+
+
+def _changed(value: Value, base: Value) -> Value:
+    """The function of elements that `value` waits for, of what its operand is made of."""
+    item: Pending = value  # type: ignore[assignment]
+    return Pending(new_node(item.row.spec, (base.node,)), item.row, (base,), base.meta)
 
 
 def _view(value: Value, axis: int, found: list[Piece]) -> None:
@@ -327,6 +349,9 @@ def parts(value: Value, axis: int) -> Sequence[Value] | None:
     args: Sequence[Value] = value.args  # type: ignore[attr-defined]
     if kind is Same:
         return parts(args[0], axis)
+    if kind is Each:
+        found = parts(args[0], axis)
+        return None if found is None else [_changed(value, part) for part in found]
     return args if kind is Joined and form.axis == axis and len(args) > 1 else None
 
 

@@ -1,7 +1,10 @@
 """Cholesky factors of matrices that grow by rows and columns at their end."""
 
+import itertools
+
 import numpy as np
 import pytest
+import scipy.linalg
 
 import lima
 from lima import cost
@@ -205,3 +208,42 @@ def test_not_where_it_costs_more(monkeypatch):
     monkeypatch.setattr(OPS["linalg.cholesky.grown"], "kernel", counting)
     traced(leading, PLAIN)
     assert all(calls)
+
+
+def upper(K, sizes):
+    return [np.linalg.cholesky(K[:k, :k], upper=True) for k in sizes]
+
+
+def scipy_lower(K, sizes):
+    return [scipy.linalg.cholesky(K[:k, :k], lower=True) for k in sizes]
+
+
+def scipy_upper(K, sizes):
+    return [scipy.linalg.cholesky(K[:k, :k], check_finite=False) for k in sizes]
+
+
+def mixed(K, sizes):
+    found = []
+    for j, k in enumerate(sizes):
+        A = K[:k, :k]
+        found += [scipy.linalg.cholesky(A) if j % 2 else np.linalg.cholesky(A)]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("program", "lopsided"),
+    [*itertools.product([upper, scipy_lower, scipy_upper], [False, True]), (mixed, False)],
+)
+def test_other_spellings(program, lopsided):
+    """Either factor is that of the triangle which the function reads, in the same memory order."""
+    K = PLAIN.copy()
+    if lopsided:  # the other triangle is none of the function's business
+        low = program.__name__ == "scipy_lower"
+        K[np.triu_indices(N, 1) if low else np.tril_indices(N, -1)] = 5.0
+    wanted = program(K, SIZES)
+    got, fired = traced(program, K, reuse="partial")
+    assert fired >= len(SIZES) - 2
+    for g, w in zip(got, wanted, strict=True):
+        assert (g.dtype, g.shape, g.flags.writeable) == (w.dtype, w.shape, w.flags.writeable)
+        assert g.flags.c_contiguous == w.flags.c_contiguous
+        np.testing.assert_allclose(g, w, rtol=1e-10, atol=1e-11)

@@ -343,3 +343,18 @@ def test_the_decomposition_is_made_once_and_not_too_early(monkeypatch):
     _, partial = traced_path(ROUGH, ROUGH[0], SHIFTS, eye, np.linalg.solve)
     assert len(made) == 1 and 3 <= len(plain) <= 5
     assert partial["ridge-path"] == COUNT - len(plain)
+
+
+def test_a_multiple_of_the_matrix_in_every_round():
+    """`G / m` is written anew for each shift; where it is large, it waits."""
+    A = rng.standard_normal((600, 200))
+
+    def program(A):
+        G = A.T @ A
+        return [np.linalg.solve(G / 600 + c * np.eye(200), A[0]) for c in SHIFTS]
+
+    with lima.session(strict=True, exactness="rounding") as here:
+        got = lima.traced(program)(A)
+        assert here.stats.partial["ridge-path"] >= COUNT - 5
+    for g, w in zip(got, program(A), strict=True):
+        np.testing.assert_allclose(g, w, rtol=1e-9, atol=1e-12)

@@ -200,14 +200,21 @@ def test_projections_on_leading_columns(session, K):
 # --------------------------------------------------------------------------- operations of rules
 
 A, B, V, W = matrix(1, 30, 4), matrix(2, 30, 3), matrix(3, 30, 1)[:, 0], matrix(4, 9, 5)
-T = matrix(6, 9, 9)
+T, LARGE = matrix(6, 9, 9), matrix(7, 150, 150)
+LONG = (*range(20, 140), 3, *range(9), 149)
+WILD = tuple(np.random.default_rng(8).permutation(150).tolist())
 TWINS = {
     "matmul.parts": [
         (([A, V, B], W[:8, 0]), {"widths": (4, 1, 3)}, A @ W[:4, 0] + V * W[4, 0] + B @ W[5:8, 0]),
         (([1.0, A, V], W[:6]), {"widths": (1, 4, 1)}, A @ W[1:5] + V[:, None] * W[5] + W[0]),
         (([A, -2.5], W[:5, 1]), {"widths": (4, 1)}, A @ W[:4, 1] + -2.5 * W[4, 1]),
     ],
-    "lines": [(([T],), {"rows": (3, 3, 0), "columns": (8, 1)}, T[np.ix_([3, 3, 0], [8, 1])])],
+    "lines": [
+        (([T],), {"rows": (3, 3, 0), "columns": (8, 1)}, T[np.ix_([3, 3, 0], [8, 1])]),
+        (([LARGE],), {"rows": LONG, "columns": LONG}, LARGE[np.ix_(LONG, LONG)]),
+        (([LARGE],), {"rows": LONG, "columns": WILD}, LARGE[np.ix_(LONG, WILD)]),
+        (([LARGE.T],), {"rows": WILD, "columns": LONG}, LARGE.T[np.ix_(WILD, LONG)]),
+    ],
 }
 
 

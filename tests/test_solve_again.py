@@ -1,7 +1,10 @@
 """One matrix, ever other right-hand sides: solutions from a kept inverse, checked one by one."""
 
+import warnings
+
 import numpy as np
 import pytest
+import scipy.linalg
 
 import lima
 from lima import cost
@@ -236,3 +239,50 @@ def test_a_matrix_that_is_computed_anew_is_the_same_one():
         assert session.stats.partial["solve-again"] >= 8
     for g, w in zip(got, use.__wrapped__(A, b), strict=True):
         np.testing.assert_allclose(g, w, rtol=1e-11)
+
+
+def scipy_solved(A, count, **how):
+    with lima.session(strict=True, exactness="rounding", reuse="partial") as here:
+
+        def program(A, sides):
+            return [scipy.linalg.solve(A, b, **how) for b in sides]
+
+        given = [np.cos(np.arange(N) + k) for k in range(count)]
+        wanted = program(A, given)
+        got = lima.traced(program)(A, given)
+        for g, w in zip(got, wanted, strict=True):
+            assert (g.dtype, g.shape, g.flags.writeable) == (w.dtype, w.shape, True)
+            np.testing.assert_allclose(g, w, rtol=1e-8, atol=1e-11 * np.abs(w).max())
+        return here.stats.partial["solve-again"]
+
+
+@pytest.mark.parametrize("how", [{}, {"assume_a": "gen"}, {"check_finite": False}])
+def test_scipy(how):
+    assert scipy_solved(ROUGH, 12, **how) >= 6
+
+
+@pytest.mark.parametrize("how", [{"assume_a": "pos"}, {"assume_a": "sym"}, {"transposed": True}])
+def test_scipy_with_structure(how):
+    assert scipy_solved(ROUGH @ ROUGH.T + np.eye(N), 12, **how) == 0
+
+
+@pytest.mark.parametrize("A", [np.tril(ROUGH) + 9 * np.eye(N), np.diag(np.arange(1.0, N + 1))])
+def test_scipy_finds_triangles_itself(A):
+    assert scipy_solved(A, 12) == 0
+
+
+def test_scipy_warns_of_nearly_singular_matrices():
+    A = ROUGH.copy()
+    A[-1] = A[0] * (1 + 1e-15) + 1e-16
+
+    def program(A):
+        told = []
+        for k in range(12):
+            with warnings.catch_warnings(record=True) as seen:
+                warnings.simplefilter("always")
+                scipy.linalg.solve(A, np.cos(np.arange(N) + k))
+            told.append(len(seen))
+        return told
+
+    with lima.session(strict=True, exactness="rounding", reuse="partial"):
+        assert lima.traced(program)(A) == program(A)

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from same import same
 
 import lima
-from lima import kept
+from lima import function, kept
 
 RNG = np.random.default_rng(8)
 BASE = RNG.standard_normal((6, 4))
@@ -1357,3 +1357,39 @@ def test_errors_leave_with_plain_arrays():
             assert (error.x is x) == (x[1] == 0)
             kinds = [type(v) for v in (error.args[1], error.x, error.best["best"])]
             assert kinds == [np.float64, np.ndarray, np.float64]
+
+
+BARREN = """
+import numpy as np
+
+def fit(X, k):
+    for _ in range(40):
+        X = np.tanh(X @ X.T / (k + 60.0) + 1.0)
+    return X
+
+def program(X, count, times):
+    for _ in range(times):
+        found = [fit(X, k) for k in range(count)]
+    return found
+"""
+
+
+def test_helpers_are_looked_up_after_sessions_that_do_not():
+    """Calls that were not looked up, or that take long, are no sign that none will recur."""
+    scope = {"__name__": "barren"}
+    exec(BARREN, scope)
+    traced, X = lima.traced(scope["program"]), np.eye(60) * 0.1
+    with lima.session(reuse="none"):
+        traced(X, 2, 50)
+    with lima.session() as session:
+        traced(X, 2, 4)
+        assert session.stats.function_hits >= 2
+
+
+def test_helpers_that_take_long_are_looked_up_always(monkeypatch):
+    monkeypatch.setattr(function, "LASTING", 0.0)
+    scope = {"__name__": "barren"}
+    exec(BARREN, scope)
+    with lima.session() as session:
+        lima.traced(scope["program"])(np.eye(60) * 0.1, 80, 3)
+        assert session.stats.function_hits >= 80

@@ -9,6 +9,7 @@ its lower triangle (reference: section 2.4, D2).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +34,9 @@ OVERHEAD = 4.0
 """Derivations' worth of time that comparing and bordering take."""
 
 
+PARAMETERS = {"upper", "lower", "check_finite"}
+
+
 class Seen(NamedTuple):
     """A matrix whose factor was asked for.
 
@@ -45,6 +49,24 @@ class Seen(NamedTuple):
     last: Any
     digest: bytes | None
     node: Node | None
+
+
+class Way(NamedTuple):
+    """Which factor a function gives: the `upper` one or the lower, in which memory order."""
+
+    upper: bool
+    order: str
+
+
+LOWER = Way(False, "C")
+
+
+@lru_cache(maxsize=64)
+def _way(row: Op, spec: Spec) -> Way:
+    """Found on a small matrix, of which NumPy's and SciPy's functions give either factor."""
+    a = np.array([[4.0, 2.0, 2.0], [2.0, 5.0, 3.0], [2.0, 3.0, 9.0]])
+    factor = row.kernel(a, **dict(spec.params))
+    return Way(bool(factor[0, 1] != 0.0), "C" if factor.flags.c_contiguous else "F")
 
 
 def _begins(seen: Seen, data: Any) -> bool:
@@ -68,14 +90,16 @@ def _digests(data: Any, k: int) -> tuple[bytes, bytes]:
 def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     """The factor of a smaller matrix and what borders it."""
     a = inputs[0]
-    if len(inputs) != 1 or spec.params or not hasattr(a, "meta"):
+    if len(inputs) != 1 or not hasattr(a, "meta") or not PARAMETERS.issuperset(dict(spec.params)):
         return None
     shape, dtype = a.meta
     if len(shape) != 2 or shape[0] != shape[1] or shape[0] < SMALLEST or dtype.char not in "fd":
         return None
     if p.depth:
         return None
+    way = _way(row, spec)
     n, data = shape[0], p.present(a)
+    data = data.T if way.upper else data
     account = p.account(("cholesky", dtype.char))
     known: tuple[Seen, ...] = account.table or ()
     found = next((seen for seen in known if _begins(seen, data)), None)
@@ -94,12 +118,13 @@ def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     def make() -> Any:
         before, after = _digests(data, k)
         try:
+            whole = p.run("transpose", a) if way.upper else a
             if factor is None:
-                made = p.run("linalg.cholesky.grown", a)
+                made = p.run("linalg.cholesky.grown", whole)
             elif before != found.digest:
                 raise Declined
             else:
-                made = p.run("linalg.cholesky.grown", a, factor)
+                made = p.run("linalg.cholesky.grown", whole, factor)
         except np.linalg.LinAlgError:
             raise Declined from None
         if not np.isfinite(made.data).all():
@@ -109,7 +134,10 @@ def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
                 p.session.cache.evict(found.node.digest)
             others = [seen for seen in known if seen is not found]
             account.table = (Seen(data[0, 0], data[-1].copy(), after, made.node), *others)[:MOST]
-        return made
+        if way == LOWER:
+            return made
+        turned = p.run("transpose", made) if way.upper else made
+        return p.run("copy", turned, order=way.order)
 
     saved = direct - price if factor is not None else cost.CALL
     return Offer(rule, a.meta, make, saved, direct, price if factor is not None else direct)

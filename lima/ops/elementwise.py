@@ -11,7 +11,7 @@ import numpy as np
 
 from lima.node import Spec
 from lima.op import OPS, Kind, Meta, evaluate, op
-from lima.ops import reach
+from lima.ops import forms, reach
 from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling, written
 
 # --------------------------------------------------------------------------- inference
@@ -214,9 +214,12 @@ op("ipow", _ipow, Kind.LIGHT, operands="x y", params={}, calls=(), into="x",
 ufuncs((np.reciprocal, np.float_power), inexact_only)
 ufuncs((
     np.negative, np.positive, np.absolute, np.fabs, np.sign, np.square, np.sqrt, np.cbrt, np.fmod,
-    np.heaviside, np.hypot, np.conjugate, np.copysign, np.nextafter, np.spacing, np.ldexp,
+    np.heaviside, np.hypot, np.copysign, np.nextafter, np.spacing, np.ldexp,
     np.signbit, np.gcd, np.lcm, np.divmod, np.modf, np.frexp,
 ))  # fmt: skip
+
+# In `Z.conj().T @ Z` of a joined `Z`, rules see through it.
+ufunc(np.conjugate, form=forms.each)
 
 for function_, operator_ in (("multiply", "mul"), ("absolute", "abs")):
     OPS[function_].scalars = OPS[operator_].spec

@@ -14,6 +14,7 @@ import numpy as np
 from lima.node import Ref, Spec
 from lima.ops.infer import place
 from lima.pattern import (
+    Each,
     Filled,
     Form,
     Joined,
@@ -26,7 +27,7 @@ from lima.pattern import (
 )
 
 JOINED = Joined(0), Joined(1)
-SAME, SWAPPED = Same(), Swapped()  # making a tuple with names takes a microsecond
+EACH, SAME, SWAPPED = Each(), Same(), Swapped()  # making a tuple with names takes a microsecond
 
 Shapes = Sequence[tuple[int, ...]]
 FULL = slice(None)
@@ -119,6 +120,11 @@ def swapaxes(shapes: Shapes, spec: Spec, inputs: Any = None) -> Form | None:
     if len(shapes[0]) not in (1, 2) or len(axes) != 2 or {*map(type, axes)} != {int}:
         return None
     return SAME if (axes[0] - axes[1]) % len(shapes[0]) == 0 else SWAPPED
+
+
+def each(shapes: Shapes, spec: Spec, inputs: Any = None) -> Form | None:
+    """The conjugate: of joined and chosen lines it joins and chooses those of the lines."""
+    return EACH if len(shapes) == 1 and not spec.params else None
 
 
 def same(shapes: Shapes, spec: Spec, inputs: Any = None) -> Form | None:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from lima.op import OPS, Kind, op
+from lima.node import Spec
+from lima.op import OPS, Kind, Op, op
 from lima.ops import reach
 from lima.ops.bordered import GROWN
 from lima.ops.contraction import CONTRACTION
+from lima.ops.dual import DUAL, wide
 from lima.ops.images import RULES as IMAGES
 from lima.ops.in_blocks import IN_BLOCKS
 from lima.ops.infer import as_view
 from lima.ops.least_squares import AGAIN
-from lima.ops.normal import GRADIENTS, SQUARES, spared
+from lima.ops.mirrored import MIRRORED
+from lima.ops.normal import GRADIENTS, SQUARES
+from lima.ops.normal import spared as of_residuals
 from lima.ops.products import RULES
 from lima.ops.ridge import INVERSES, PATH
 from lima.ops.scaled import SCALED
 from lima.ops.shifted import RULES as CENTRED
+from lima.ops.sides import SIDES
 from lima.ops.solving import SOLVING
 from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling
 from lima.ops.straight import RULES as STRAIGHT
@@ -36,9 +42,15 @@ GUFUNC = (
 
 PRODUCTS = (
     *(*GRADIENTS, *RULES, WINDOW, *CENTRED, *SUBSETS, SCALED, *IMAGES, *WEIGHTED, *STRAIGHT),
-    *(*SQUARES, TALL, IN_BLOCKS),
+    *(*SQUARES, TALL, IN_BLOCKS, MIRRORED),
 )
 """Rules of gradients come first, since they note which Gram matrices the others give."""
+
+
+def spared(p: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
+    """Shape and dtype of a product that had better wait for what reads it."""
+    return wide(p, row, spec, inputs) if spec.params else of_residuals(p, row, spec, inputs)
+
 
 op(
     "matmul",
@@ -280,7 +292,7 @@ op(
     "linalg.solve",
     np.linalg.solve,
     operands="a b",
-    rules=(SOLVING, PATH),
+    rules=(SIDES, DUAL, SOLVING, PATH),
     reach=reach.solution,
     **CUBIC,
 )

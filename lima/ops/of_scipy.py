@@ -17,7 +17,11 @@ import numpy as np
 
 from lima.op import CALLS, OPS, Op, op
 from lima.ops import of_factors, of_sparse
+from lima.ops.bordered import GROWN
+from lima.ops.dual import DUAL
 from lima.ops.ridge import PATH
+from lima.ops.sides import SIDES
+from lima.ops.solving import SOLVING
 from lima.ops.spelling import packed, permitting, written
 
 CUBIC = {"growth": 1.5, "weight": 4.0}
@@ -34,11 +38,12 @@ def _rows(module: Any, names: str, **facts: Any) -> None:
 
 
 def _linalg(linalg: Any) -> None:
-    _rows(linalg, "solve", operands="a b", rules=(PATH,), **CUBIC)
+    _rows(linalg, "solve", operands="a b", rules=(SIDES, DUAL, SOLVING, PATH), **CUBIC)
     _rows(linalg, "solve_triangular", operands="a b", **CUBIC)
     _rows(linalg, "inv det svdvals", operands="a", **CUBIC)
     _rows(linalg, "expm sqrtm logm cosm sinm null_space orth", operands="A", **CUBIC)
-    _rows(linalg, "eigvals eigvalsh cholesky norm", operands="a", **CUBIC)
+    _rows(linalg, "eigvals eigvalsh norm", operands="a", **CUBIC)
+    _rows(linalg, "cholesky", operands="a", rules=(GROWN,), **CUBIC)
     # One array or several, as the parameters say.
     _rows(
         linalg,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -68,8 +69,30 @@ op(
 )
 
 
+MANY = 1 << 14
+"""Elements from which lines that stand side by side are copied together."""
+
+BLOCKS = 16
+"""Stretches of rows times those of columns beyond which they are taken one by one."""
+
+
 def _lines(a: Any, *, rows: tuple[int, ...], columns: tuple[int, ...]) -> Any:
+    if len(rows) * len(columns) >= MANY:
+        down, right = _runs(rows), _runs(columns)
+        if len(down) * len(right) <= BLOCKS:
+            made = np.empty((len(rows), len(columns)), a.dtype)
+            for i, row, m in down:
+                for j, column, n in right:
+                    made[i : i + m, j : j + n] = a[row : row + m, column : column + n]
+            return made
     return a.take(rows, axis=0).take(columns, axis=1)
+
+
+def _runs(places: tuple[int, ...]) -> list[tuple[int, int, int]]:
+    """Stretches of places that follow on one another: where each begins, with which, how long."""
+    line = np.array(places)
+    starts = [0, *(np.flatnonzero(np.diff(line) != 1) + 1).tolist(), len(places)]
+    return [(i, places[i], j - i) for i, j in itertools.pairwise(starts)]
 
 
 op(

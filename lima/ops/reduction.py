@@ -18,6 +18,7 @@ import numpy as np
 from lima.node import Spec
 from lima.op import ALONG, DOWN, FUSES, WHOLE, Fold, Meta, op
 from lima.ops import reach
+from lima.ops.counted import HISTOGRAM
 from lima.ops.joined import RULES
 from lima.ops.scans import GROUPED, SCANS
 from lima.ops.spelling import family, path, permitting
@@ -231,7 +232,7 @@ op(
     weight=4.0,
     rules=GROUPED,
 )
-op("histogram", np.histogram, wrap=tuple, weight=32.0)
+op("histogram", np.histogram, wrap=tuple, weight=32.0, rules=(HISTOGRAM,))
 op("histogram_bin_edges", np.histogram_bin_edges, weight=8.0)
 op("histogram2d", np.histogram2d, operands="x y", wrap=tuple, weight=128.0)
 # The second item is a list of arrays. The sample is a parameter, as it may be a list of arrays.

@@ -75,11 +75,20 @@ def shifted(p: Any, a: Any) -> Shifted | None:
     if a.row.name != "add" or a.args is None:
         return None
     for base, other in (a.args, a.args[::-1]):
-        if hasattr(base, "meta") and base.data is not None and base.meta == a.meta:
-            added = _diagonal(p, other, a.meta)
+        if hasattr(base, "meta") and base.meta == a.meta and _at_hand(base):
+            added = diagonal_of(p, other, a.meta)
             if added is not None:
+                p.present(base)
                 return Shifted(base.node.digest, base, added)
     return None
+
+
+def _at_hand(base: Any) -> bool:
+    """Whether a matrix is present, or one operation on the elements of such, as `G / m`."""
+    if base.data is not None:
+        return True
+    below = [x for x in base.args or () if hasattr(x, "meta")]
+    return base.row.inner is not None and all(x.data is not None for x in below)
 
 
 def _origin(node: Node) -> Node | None:
@@ -118,7 +127,7 @@ def _is_diagonal(node: Node) -> bool:
     return False
 
 
-def _diagonal(p: Any, x: Any, meta: Any) -> Any:
+def diagonal_of(p: Any, x: Any, meta: Any) -> Any:
     """The diagonal of a matrix that has nothing else, as a vector; None for any other matrix."""
     if not hasattr(x, "meta") or x.meta != meta:
         return None
@@ -146,7 +155,7 @@ def _diagonal(p: Any, x: Any, meta: Any) -> Any:
                 continue
             if hasattr(factor, "meta") and factor.meta[0] != ():
                 continue
-            found = _diagonal(p, inner, meta) if hasattr(inner, "meta") else None
+            found = diagonal_of(p, inner, meta) if hasattr(inner, "meta") else None
             if found is not None:
                 return p.run(name, *([found, factor] if inner is args[0] else [factor, found]))
     return None
@@ -299,7 +308,7 @@ def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     if ask is None:
         return None
     by_rows = b.data is None or b.data.flags.c_contiguous
-    order = "C" if len(right) == 1 else _order(row, spec, by_rows, columns)
+    order = "C" if len(right) == 1 else order_of(row, spec, by_rows, columns)
 
     def make() -> Any:
         system, added = _decomposed(p, ask)
@@ -320,7 +329,7 @@ def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
 
 
 @lru_cache(maxsize=256)
-def _order(row: Op, spec: Spec, by_rows: bool, columns: int) -> str:
+def order_of(row: Op, spec: Spec, by_rows: bool, columns: int) -> str:
     """How several solutions lie in memory, which hangs on the function and on its operands."""
     a = np.eye(3) + 1.0
     b = np.ones((3, columns), order="C" if by_rows else "F")

@@ -90,6 +90,25 @@ def solve_shifted(
     return np.full(b.shape, np.nan, a.dtype, order)
 
 
+def solve_dual(half: Any, z: Any, b: Any, *, shift: float, scale: float, order: Any) -> Any:
+    """The solution of (scale z' z + shift) x = b, given the inverse of z z' + shift / scale.
+
+    Refined and checked as in `solve_again`, where each element of z' z may be off by what rounding
+    makes of its sum; NaN if that does not come about.
+    """
+    limit = (len(z) + len(b) + 8) * np.finfo(z.dtype).eps
+    sizes, x, rest = np.abs(z), np.zeros_like(b), b
+    for _ in range(4):
+        step = rest / shift
+        x = x + (step - z.T @ (half @ (z @ step)))
+        rest = b - (scale * (z.T @ (z @ x)) + shift * x)
+        size = np.abs(x)
+        around = scale * (sizes.T @ (sizes @ size)) + shift * size + np.abs(b)
+        if np.all(np.abs(rest) <= limit * around):
+            return np.asarray(x, order=order)
+    return np.full(b.shape, np.nan, z.dtype, order)
+
+
 def inv_shifted(system: Any, added: Any, *, limit: float) -> Any:
     """The inverse of a + D; NaN where its condition number is above `limit`."""
     n = system.shape[1]
@@ -241,6 +260,7 @@ def _row(
 
 _row("linalg.pencil", pencil, "a", "free")
 _row("linalg.solve.shifted", solve_shifted, "system a added b", "whole", "definite", "order")
+_row("linalg.solve.dual", solve_dual, "half z b", "shift", "scale", "order")
 _row("linalg.inv.shifted", inv_shifted, "system added", "limit")
 _row("linalg.cholesky.grown", cholesky_grown, "a")
 _row("linalg.base", base, "a")
@@ -257,6 +277,7 @@ HELPERS = (
     pencil,
     shifted_values,
     solve_shifted,
+    solve_dual,
     inv_shifted,
     substituted,
     cholesky_grown,

@@ -29,9 +29,22 @@ PASSES = 5
 """Products of a solution that needs one refinement."""
 
 
+GENERAL = {None, "gen", "general"}
+"""Structures of a matrix that `scipy.linalg.solve` may be told, which leave it to elimination.
+
+Told nothing, it looks for triangles and bands, with which it is much faster: a corner is zero then.
+"""
+
+SAFE = 64.0
+"""How much better than the worst a matrix must be for SciPy not to warn."""
+
+
 def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     """A solution from the inverse that was kept, or pays."""
-    if len(inputs) != 2 or spec.params or not all(hasattr(x, "meta") for x in inputs):
+    if len(inputs) != 2 or not all(hasattr(x, "meta") for x in inputs):
+        return None
+    given = dict(spec.params)
+    if given.pop("assume_a", None) not in GENERAL or not given.keys() <= {"check_finite"}:
         return None
     (shape, dtype), (right, other) = inputs[0].meta, inputs[1].meta
     n = shape[0] if len(shape) == 2 else 0
@@ -40,6 +53,9 @@ def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     if len(right) not in (1, 2) or right[0] != n or 0 in right:
         return None
     a, b = inputs
+    looks = "assume_a" in row.params
+    if looks and (len(right) != 1 or a.data is None or not (a.data[0, -1] and a.data[-1, 0])):
+        return None
     account = p.account(("inverse", a.node.digest))
     if account.barred:
         return None
@@ -62,7 +78,7 @@ def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
         return None
 
     def make() -> Any:
-        x = _solved(p, account, a, b, inverse, investment)
+        x = _solved(p, account, a, b, inverse, investment, looks)
         if not np.isfinite(x.data).all():
             account.barred = True
             raise Declined
@@ -71,7 +87,7 @@ def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     return Offer(rule, (right, dtype), make, saved, direct, price + investment)
 
 
-def _solved(p: Any, account: Any, a: Any, b: Any, inverse: Any, seconds: float) -> Any:
+def _solved(p: Any, account: Any, a: Any, b: Any, inverse: Any, seconds: float, looks: bool) -> Any:
     if inverse is None:
         try:
             inverse = p.run("linalg.inv", a)
@@ -86,7 +102,19 @@ def _solved(p: Any, account: Any, a: Any, b: Any, inverse: Any, seconds: float) 
         size = p.run("absolute", a)
         if p.hold(size, seconds / 8):
             sizes.node = size.node
+    if looks:
+        _well_conditioned(account, size.data, inverse.data)
     return p.run("linalg.solve.again", a, inverse, size, b)
+
+
+def _well_conditioned(account: Any, size: Any, inverse: Any) -> None:
+    """Decline where SciPy warns that a matrix is nearly singular, or might."""
+    if not np.isfinite(account.size):
+        account.size = float(size.sum(axis=0).max() * np.abs(inverse).sum(axis=0).max())
+    limit = len(size) * float(np.finfo(size.dtype).eps) * SAFE
+    account.barred = account.barred or not account.size * limit < 1.0
+    if account.barred:
+        raise Declined
 
 
 SOLVING = Rule(
