@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -97,10 +98,24 @@ def numeric() -> dict[str, str]:
 @functools.cache
 def _scipy() -> str:
     """The version of SciPy, which is not imported for that."""
+    return _installed("scipy") or "none"
+
+
+def _installed(name: str) -> str:
+    """The version of a package that is installed; "" if it is not.
+
+    Read off the one line that says so: `metadata.version` parses the whole description, and
+    imports the parser of e-mails for it.
+    """
     try:
-        return metadata.version("scipy")
+        found = metadata.distribution(name)
     except metadata.PackageNotFoundError:
-        return "none"
+        return ""
+    said = _VERSION.search((found.read_text("METADATA") or "").partition("\n\n")[0])
+    return said[1] if said is not None else found.version
+
+
+_VERSION = re.compile(r"^Version:[ \t]*(\S+)[ \t]*$", re.MULTILINE)
 
 
 @functools.cache
@@ -118,15 +133,31 @@ def _fixed() -> dict[str, str]:
 
 
 def _version() -> str:
-    try:
-        return metadata.version("lima-lineage")
-    except metadata.PackageNotFoundError:
-        return "unknown"
+    return _installed("lima-lineage") or "unknown"
+
+
+class _Quick(threadpoolctl.ThreadpoolController):  # type: ignore[misc]
+    """A controller that follows the links of libraries only whose names are those of a BLAS.
+
+    A process has a hundred libraries loaded, and each takes several calls of the system.
+    """
+
+    def _make_controller_from_path(self, filepath: str, *rest: Any) -> Any:
+        if _OF_BLAS.search(filepath.lower()):
+            return super()._make_controller_from_path(filepath, *rest)
+        return None
+
+
+_OF_BLAS = re.compile("blas|blis|mkl|lapack")
 
 
 @functools.cache
 def _controller() -> threadpoolctl.ThreadpoolController:
-    return threadpoolctl.ThreadpoolController()
+    quick = _Quick()
+    found = [info["filepath"] for info in quick.info() if info["user_api"] == "blas"]
+    if any("scipy.libs" not in path for path in found):
+        return quick
+    return threadpoolctl.ThreadpoolController()  # NumPy's has some other name
 
 
 def _library() -> dict[str, object] | None:
