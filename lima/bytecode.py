@@ -125,8 +125,13 @@ def _spelled(
             loaded.add(step.arg or 0)
             yield code.co_consts[step.arg or 0]
         else:
-            parts.append(encode((step.opcode, step.arg)))
+            parts.append(_step(step.opcode, step.arg))
     yield from (x for k, x in enumerate(code.co_consts) if k not in loaded)
+
+
+@functools.lru_cache(maxsize=4096)
+def _step(opcode: int, argument: int | None) -> bytes:
+    return encode((opcode, argument))
 
 
 def _texts(x: Any) -> Iterator[str]:

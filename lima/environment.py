@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -97,25 +98,22 @@ def numeric() -> dict[str, str]:
 
 @functools.cache
 def _scipy() -> str:
-    """The version of SciPy, which is not imported for that."""
-    return _installed("scipy") or "none"
+    """The version of SciPy, which is not imported for that.
 
-
-def _installed(name: str) -> str:
-    """The version of a package that is installed; "" if it is not.
-
-    Read off the one line that says so: `metadata.version` parses the whole description, and
-    imports the parser of e-mails for it.
+    Its own file says so. To look through what is installed takes ten times as long.
     """
+    found = find_spec("scipy")
+    if found is None or not found.origin:
+        return "none"
     try:
-        found = metadata.distribution(name)
-    except metadata.PackageNotFoundError:
-        return ""
-    said = _VERSION.search((found.read_text("METADATA") or "").partition("\n\n")[0])
-    return said[1] if said is not None else found.version
+        with open(os.path.join(os.path.dirname(found.origin), "version.py"), encoding="utf-8") as f:
+            said = _SAID.search(f.read(10_000))
+    except (OSError, UnicodeDecodeError):
+        said = None
+    return said[1] if said is not None else metadata.version("scipy")
 
 
-_VERSION = re.compile(r"^Version:[ \t]*(\S+)[ \t]*$", re.MULTILINE)
+_SAID = re.compile(r"""^version = ["']([^"'\s]+)["']""", re.MULTILINE)
 
 
 @functools.cache
@@ -133,7 +131,7 @@ def _fixed() -> dict[str, str]:
 
 
 def _version() -> str:
-    return _installed("lima-lineage") or "unknown"
+    return str(getattr(sys.modules[__package__], "__version__", "unknown"))
 
 
 class _Quick(threadpoolctl.ThreadpoolController):  # type: ignore[misc]
