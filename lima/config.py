@@ -155,8 +155,12 @@ def _tools(path: Path, _changed: int) -> Any:
     return tomllib.loads(text).get("tool") if _OF_LIMA.search(text) else None
 
 
-_OF_LIMA = re.compile(r"""lima["']?[ \t]*[].=]|\\[uUx]""")
-"""A key of that name, or one that is spelled with escapes."""
+_OF_LIMA = re.compile(
+    r"""tool["']?[ \t]*\.[ \t]*["']?lima|^[ \t]*\[[ \t]*["']?tool["']?[ \t]*\]"""
+    r"""|^[ \t]*["']?tool["']?[ \t]*=|\\[uUx]""",
+    re.MULTILINE,
+)
+"""Whatever a table of lima's can stand under: `[tool.lima]`, `[tool]`, `tool = {`; or escapes."""
 
 
 def _nearest_pyproject() -> Path | None:

@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import tomllib
 import warnings
 import zlib
 from pathlib import Path
@@ -1015,3 +1016,27 @@ def test_gc_begins_anew_where_the_index_is_beyond_use(path, capsys):
     assert cli.main(["store", "gc", str(path)]) == 0
     with Store(path) as opened:
         assert (opened.ls(), opened.info()["files"]) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[tool.lima]\nmemory = "3MB"\n',
+        '[tool]\nlima.memory = "3MB"\n',
+        'tool.lima.memory = "3MB"\n',
+        'tool = {lima = {memory = "3MB"}}\n',
+        '[ "tool" . \'lima\' ]\nmemory = "3MB"\n',
+        '["t\\u006fol".lima]\nmemory = "3MB"\n',
+        '[tool."li\\u006da"]\nmemory = "3MB"\n',
+        '[project]\nname = "a"\n\n[ tool ]\n[tool.lima]\nmemory = "3MB"\n',
+        '\ttool . lima . memory = "3MB"\n',
+    ],
+)
+def test_options_are_found_however_they_are_spelled(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LIMA_MEMORY", raising=False)
+    (tmp_path / "pyproject.toml").write_text(text)
+    assert tomllib.loads(text)["tool"]["lima"] == {"memory": "3MB"}
+    assert lima.config.Config.load().memory == 3_000_000
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "lima"\n[tool.other]\nmemory = 1\n')
+    assert lima.config.Config.load().memory != 3_000_000
