@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -263,39 +263,48 @@ def _drawn(owner: TracedGenerator, method: str, spec: Spec, inputs: list[Any]) -
     if entry is None and store is not None:
         entry = drawn.find(here, node, owner._generator)
     if entry is not None:
-        found, seconds, kept = _again(owner, node, entry)
+        made = _again(owner, node, entry)
     else:
         data = forced(inputs)
         params = {k: resolve(v, data) for k, v in spec.params}
-        work = _work(data, params)
-        if store is None or not (owner.lasting and store.turns.dear(spec.op, work)):
-            found, seconds, kept = _anew(here, owner, method, node, data, params)
+        anew = partial(_anew, here, owner, method, node, data, params)
+        if store is None or not owner.lasting or node.inexact:
+            made = anew()
         else:
-            look = partial(store.find, node.digest, True)
-            with store.turns.turn(spec.op, node.digest, look) as turn:
-                if turn.found is not None:  # another process has just drawn it
-                    entry = drawn.find(here, node, owner._generator)
-                if entry is not None:
-                    found, seconds, kept = _again(owner, node, entry)
-                else:
-                    found, seconds, kept = _anew(here, owner, method, node, data, params)
-        if store is not None and entry is None:
-            store.turns.learn(spec.op, seconds, work)
-    outcome = Outcome.COMPUTED if entry is None else Outcome.HIT
+            look, again = (
+                partial(store.find, node.digest, True),
+                partial(_stored, here, owner, node),
+            )
+            made = store.turns.once(spec.op, _work(data, params), node.digest, look, again, anew)
     owner._node = Node(_SECOND, (node,))
     owner.advanced()
-    value = Value(Node(_FIRST, (node,)), found)
-    value.shared = kept
-    value.node.outcome = outcome_row(outcome, seconds)
+    value = Value(Node(_FIRST, (node,)), made.found)
+    value.shared = made.kept
+    value.node.outcome = outcome_row(made.outcome, made.seconds)
     return value
 
 
-def _again(owner: TracedGenerator, node: Node, entry: Entry) -> tuple[Any, float, bool]:
+class _Made(NamedTuple):
+    """What was drawn, how and in what time, and whether its buffer is shared."""
+
+    found: Any
+    outcome: Outcome
+    seconds: float
+    kept: bool
+
+
+def _again(owner: TracedGenerator, node: Node, entry: Entry) -> _Made:
     """What was drawn before; the generator goes on from where that left it."""
     adopt_lineage(node, entry)
     found, state = entry.value
     set_state(owner._generator, state)
-    return found, entry.seconds, True
+    return _Made(found, Outcome.HIT, entry.seconds, True)
+
+
+def _stored(here: Session, owner: TracedGenerator, node: Node) -> _Made | None:
+    """What another process has just drawn."""
+    entry = drawn.find(here, node, owner._generator)
+    return None if entry is None else _again(owner, node, entry)
 
 
 def _anew(
@@ -305,8 +314,8 @@ def _anew(
     node: Node,
     data: list[Any],
     params: dict[str, Any],
-) -> tuple[Any, float, bool]:
-    """What NumPy draws, the seconds it took, and whether it is kept."""
+) -> _Made:
+    """What NumPy draws."""
     spec = node.spec
     start = perf_counter()
     npos = len(data) if spec.npos is None else spec.npos
@@ -325,7 +334,7 @@ def _anew(
             )
         if here.store is not None and owner.lasting:
             kept = drawn.offer(here, node, pair, seconds) or kept
-    return found, seconds, kept
+    return _Made(found, Outcome.COMPUTED, seconds, kept)
 
 
 def _work(data: list[Any], params: dict[str, Any]) -> float:
