@@ -58,6 +58,7 @@ SIBLINGS = {
     ("patches", "segments"), ("reading", "scan"), ("reading", "patches"), ("unfolding", "scan"), ("unfolding", "reading"),
     ("unfolding", "patches"), ("log", "patches"), ("log", "reading"), ("log", "unfolding"),
     ("ancestry", "reading"), ("ledger", "sessions"),
+    ("herds", "values"), ("forcing", "herds"), ("runtime", "herds"),
     ("log", "environment"), ("sessions", "values"), ("forcing", "values"),
     ("forcing", "sessions"), ("fusion", "values"), ("forcing", "fusion"), ("forcing", "row_blocks"), ("row_blocks", "values"), ("row_blocks", "sessions"), ("passes", "values"), ("passes", "sessions"), ("passes", "fusion"), ("passes", "forcing"),
     ("rewrite", "passes"), ("pieces", "values"), ("rewrite", "values"), ("rewrite", "pieces"),
