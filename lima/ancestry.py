@@ -48,8 +48,9 @@ def ancestry(roots: Iterable[Node], known: set[bytes], most: int) -> list[Row]:
 def _row(node: Node) -> Row:
     if node.is_leaf and not is_plain_dtype(node.spec.get("dtype")):
         raise TooLong  # of Python objects, perhaps
-    if any(map(_is_unique, node.inputs)) or any(_is_unique(v) for _, v in node.spec.params):
-        raise TooLong
+    for x in (*node.inputs, *[v for _, v in node.spec.params]):
+        if type(x) not in _SURE and _is_unique(x):
+            raise TooLong
     inputs = list(dict.fromkeys(i.digest for i in node.inputs if type(i) is Node))
     try:
         text = node_text(node, {digest: k for k, digest in enumerate(inputs, 1)})
@@ -58,6 +59,9 @@ def _row(node: Node) -> Row:
     if len(text) > MAX_TEXT // 8:
         raise TooLong
     return Row(node.digest, node.spec.op, node.height, node.name, b"".join(inputs), text)
+
+
+_SURE = frozenset({Node, bool, int, float, str, type(None)})
 
 
 def _is_unique(x: Any) -> bool:

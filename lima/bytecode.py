@@ -5,6 +5,7 @@ from __future__ import annotations
 import dis
 import functools
 import inspect
+import sys
 import types
 from collections.abc import Iterator
 from itertools import zip_longest
@@ -43,10 +44,85 @@ class Facts(NamedTuple):
     stores: bool
 
 
+class Step(NamedTuple):
+    """An instruction; `argval` is the name or the constant that its argument stands for."""
+
+    opname: str
+    opcode: int
+    arg: int | None
+    argval: Any
+
+
+def steps_of(code: types.CodeType) -> list[Step]:
+    """The instructions of a code object, without those that only lengthen arguments.
+
+    As `dis` gives them, which takes three times as long: it also tells lines and goals of jumps.
+    """
+    if sys.version_info[:2] not in READ:
+        found = [s for s in dis.get_instructions(code) if s.opname != "EXTENDED_ARG"]
+        return [Step(s.opname, s.opcode, s.arg, s.argval) for s in found]
+    raw, table, name_of = code.co_code, _table(), code._varname_from_oparg  # type: ignore[attr-defined]
+    steps = []
+    high = 0
+    for k in range(0, len(raw), 2):
+        opcode = raw[k]
+        if not opcode:  # room that the interpreter keeps notes in
+            continue
+        name, kind, shift = table[opcode]
+        if kind == _BARE:
+            steps.append(Step(name, opcode, None, None))
+            high = 0
+            continue
+        arg = raw[k + 1] | high
+        if kind == _LONGER:
+            high = arg << 8
+            continue
+        high = 0
+        value: Any = arg
+        if kind == _NAMED:
+            value = code.co_names[arg >> shift]
+        elif kind == _LOADED:
+            value = code.co_consts[arg]
+        elif kind == _LOCAL:
+            value = name_of(arg)
+        elif kind == _LOCALS:
+            value = name_of(arg >> 4), name_of(arg & 15)
+        steps.append(Step(name, opcode, arg, value))
+    return steps
+
+
+READ = frozenset({(3, 11), (3, 12), (3, 13)})
+"""Versions of Python whose instructions are read here; a test compares them with `dis`."""
+
+_BARE, _LONGER, _NAMED, _LOADED, _LOCAL, _LOCALS, _OTHER = range(7)
+_SHIFTS = {"LOAD_GLOBAL": 1, "LOAD_ATTR": 1, "LOAD_SUPER_ATTR": 2}
+"""Bits of an argument that say something else than the name."""
+
+
+@functools.cache
+def _table() -> list[tuple[str, int, int]]:
+    """Name, kind of argument and shift of each instruction."""
+    kinds = dict.fromkeys(dis.hasname, _NAMED) | dict.fromkeys(dis.hasconst, _LOADED)
+    kinds |= dict.fromkeys((*dis.haslocal, *dis.hasfree), _LOCAL)
+    made = []
+    for opcode, name in enumerate(dis.opname):
+        takes = opcode in dis.hasarg if hasattr(dis, "hasarg") else opcode >= dis.HAVE_ARGUMENT
+        kind = kinds.get(opcode, _OTHER) if takes else _BARE
+        if name == "EXTENDED_ARG":
+            kind = _LONGER
+        elif kind == _LOCAL and name.count("FAST") > 1:
+            kind = _LOCALS
+        shift = _SHIFTS.get(name, 0)
+        if name == "LOAD_ATTR" and sys.version_info < (3, 12):
+            shift = 0
+        made.append((name, kind, shift))
+    return made
+
+
 @functools.lru_cache(maxsize=4096)
 def facts_of(code: types.CodeType) -> Facts:
     """The facts of a code object; it is read once."""
-    steps = [step for step in dis.get_instructions(code) if step.opname != "EXTENDED_ARG"]
+    steps = steps_of(code)
     refusal = None
     uses: dict[tuple[str, tuple[str, ...]], None] = {}
     try:
@@ -83,7 +159,7 @@ def facts_of(code: types.CodeType) -> Facts:
     return Facts(text, tuple(uses), frozenset(names), refusal, hashed, idle, outside, stores)
 
 
-def _idle(code: types.CodeType, steps: list[dis.Instruction]) -> frozenset[str]:
+def _idle(code: types.CodeType, steps: list[Step]) -> frozenset[str]:
     """The parameters that the instructions take and never look at."""
     if code.co_flags & _IS_GENERATOR:
         return frozenset()
@@ -111,9 +187,7 @@ _SEES_LOCALS = frozenset(
 _IS_GENERATOR = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
-def _spelled(
-    code: types.CodeType, steps: list[dis.Instruction], parts: list[bytes]
-) -> Iterator[Any]:
+def _spelled(code: types.CodeType, steps: list[Step], parts: list[bytes]) -> Iterator[Any]:
     """Write the instructions; gives each constant where it is loaded, then those that are not.
 
     The first constant counts only if it is loaded: it may be the docstring.
@@ -125,8 +199,13 @@ def _spelled(
             loaded.add(step.arg or 0)
             yield code.co_consts[step.arg or 0]
         else:
-            parts.append(encode((step.opcode, step.arg)))
+            parts.append(_step(step.opcode, step.arg))
     yield from (x for k, x in enumerate(code.co_consts) if k not in loaded)
+
+
+@functools.lru_cache(maxsize=4096)
+def _step(opcode: int, argument: int | None) -> bytes:
+    return encode((opcode, argument))
 
 
 def _texts(x: Any) -> Iterator[str]:
@@ -149,10 +228,17 @@ def _constant(x: Any) -> bytes:
 _HASHES = frozenset({"set", "frozenset", "hash", "__hash__"})
 _SETS = frozenset({"BUILD_SET", "SET_ADD", "SET_UPDATE"})
 _VIEWS = frozenset({"keys", "items"})
-_ALGEBRA = frozenset({"&", "|", "^", "-", "&=", "|=", "^=", "-="})
 
 
-def _hashes(steps: list[dis.Instruction]) -> bool:
+@functools.cache
+def _algebra() -> frozenset[int | None]:
+    """What tells operators that are also those of sets."""
+    texts = [f"a {sign}{end} b" for sign in "&|^-" for end in ("", "=")]
+    steps = [step for text in texts for step in steps_of(compile(text, "", "exec"))]
+    return frozenset(step.arg for step in steps if step.opname == "BINARY_OP")
+
+
+def _hashes(steps: list[Step]) -> bool:
     """Whether sets are made or gone through, whose order depends on the hashes of what they hold.
 
     That are set displays, sets among the constants that are used for more than `in`, and the views
@@ -163,7 +249,7 @@ def _hashes(steps: list[dis.Instruction]) -> bool:
         constant = step.opname in _CONSTANTS and _holds_set(step.argval)
         if step.opname in _SETS or (constant and (not after or after.opname != "CONTAINS_OP")):
             return True
-        algebra = algebra or (step.opname == "BINARY_OP" and step.argrepr in _ALGEBRA)
+        algebra = algebra or (step.opname == "BINARY_OP" and step.arg in _algebra())
         views = views or (step.argval in _VIEWS and not _is_gone_through(step, steps))
     return views and algebra
 
@@ -172,7 +258,7 @@ def _holds_set(x: Any) -> bool:
     return isinstance(x, frozenset) or (isinstance(x, tuple) and any(map(_holds_set, x)))
 
 
-def _is_gone_through(step: dis.Instruction, steps: list[dis.Instruction]) -> bool:
+def _is_gone_through(step: Step, steps: list[Step]) -> bool:
     """Whether a method is called at once, and what it gives is gone through or handed on."""
     if step.opname not in _ATTRIBUTES:
         return False
@@ -193,7 +279,7 @@ _SETTERS = frozenset({"setattr", "delattr", "__setattr__", "__delattr__", "__dic
 _ATTRIBUTE_WRITES = frozenset({"STORE_ATTR", "DELETE_ATTR"})
 
 
-def _uses(steps: list[dis.Instruction]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _uses(steps: list[Step]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Each use of a global name with the attributes read off it at once (`np.linalg.solve`)."""
     name: str | None = None
     chain: list[str] = []

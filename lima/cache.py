@@ -76,6 +76,7 @@ class Cache:
         self.worth = MIN_SECONDS  # what took less is refused, so it need not be offered
         self.stats = CacheStats()
         self._entries = POLICIES[policy]()
+        self._entries.budget = self.budget
         self._table = self._entries.table
         self._buffers: dict[int, tuple[int, int]] = {}  # id(owner) -> (entries, bytes)
         self._ghosts: OrderedDict[bytes, tuple[int, int, float, float]] = OrderedDict()
@@ -132,6 +133,8 @@ class Cache:
     def _hit(self, entry: Entry) -> None:
         stats, entries = self.stats, self._entries
         entries.clock = entry.age = entries.clock + entries.step
+        if entries.uses is not None:
+            entries.uses.append(entry)
         entry.hits += 1
         stats.hits[entry.level] += 1
         stats.seconds_saved += entry.seconds
@@ -330,7 +333,7 @@ class Cache:
 
     def _set_budget(self, budget: int) -> list[Entry]:
         victims: list[Entry] = []
-        self.budget = budget
+        self.budget = self._entries.budget = budget
         self._make_room(victims)
         return victims
 
@@ -346,6 +349,7 @@ class Cache:
     def _rebuild(self) -> None:
         held = self._held()
         self._entries = POLICIES[self.policy]()
+        self._entries.budget = self.budget
         self._table = self._entries.table
         self._buffers.clear()
         self.stats.bytes = 0

@@ -47,6 +47,9 @@ PATIENCE = 10.0
 READ_PATIENCE = 0.5
 """Seconds that a look-up waits where another process opens or closes the index."""
 
+SHORT_LOG = 1 << 18
+"""Bytes of SQLite's log that may be left to the next process: reading it takes 0.2 ms."""
+
 MAX_TEXT = 1 << 20
 """Bytes of the longest text or value in the index."""
 
@@ -131,10 +134,19 @@ class Catalog:
         self.known = Known()
         if self.path.is_symlink():
             raise Unusable("its index is a link")
-        if not readonly:
+        if not readonly and not self._is_made():
             self.change(_found)
         with self._reading:
             self._check(self._connected())
+
+    def _is_made(self) -> bool:
+        """Whether there are tables. Who only looks does not write, which waits for the disk."""
+        try:
+            if self.path.stat().st_size:
+                return bool(self.rows("SELECT 1 FROM sqlite_schema LIMIT 1"))
+        except (OSError, self.error):  # the change that follows tells what it is
+            self.close()
+        return False
 
     # ------------------------------------------------------------ connections
 
@@ -177,11 +189,23 @@ class Catalog:
             self._let_go()
 
     def _let_go(self) -> None:
-        for one in (self._reader, self._writer):
+        """Close both; the last to close a file takes what is in its log into it.
+
+        That waits for the disk some times, so a short log is left, as a killed process leaves it: a
+        connection that only reads closes last. Whoever opens the file next reads the log as well.
+        """
+        pair = [self._writer, self._reader]
+        for one in pair if self._log_bytes() < SHORT_LOG else reversed(pair):
             if one is not None:
                 one.close()
         self._reader = self._writer = None
         self.known.forget()
+
+    def _log_bytes(self) -> int:
+        try:
+            return os.stat(f"{self.path}-wal").st_size
+        except OSError:
+            return 0
 
     def before_fork(self) -> None:
         """SQLite's connections must not cross a fork: they are closed, and opened when needed."""

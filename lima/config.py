@@ -147,8 +147,20 @@ def _from_pyproject(known: list[str]) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=4)
 def _tools(path: Path, _changed: int) -> Any:
-    """What a pyproject.toml says of tools; sessions are opened more often than it changes."""
-    return tomllib.loads(path.read_text("utf-8")).get("tool")
+    """What a pyproject.toml says of tools; sessions are opened more often than it changes.
+
+    Most say nothing of lima, which is seen without parsing them.
+    """
+    text = path.read_text("utf-8")
+    return tomllib.loads(text).get("tool") if _OF_LIMA.search(text) else None
+
+
+_OF_LIMA = re.compile(
+    r"""tool["']?[ \t]*\.[ \t]*["']?lima|^[ \t]*\[[ \t]*["']?tool["']?[ \t]*\]"""
+    r"""|^[ \t]*["']?tool["']?[ \t]*=|\\[uUx]""",
+    re.MULTILINE,
+)
+"""Whatever a table of lima's can stand under: `[tool.lima]`, `[tool]`, `tool = {`; or escapes."""
 
 
 def _nearest_pyproject() -> Path | None:

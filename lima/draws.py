@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lima import drawn
 from lima.calls import LIFT, barrier, opened, plain, result, write_untraced
+from lima.entries import Entry
 from lima.errors import NotCanonical
 from lima.forcing import adopt_lineage, forced, mark_inexact
 from lima.frame import active, as_numpy, refuse
@@ -18,7 +20,7 @@ from lima.node import OUTPUT, Node, Ref, Spec, new_node, resolve
 from lima.op import OPS, BindError, Op, bind, own
 from lima.ops.random import METHODS, draw, set_state, state_of
 from lima.places import call_here
-from lima.sessions import current
+from lima.sessions import Session, current
 from lima.stats import Outcome, outcome_row
 from lima.values import Value, nodes_of
 from lima.writes import refuse_readonly
@@ -257,39 +259,90 @@ def _drawn(owner: TracedGenerator, method: str, spec: Spec, inputs: list[Any]) -
     here = current()
     node = new_node(spec, nodes_of(inputs))
     entry = here.look(node) if here.reuses else None
-    if entry is None and here.reuses and here.store is not None:
+    store = here.store if here.reuses else None
+    if entry is None and store is not None:
         entry = drawn.find(here, node, owner._generator)
     if entry is not None:
-        adopt_lineage(node, entry)
-        found, state = entry.value
-        set_state(owner._generator, state)
-        outcome, seconds, kept = Outcome.HIT, entry.seconds, True
+        made = _again(owner, node, entry)
     else:
         data = forced(inputs)
-        start = perf_counter()
         params = {k: resolve(v, data) for k, v in spec.params}
-        npos = len(data) if spec.npos is None else spec.npos
-        found = own(draw(owner._generator, method, tuple(data[1:npos]), params), data)
-        outcome, seconds, kept = Outcome.COMPUTED, perf_counter() - start, False
-        if here.counts.partial:
-            mark_inexact(node)
-        if seconds > KEEP_SECONDS and here.reuses and (here.rounds or not node.inexact):
-            pair = (found, state_of(owner._generator))
-            lineage = node if node.inexact else None
-            if here.ledger is not None:
-                here.ledger.drawn(node.spec.op, node, pair, seconds)
-            else:
-                kept = here.cache.put(
-                    node.digest, pair, seconds=seconds, height=node.height, lineage=lineage
-                )
-            if here.store is not None and owner.lasting:
-                kept = drawn.offer(here, node, pair, seconds) or kept
+        anew = partial(_anew, here, owner, method, node, data, params)
+        if store is None or not owner.lasting or node.inexact:
+            made = anew()
+        else:
+            look, again = (
+                partial(store.find, node.digest, True),
+                partial(_stored, here, owner, node),
+            )
+            made = store.turns.once(spec.op, _work(data, params), node.digest, look, again, anew)
     owner._node = Node(_SECOND, (node,))
     owner.advanced()
-    value = Value(Node(_FIRST, (node,)), found)
-    value.shared = kept
-    value.node.outcome = outcome_row(outcome, seconds)
+    value = Value(Node(_FIRST, (node,)), made.found)
+    value.shared = made.kept
+    value.node.outcome = outcome_row(made.outcome, made.seconds)
     return value
+
+
+class _Made(NamedTuple):
+    """What was drawn, how and in what time, and whether its buffer is shared."""
+
+    found: Any
+    outcome: Outcome
+    seconds: float
+    kept: bool
+
+
+def _again(owner: TracedGenerator, node: Node, entry: Entry) -> _Made:
+    """What was drawn before; the generator goes on from where that left it."""
+    adopt_lineage(node, entry)
+    found, state = entry.value
+    set_state(owner._generator, state)
+    return _Made(found, Outcome.HIT, entry.seconds, True)
+
+
+def _stored(here: Session, owner: TracedGenerator, node: Node) -> _Made | None:
+    """What another process has just drawn."""
+    entry = drawn.find(here, node, owner._generator)
+    return None if entry is None else _again(owner, node, entry)
+
+
+def _anew(
+    here: Session,
+    owner: TracedGenerator,
+    method: str,
+    node: Node,
+    data: list[Any],
+    params: dict[str, Any],
+) -> _Made:
+    """What NumPy draws."""
+    spec = node.spec
+    start = perf_counter()
+    npos = len(data) if spec.npos is None else spec.npos
+    found = own(draw(owner._generator, method, tuple(data[1:npos]), params), data)
+    seconds, kept = perf_counter() - start, False
+    if here.counts.partial:
+        mark_inexact(node)
+    if seconds > KEEP_SECONDS and here.reuses and (here.rounds or not node.inexact):
+        pair = (found, state_of(owner._generator))
+        lineage = node if node.inexact else None
+        if here.ledger is not None:
+            here.ledger.drawn(spec.op, node, pair, seconds)
+        else:
+            kept = here.cache.put(
+                node.digest, pair, seconds=seconds, height=node.height, lineage=lineage
+            )
+        if here.store is not None and owner.lasting:
+            kept = drawn.offer(here, node, pair, seconds) or kept
+    return _Made(found, Outcome.COMPUTED, seconds, kept)
+
+
+def _work(data: list[Any], params: dict[str, Any]) -> float:
+    """Elements that a draw gives, about: as many as it is told, or those of its arguments."""
+    size = params.get("size")
+    sizes = tuple(size) if isinstance(size, tuple | list) else (size,)
+    told = math.prod([n for n in sizes if isinstance(n, int | np.integer)])
+    return float(max(told, *[x.size for x in data if type(x) is np.ndarray], 1))
 
 
 # --------------------------------------------------------------------------- making generators

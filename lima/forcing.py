@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from lima import herds
 from lima.entries import MIN_SECONDS, Entry
 from lima.errors import InternalError
 from lima.fusion import Group
@@ -36,7 +38,11 @@ def force(value: Value) -> Any:
         if _found(here, value) or _derived(here, value):
             return value.data
         probed = value
-    return _Pass(here, value, _planned(here, value, probed), None).run()
+    plan = _planned(here, value, probed)
+    made = _Pass(here, value, plan, None)
+    if here.store is not None and here.reuses and value.size > value.row.small:
+        return herds.computed(here.store, value, plan, made.run, partial(_found, here, value))
+    return made.run()
 
 
 def _planned(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import heapq
 import math
-from bisect import bisect_right
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from typing import Any
 
 import cachetools
 
-from lima.entries import Entry
+from lima.entries import ENTRY_BYTES, Entry
 from lima.errors import InternalError
 
 Score = tuple[float, float]
@@ -33,6 +33,8 @@ class Scored(cachetools.Cache[bytes, Entry]):
     """
 
     step = 0.0  # how far a use moves the clock
+    uses: deque[Entry] | None = None  # what was used lately, where a policy wants to know
+    budget = 0  # bytes, as the cache says
 
     def __init__(self) -> None:
         super().__init__(math.inf)
@@ -149,135 +151,195 @@ class CostSize(Scored):
         return theirs <= own
 
 
+class Shadow:
+    """What a policy would hold, had it alone decided: keys without values.
+
+    `lost` is what its misses cost, in seconds, of which those long ago count less and less.
+    `gone` are the keys that the real cache holds and it does not, in the order of their going.
+    """
+
+    def __init__(self, entries: Scored, real: dict[bytes, Entry]) -> None:
+        self.entries = entries
+        self.real = real
+        self.lost = 0.0
+        self.nbytes = 0
+        self.gone: dict[bytes, None] = {}
+        self.sights: OrderedDict[bytes, int] = OrderedDict()
+
+    def fill(self, held: list[Entry]) -> None:
+        """Begin with what the real cache holds, which is given in the order of its last uses."""
+        for entry in held:
+            made = _bare(entry)
+            made.hits, made.sights = entry.hits, entry.sights
+            self.nbytes += made.nbytes + ENTRY_BYTES
+            self.entries[entry.key] = made
+
+    def see(self, wanted: Entry, budget: int, weight: float) -> None:
+        """A value is wanted: it is there, or is computed, and then let in or not."""
+        entries = self.entries
+        there = entries.table.get(wanted.key)
+        if there is not None:
+            entries.clock = there.age = entries.clock + entries.step
+            there.hits += 1
+            return
+        self.lost += weight * wanted.seconds
+        made = _bare(wanted)
+        made.sights = self.sights.pop(made.key, 0) + 1
+        size = made.nbytes + ENTRY_BYTES
+        if size > budget:
+            return
+        while self.nbytes + size > budget:
+            if not entries.yields(made):
+                return self._remember(made)
+            self._evict()
+        self.nbytes += size
+        entries[made.key] = made
+        self.gone.pop(made.key, None)
+
+    def shrink(self, budget: int) -> None:
+        """Let go of what does not fit into a budget that has become smaller."""
+        while self.nbytes > budget:
+            self._evict()
+
+    def _evict(self) -> None:
+        _, victim = self.entries.popitem()
+        self.nbytes -= victim.nbytes + ENTRY_BYTES
+        self._remember(victim)
+
+    def _remember(self, victim: Entry) -> None:
+        if victim.key in self.real:
+            self.gone[victim.key] = None
+        self.sights[victim.key] = victim.sights + victim.hits
+        if len(self.sights) > GHOSTS:
+            self.sights.popitem(last=False)
+
+
+def _bare(entry: Entry) -> Entry:
+    """An entry without its value."""
+    memory: Any = (), (), entry.nbytes, entry.nbytes
+    return Entry(entry.key, None, memory, entry.seconds, entry.height, entry.level)
+
+
 class Adaptive(Scored):
-    """Least recently used, or what saves least for each byte: whichever was less to blame lately.
+    """Follows the one of the other policies that would have lost least lately.
 
-    Both name a victim; where they differ, whose word counts is decided by what their earlier
-    victims cost. An evicted key that comes back was computed again: that speaks against the one who
-    had named it, the more the longer computing took, and the less the longer ago it was. So it has
-    the order of `CostSize`, with its ageing, in which what is dear stays, and that of `Recency` in
-    phases where what is dear is of no use any more. At most `BLAMES` keys are remembered.
-
-    The clock counts uses. How far ageing had come at the last use is looked up in `_levels`.
+    From the first eviction on it keeps books of what each of them would hold now (`Shadow`), had it
+    decided alone: the uses of values are noted, and worked off before the next decision. What goes
+    is what the best one has let go already. So it loses about what the best one loses, and
+    some more where another one becomes the best.
     """
 
     step = 1.0
 
     def __init__(self) -> None:
         super().__init__()
-        self.trust = START  # in recency: logarithm of the odds
-        self._turn = 0.0
-        self._level = 0.0  # of ageing
-        self._times = [0.0]  # at these times of the clock ...
-        self._levels = [0.0]  # ... ageing reached these levels
-        self._queue: list[tuple[float, int, bytes]] | None = None  # by last use; as `_heap`
-        self._blames: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
-        self._seconds = 0.0  # that a victim took, about
+        self.shadows: dict[str, Shadow] = {}
+        self.leader: Shadow | None = None
+        self._weight = 1.0
+        self._newcomer: Entry | None = None
 
     def score(self, entry: Entry) -> Score:
-        level = self._levels[bisect_right(self._times, entry.age) - 1]
-        return level + (entry.sights + entry.hits) * entry.density, 0.0
+        return entry.age, 0.0
 
-    @property
-    def recency(self) -> float:
-        """The share of victims that go by last use."""
-        return 1.0 / (1.0 + math.exp(-self.trust))
+    def _follow(self) -> Shadow:
+        """The policy to follow now, after all that has happened."""
+        if self.leader is None:
+            held = sorted(self.table.values(), key=lambda entry: entry.age)
+            for name, policy in FOLLOWED.items():
+                self.shadows[name] = Shadow(policy(), self.table)
+                self.shadows[name].fill(held)
+            self.leader = self.shadows[FIRST]
+            self.uses = deque(maxlen=MAX_USES)
+        self._catch_up()
+        best = min(self.shadows.values(), key=lambda one: one.lost)
+        if best.lost < STAY * self.leader.lost:
+            self.leader = best
+        return self.leader
 
-    def __setitem__(self, key: bytes, entry: Entry) -> None:
-        blame = self._blames.pop(key, None)
-        if blame is not None:
-            side, when = blame
-            long_ago = (self.clock - when) / (4.0 * len(self) + 64.0)
-            weight = entry.seconds / (self._seconds or entry.seconds)
-            change = side * RATE * min(weight, 8.0) * math.exp(-long_ago)
-            self.trust += max(-1.0, min(1.0, change))
-            self.trust = max(-BOUND, min(BOUND, self.trust))
-        super().__setitem__(key, entry)
-        if self._queue is not None:
-            heapq.heappush(self._queue, (entry.age, entry.tick, key))
+    def _catch_up(self) -> None:
+        """Work off the uses; other threads may note some meanwhile."""
+        uses = self.uses
+        if uses:
+            for _ in range(len(uses)):
+                self._see(uses.popleft())
 
-    def __delitem__(self, key: bytes) -> None:
-        super().__delitem__(key)
-        if self._queue is not None and len(self._queue) > 64 + 2 * len(self):
-            self._queue = None
+    def _see(self, entry: Entry) -> None:
+        self._weight *= 1.0 + 1.0 / (WINDOW * len(self) + 64.0)
+        for shadow in self.shadows.values():
+            shadow.see(entry, self.budget, self._weight)
+        if self._weight > 1e50:
+            for shadow in self.shadows.values():
+                shadow.lost /= self._weight
+            self._weight = 1.0
+
+    def _arrives(self, entry: Entry) -> None:
+        """Let everybody see a newcomer, once."""
+        if self._newcomer is not entry:
+            self._newcomer = entry
+            self._catch_up()
+            self._see(entry)
 
     def yields(self, newcomer: Entry) -> bool:
-        victim = self.least()
-        if victim is None:
-            return False
-        newcomer.age = self.clock
-        own, theirs = self.score(newcomer), self.score(victim)
-        if theirs <= own or self._turn + self.recency >= 1.0:
-            return True
-        self._blame(newcomer, 1.0)
-        self._age(own[0])
-        return False
+        self._follow()
+        self._arrives(newcomer)
+        return newcomer.key in self._follow().entries.table
+
+    def __setitem__(self, key: bytes, entry: Entry) -> None:
+        if self.leader is not None:
+            self._arrives(entry)
+            self._newcomer = None
+        super().__setitem__(key, entry)
+        for shadow in self.shadows.values():
+            if key not in shadow.entries.table:
+                shadow.gone[key] = None
+
+    def __delitem__(self, key: bytes) -> None:
+        self._catch_up()  # a use that is noted would hold the value
+        super().__delitem__(key)
+        for shadow in self.shadows.values():
+            shadow.gone.pop(key, None)
 
     def popitem(self) -> tuple[bytes, Entry]:
-        dull, old = self.least(), self._oldest()
-        if dull is None or old is None:
+        if not self.table:
             raise KeyError(f"{type(self).__name__} is empty")
-        self._turn += self.recency
-        by_time = self._turn >= 1.0
-        self._turn -= by_time
-        victim = old if by_time else dull
-        if dull is not old:
-            self._blame(victim, -1.0 if by_time else 1.0)
-        if not by_time:
-            self._age(self.score(victim)[0])
-        del self[victim.key]
-        return victim.key, victim
+        leader = self._follow()
+        if not leader.gone:
+            leader.shrink(self.budget)
+        key = next(iter(leader.gone or self.table))
+        victim = self.table[key]
+        del self[key]
+        return key, victim
 
-    def _blame(self, victim: Entry, side: float) -> None:
-        self._seconds += (victim.seconds - self._seconds) * (0.05 if self._seconds else 1.0)
-        share = self.recency if side < 0.0 else 1.0 - self.recency  # few victims count for more
-        self._blames[victim.key] = side / max(share, 0.02), self.clock
-        self._blames.move_to_end(victim.key)
-        if len(self._blames) > BLAMES:
-            self._blames.popitem(last=False)
-
-    def _age(self, level: float) -> None:
-        """Ageing goes on; what was used before keeps the level that it had then."""
-        if level <= self._level:
-            return
-        self._level = level
-        if self._times[-1] == self.clock:
-            self._levels[-1] = level
-        else:
-            self._times.append(self.clock)
-            self._levels.append(level)
-        if len(self._times) > 4096:  # the oldest steps become one; scores only rise by that
-            cut = len(self._times) // 2
-            self._times[:cut], self._levels[:cut] = [0.0], [self._levels[cut - 1]]
-
-    def _oldest(self) -> Entry | None:
-        """What was used longest ago, at the top of the queue."""
-        queue = self._queue
-        if queue is None:
-            queue = self._queue = [(e.age, e.tick, e.key) for e in self.table.values()]
-            heapq.heapify(queue)
-        while queue:
-            age, tick, key = queue[0]
-            entry = self.table.get(key)
-            if entry is None or entry.tick != tick:
-                heapq.heappop(queue)
-            elif entry.age > age:
-                heapq.heapreplace(queue, (entry.age, tick, key))
-            else:
-                return entry
-        return None
+    def check(self) -> None:
+        super().check()
+        for name, shadow in self.shadows.items():
+            held = shadow.entries.table
+            shadow.entries.check()
+            total = sum(entry.nbytes + ENTRY_BYTES for entry in held.values())
+            require(total == shadow.nbytes, f"{name}: {shadow.nbytes} bytes counted, {total} held")
+            gone = self.table.keys() - held.keys()
+            require(shadow.gone.keys() == gone, f"{name}: the wrong keys are noted as gone")
+            require(len(shadow.sights) <= GHOSTS, f"{name}: too many keys are remembered")
 
 
-START = -4.0
-"""Trust in recency at the beginning: logarithm of the odds, 1 to 55."""
+STAY = 0.9
+"""What another policy must have lost, beside the one that is followed, to be followed."""
 
-BOUND = 5.0
-RATE = 0.1
-"""How much a victim of the usual cost that comes back at once changes the trust."""
+WINDOW = 4.0
+"""Uses for each value held after which a loss counts a third."""
 
-BLAMES = 4096
-"""Victims that are remembered to find out whether they come back."""
+MAX_USES = 1 << 11
+"""Uses that wait to be worked off; of more the oldest are forgotten."""
 
+GHOSTS = 1 << 14
+"""Keys whose uses a shadow remembers after they have gone."""
+
+FIRST = "cost-size"
+FOLLOWED: dict[str, type[Scored]] = {
+    "cost-size": CostSize,
+    "lru": Recency,
+    "dag-height": DagHeight,
+}
 
 POLICIES: dict[str, type[Scored]] = {
     "lru": Recency,

@@ -123,20 +123,41 @@ def _pieces(source: Path | bytes) -> Iterator[bytes]:
             yield piece
 
 
+def _system_of(address: str) -> tuple[Any, str]:
+    """What fsspec opens for an address, and the path in it."""
+    try:
+        from fsspec.core import url_to_fs  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    except ImportError:
+        raise StoreError(
+            f"{address} needs fsspec (`pip install 'lima-lineage[remote]'`); a folder does not"
+        ) from None
+    try:
+        system, root = url_to_fs(address)
+    except (ImportError, ValueError) as error:
+        raise StoreError(f"{address}: {error}") from None
+    return system, str(root)
+
+
 class Elsewhere:
-    """Any place that fsspec knows."""
+    """Any place that fsspec knows.
+
+    Its systems may have threads and connections, which a forked process does not have: it makes
+    its own.
+    """
 
     def __init__(self, address: str) -> None:
-        try:
-            from fsspec.core import url_to_fs  # type: ignore[import-not-found,import-untyped,unused-ignore]
-        except ImportError:
-            raise StoreError(
-                f"{address} needs fsspec (`pip install 'lima-lineage[remote]'`); a folder does not"
-            ) from None
-        try:
-            self.system, self.root = url_to_fs(address)
-        except (ImportError, ValueError) as error:
-            raise StoreError(f"{address}: {error}") from None
+        self.address = address
+        self._system: Any = None
+        self._pid = 0
+        self.root = ""
+        _ = self.system
+
+    @property
+    def system(self) -> Any:
+        if self._pid != os.getpid():
+            self._system, self.root = _system_of(self.address)
+            self._pid = os.getpid()
+        return self._system
 
     def _path(self, name: str) -> str:
         return f"{self.root.rstrip('/')}/{checked(name)}"

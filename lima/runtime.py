@@ -17,6 +17,7 @@ import numpy as np
 
 from lima.entries import Entry
 from lima.forcing import adopt_lineage, folded, forced, mark_inexact
+from lima.herds import passed, waiting_below
 from lima.node import Node, Spec, large_line, new_node
 from lima.op import FUSED, HEAVY, LIGHT, VIEW, Op, clone, evaluate, own, owner
 from lima.places import here
@@ -267,10 +268,9 @@ def probe(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any])
         if made is not None:
             return made
     if row.folds is not None:
-        start = perf_counter()
-        result = folded(here, row, spec, inputs)
-        if result is not None:
-            return _reduced(here, row, node, result, perf_counter() - start)
+        reduced = _folded(here, row, spec, node, inputs)
+        if reduced is not None:
+            return reduced
     data = forced(inputs)
     if here.counts.partial:
         mark_inexact(node)
@@ -423,6 +423,29 @@ def _timed(
     here.counts.computed += 1
     here.counts.seconds_computed += seconds
     return result, seconds
+
+
+def _folded(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any]) -> Value | None:
+    """A reduction of what waits, as that is computed; None where it is computed first."""
+    store = here.store
+    work = 0.0 if store is None or node.inexact else waiting_below(inputs)
+    if store is None or not work:
+        return _folded_now(here, row, spec, node, inputs)
+    digest = node.digest
+    look = partial(store.find, digest, True)
+    again = partial(recalled, here, row, spec, node, inputs)
+    anew = partial(_folded_now, here, row, spec, node, inputs)
+    return store.turns.once(passed(row.name), work, digest, look, again, anew)
+
+
+def _folded_now(
+    here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any]
+) -> Value | None:
+    start = perf_counter()
+    result = folded(here, row, spec, inputs)
+    if result is None:
+        return None
+    return _reduced(here, row, node, result, perf_counter() - start)
 
 
 def _reduced(here: Session, row: Op, node: Node, result: Any, seconds: float) -> Value:

@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import get_ident
-from time import sleep
-from typing import Any
+from time import perf_counter, sleep
+from typing import Any, TypeVar
 
 from lima.cache import blocked_by
 from lima.leases import ALONE, MINE, WAITS, Leases
+
+R = TypeVar("R")
 
 LEASE_SECONDS = 0.005
 """Seconds from which it is worth asking whether another process is computing the same: that takes
@@ -134,7 +136,11 @@ class Turns:
 
     def dear(self, name: str, work: float) -> bool:
         """Whether an operation is expected to take so long that others may wait for it."""
-        return self.rates.get(name, PRIOR) * work >= LEASE_SECONDS and self.shares(name)
+        return self.expected(name, work) >= LEASE_SECONDS and self.shares(name)
+
+    def expected(self, name: str, work: float) -> float:
+        """Seconds that so much work is expected to take."""
+        return self.rates.get(name, PRIOR) * work
 
     def lasts(self, seconds: float | None) -> bool:
         """Whether a call that took so long lately is worth it; None where nobody knows."""
@@ -166,6 +172,33 @@ class Turns:
             yield turn
         if turn.fruitful is not None:
             self._fruitless[name] = 0 if turn.fruitful else self._fruitless[name] + 1
+
+    def once(
+        self,
+        name: str,
+        work: float,
+        key: bytes,
+        look: Callable[[], Any],
+        again: Callable[[], R | None],
+        anew: Callable[[], R],
+    ) -> R:
+        """What `anew` computes, if that is dear by one process of those that want it at the time.
+
+        The others have what `again` makes of it. What the work took is learnt in any case.
+        """
+        start = perf_counter()
+        if not self.dear(name, work):
+            made = anew()
+        else:
+            with self.turn(name, key, look) as turn:
+                there = again() if turn.found is not None else None
+                if there is not None:
+                    return there
+                start = perf_counter()
+                made = anew()
+        if made is not None:
+            self.learn(name, perf_counter() - start, work)
+        return made
 
     def lease(self, key: bytes) -> bytes:
         """Under what name `key` is wanted: the bits of one numeric environment."""

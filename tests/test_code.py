@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+import ast
 import collections
 import dataclasses
+import dis
 import enum
 import functools
+import inspect
 import itertools
 import logging
 import math
@@ -26,6 +30,7 @@ import scipy.stats
 from eager import check, eager
 
 import lima
+from lima import bytecode
 from lima.bytecode import NotReusable
 from lima.code import Code, code_of
 from lima.keys import Parameters
@@ -1162,3 +1167,30 @@ def test_parameters_bind_as_python_does():
         assert parameters.bind(args, kwargs) is None
         with pytest.raises(TypeError):
             f(*args, **kwargs)
+
+
+@pytest.mark.parametrize("module", [argparse, dataclasses, inspect, ast, np.ma.core, np.polynomial])
+def test_instructions_are_those_of_dis(module):
+    """Names and constants decide what a function reaches; all else of them counts as it is."""
+    found = [compile(inspect.getsource(module), "", "exec")]
+    while found:
+        code = found.pop()
+        found += [x for x in code.co_consts if isinstance(x, types.CodeType)]
+        theirs = [s for s in dis.get_instructions(code) if s.opname != "EXTENDED_ARG"]
+        mine = bytecode.steps_of(code)
+        assert [s[:3] for s in mine] == [(s.opname, s.opcode, s.arg) for s in theirs]
+        for step, other in zip(mine, theirs, strict=True):
+            if step.opcode in dis.hasname or step.opcode in dis.haslocal + dis.hasfree:
+                assert step.argval == other.argval
+            elif step.opcode in dis.hasconst:  # `dis` does not always tell
+                assert step.argval is code.co_consts[step.arg]
+                assert step.opname == "KW_NAMES" or step.argval is other.argval
+            else:
+                assert step.argval == step.arg
+
+
+def test_instructions_of_an_unknown_python_come_from_dis(monkeypatch):
+    known = bytecode.steps_of(dataclasses.dataclass.__code__)
+    monkeypatch.setattr(bytecode, "READ", frozenset())
+    other = bytecode.steps_of(dataclasses.dataclass.__code__)
+    assert [s[:3] for s in known] == [s[:3] for s in other]

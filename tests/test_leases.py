@@ -148,11 +148,63 @@ assert all(a.tobytes() == b.tobytes() for a, b in zip(found, plain))
 """
 
 
-@pytest.mark.parametrize(("reuse", "computed"), [("full", 1), ("operation", 3)])
-def test_eight_processes_compute_once(reuse, computed, path):
+DRAWS = """
+import sys, numpy as np, lima
+from lima import draws, store, turns
+store.LEAST_SECONDS = store.SECONDS_A_BYTE = turns.LEASE_SECONDS = draws.KEEP_SECONDS = 0.0
+made = []
+draws.draw = lambda *args, draw=draws.draw: made.append(1) or draw(*args)
+
+def plain(seed):
+    rng = np.random.default_rng(seed)
+    old = np.random.RandomState(seed)
+    a = rng.standard_normal((300, 1000))
+    b = rng.permutation(a)
+    return a, b, rng.random(3), old.normal(size=200_000), old.random_sample(2)
+
+model = lima.traced(plain)
+expected = plain(7)
+made.clear()
+print("ready", flush=True)
+sys.stdin.readline()
+with lima.session(store=sys.argv[1], reuse=sys.argv[2]) as s:
+    found = model(7)
+    s.store.flush()
+print(0, len(made), s.stats.store_hits)
+assert all(a.tobytes() == b.tobytes() for a, b in zip(found, expected))
+"""
+
+
+PASSES = """
+import sys, numpy as np, lima
+from lima import store, turns
+store.LEAST_SECONDS = store.SECONDS_A_BYTE = turns.LEASE_SECONDS = 0.0
+def plain(x, y):
+    a = np.exp(x) / (1 + np.exp(-y)) + np.tanh(x) ** 2
+    return a, np.sum(np.log1p(np.exp(y) + np.abs(x))), (np.sin(x) * y).mean(axis=0)
+
+model = lima.traced(plain)
+x, y = np.random.default_rng(3).standard_normal((2, 600, 700))
+expected = plain(x, y)
+print("ready", flush=True)
+sys.stdin.readline()
+with lima.session(store=sys.argv[1], reuse=sys.argv[2], exactness="bitwise") as s:
+    found = model(x, y)
+    s.store.flush()
+print(0, s.stats.computed, s.stats.store_hits)
+assert all(a.tobytes() == b.tobytes() for a, b in zip(found, expected))
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "reuse", "computed"),
+    [(HERD, "full", 1), (HERD, "operation", 3), (DRAWS, "operation", 5), (PASSES, "operation", 16)],
+    ids=["calls", "operations", "draws", "passes"],
+)
+def test_eight_processes_compute_once(program, reuse, computed, path):
     herd = [
         subprocess.Popen(
-            [sys.executable, "-c", HERD, path, reuse],
+            [sys.executable, "-c", program, path, reuse],
             env={**os.environ, "PYTHONPATH": str(Path(lima.__file__).parents[1])},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

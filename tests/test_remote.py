@@ -8,7 +8,10 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import warnings
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +39,35 @@ def everything_is_worth_it(monkeypatch):
         yield
 
 
-@pytest.fixture(params=["folder", "file", "memory", "local"])
-def where(request, tmp_path):
+@pytest.fixture(scope="module")
+def s3():
+    """The address of a server on this machine that speaks as S3 does."""
+    server = pytest.importorskip("moto.server")
+    pytest.importorskip("s3fs")
+    running = server.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    running.start()
+    yield "http://{}:{}".format(*running.get_host_and_port())
+    running.stop()
+
+
+def bucket(address, name, monkeypatch):
+    """A new bucket of that server, for everybody in this process who asks for S3."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(key, "none")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    system = pytest.importorskip("s3fs").S3FileSystem
+    system.clear_instance_cache()
+    system().mkdir(name)
+    return f"s3://{name}"
+
+
+@pytest.fixture(params=["folder", "file", "memory", "local", "s3"])
+def where(request, tmp_path, monkeypatch):
     """A place to exchange at; those of fsspec where that is installed."""
+    if request.param == "s3":
+        name = "".join(c for c in tmp_path.name.lower() if c.isalnum())[-40:]
+        return bucket(request.getfixturevalue("s3"), name, monkeypatch) + "/there"
     if request.param == "folder":
         return str(tmp_path / "there")
     if request.param == "file":
@@ -99,6 +128,57 @@ def test_what_is_pushed_can_be_pulled(where, tmp_path):
     assert is_plain(found)
     assert s.stats.computed == 0
     assert s.stats.store_hits > 0
+
+
+class Silent(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        """Nothing."""
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A folder, and the address under which a server on this machine hands out what is in it."""
+    pytest.importorskip("fsspec")
+    pytest.importorskip("aiohttp")
+    folder = tmp_path / "served"
+    folder.mkdir()
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=folder)) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield folder, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_an_export_can_be_pulled_from_a_web_server(served, tmp_path):
+    folder, address = served
+    with filled(tmp_path / "a") as a:
+        moved, digest = a.export(folder)
+    with Store(tmp_path / "b") as b:
+        assert b.pull(address, digest).entries == moved.entries
+        assert b.verify() == []
+    found, s = run(tmp_path / "c", remote=address)  # to which nothing can be sent
+    assert is_plain(found)
+    assert s.stats.computed == 0
+    (folder / "MANIFEST").unlink()
+    for file in (folder / "objects").iterdir():
+        file.write_bytes(b"something else" * 1000)
+    with Store(tmp_path / "d") as d, pytest.warns(lima.StoreWarning, match="left out"):
+        d.pull(address)
+        assert d.verify() == []
+
+
+def test_a_server_that_stops_costs_a_warning(s3, tmp_path, monkeypatch):
+    address = bucket(s3, "stops", monkeypatch)
+    with filled(tmp_path / "a") as a:
+        a.push(f"{address}/there")
+    system = pytest.importorskip("s3fs").S3FileSystem
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    system.clear_instance_cache()
+    with pytest.warns(lima.StoreWarning, match="remote"):
+        found, _ = run(tmp_path / "b", remote=f"{address}/there")
+    assert is_plain(found)
 
 
 def test_an_export_is_what_its_digest_says(tmp_path):
@@ -242,8 +322,12 @@ def test_a_remote_needs_a_store(monkeypatch):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_forked_child_goes_its_own_way(tmp_path):
-    with Store(tmp_path / "a", remote=tmp_path / "there") as a:
+def test_a_forked_child_goes_its_own_way(where, tmp_path):
+    if where.startswith("memory"):
+        pytest.skip("each process has a memory of its own")
+    with filled(tmp_path / "b") as b:
+        b.push(where)  # by threads and connections that the child does not have
+    with Store(tmp_path / "a", remote=where) as a:
         child = os.fork()
         if child == 0:
             status = 1

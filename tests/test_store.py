@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import tomllib
 import warnings
 import zlib
 from pathlib import Path
@@ -431,6 +432,12 @@ def sql(path, *statements):
     opened.close()
 
 
+def without_log(path):
+    """Let SQLite take what is in its log into the index, and delete the log."""
+    sql(path, "PRAGMA wal_checkpoint(TRUNCATE)")
+    assert not (path / "index.sqlite-wal").exists()
+
+
 def scramble(path):
     raw = bytearray((path / "index.sqlite").read_bytes())
     for place in range(4096, len(raw), 7):
@@ -473,15 +480,58 @@ INDEX_FAULTS = {
 }
 
 
+@pytest.mark.parametrize("log", [True, False], ids=["log", "no log"])
 @pytest.mark.parametrize("name", INDEX_FAULTS)
-def test_a_broken_index_is_a_miss(name, path):
+def test_a_broken_index_is_a_miss(name, log, path):
     plain = inverse(SMALL)
     run(path)
+    if not log:
+        without_log(path)
     INDEX_FAULTS[name](path)
     for _ in range(2):
         found, _, _ = run(path)
         same_bits(found, plain)
     assert cli.main(["store", "gc", str(path)]) in (0, 1)
+
+
+LOG_FAULTS = {
+    "emptied": lambda f: os.truncate(f, 0),
+    "cut off": lambda f: os.truncate(f, f.stat().st_size // 2),
+    "missing": Path.unlink,
+    "zeros": lambda f: f.write_bytes(bytes(f.stat().st_size)),
+    "noise": lambda f: f.write_bytes(RNG.bytes(f.stat().st_size)),
+    "a bit": flip,
+    "a bit of the header": lambda f: flip(f, 20),
+}
+
+
+@pytest.mark.parametrize("half", [True, False], ids=["half", "whole"])
+@pytest.mark.parametrize("name", LOG_FAULTS)
+def test_a_broken_log_of_the_index_is_a_miss(name, half, path):
+    """What a session leaves in SQLite's log, all of it or on top of an index, may be lost."""
+    plain = inverse(SMALL)
+    if half:
+        run(path, inverse, SMALL + 1)
+        without_log(path)
+    run(path)
+    LOG_FAULTS[name](path / "index.sqlite-wal")
+    for _ in range(2):
+        found, _, _ = run(path)
+        same_bits(found, plain)
+    assert cli.main(["store", "gc", str(path)]) in (0, 1)
+
+
+def test_a_short_log_is_left_and_read_by_the_next_process(path, monkeypatch):
+    run(path)
+    log = path / "index.sqlite-wal"
+    assert log.stat().st_size > 0
+    with Store(path) as opened:
+        assert opened.catalog._writer is None  # who only looks does not write
+        assert opened.ls()
+    monkeypatch.setattr("lima.catalog.SHORT_LOG", 0)
+    assert run(path)[1] >= 1
+    assert not log.exists()
+    assert run(path)[1] >= 1
 
 
 def test_a_digest_is_sixteen_bytes_and_nothing_else():
@@ -960,8 +1010,33 @@ def test_commands_make_no_store(tmp_path, capsys, monkeypatch):
 
 def test_gc_begins_anew_where_the_index_is_beyond_use(path, capsys):
     run(path)
+    without_log(path)
     scramble(path)
     (path / "index.sqlite").write_bytes(b"no index" * 1000)
     assert cli.main(["store", "gc", str(path)]) == 0
     with Store(path) as opened:
         assert (opened.ls(), opened.info()["files"]) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[tool.lima]\nmemory = "3MB"\n',
+        '[tool]\nlima.memory = "3MB"\n',
+        'tool.lima.memory = "3MB"\n',
+        'tool = {lima = {memory = "3MB"}}\n',
+        '[ "tool" . \'lima\' ]\nmemory = "3MB"\n',
+        '["t\\u006fol".lima]\nmemory = "3MB"\n',
+        '[tool."li\\u006da"]\nmemory = "3MB"\n',
+        '[project]\nname = "a"\n\n[ tool ]\n[tool.lima]\nmemory = "3MB"\n',
+        '\ttool . lima . memory = "3MB"\n',
+    ],
+)
+def test_options_are_found_however_they_are_spelled(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LIMA_MEMORY", raising=False)
+    (tmp_path / "pyproject.toml").write_text(text)
+    assert tomllib.loads(text)["tool"]["lima"] == {"memory": "3MB"}
+    assert lima.config.Config.load().memory == 3_000_000
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "lima"\n[tool.other]\nmemory = 1\n')
+    assert lima.config.Config.load().memory != 3_000_000
