@@ -414,7 +414,9 @@ def test_kinds_of_arguments_and_results(here):
             got = traced(*args, scale=3, k=2.5)
             assert bits(got) == bits(several(*args, scale=3, k=2.5))
             assert got[0].right[0] is got[0].right[1]
-    assert here.stats.asides >= 10  # of twelve: what is locked, and a part of another, may be traced
+    assert (
+        here.stats.asides >= 10
+    )  # of twelve: what is locked, and a part of another, may be traced
 
 
 @pytest.mark.parametrize("big", [False, True])
