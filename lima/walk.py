@@ -106,8 +106,9 @@ CONSTANT: dict[type, tuple[Callable[[Any], list[Any]], Callable[[list[Any]], Any
     frozenset: (list, frozenset),
     slice: (lambda x: [x.start, x.stop, x.step], lambda items: slice(*items)),
     functools.partial: (
-        lambda x: [x.func, x.args, x.keywords],
-        lambda items: functools.partial(items[0], *items[1], **items[2]),
+        # not the dict of keywords: a copy of it would be empty until the walk ends
+        lambda x: [x.func, x.args, tuple(x.keywords.items())],
+        lambda items: functools.partial(items[0], *items[1], **dict(items[2])),
     ),
 }
 """What never changes beside tuples: its parts, and how it is made of them."""

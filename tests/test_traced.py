@@ -1393,3 +1393,21 @@ def test_helpers_that_take_long_are_looked_up_always(monkeypatch):
     with lima.session() as session:
         lima.traced(scope["program"])(np.eye(60) * 0.1, 80, 3)
         assert session.stats.function_hits >= 80
+
+
+def test_partial_functions_enter_with_their_keywords():
+    def called(f, x):
+        return f(x)
+
+    x = np.arange(6.0).reshape(2, 3)
+    held = [2.0]
+    for f in (
+        functools.partial(np.sum, axis=0),
+        functools.partial(np.add, np.ones(3)),
+        functools.partial(np.clip, a_min=np.full(3, 2.0), a_max=None),
+        functools.partial(lambda x, by, k=1: x * by[0] + k, by=held, k=np.ones(3)),
+    ):
+        with lima.session():
+            for _ in range(2):
+                np.testing.assert_array_equal(lima.traced(called)(f, x), f(x))
+        assert f.keywords.get("by", held) is held
