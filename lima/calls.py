@@ -535,13 +535,18 @@ def _untraced(func: Any, args: Sequence[Any], kwargs: dict[str, Any], why: str) 
         if arrays is not None:
             return function(func, *arrays), ""
         found = on_copies(func, args, kwargs, name, error)
-    if type(found) is np.ndarray and found.base is not None and gives_view(found, given):
+    if func is not np.ndarray.view and gives_view(found, given):
         found = outside(func(*lent(tuple(args)), **lent(kwargs)))
     return found, f"{name}: {why}"
 
 
 def gives_view(found: Any, given: tuple[Any, ...]) -> bool:
-    """Whether what NumPy made is a view of an operand, or more than that operand itself."""
+    """Whether what NumPy made is a view of an operand, or more than that operand itself.
+
+    Views by a dtype with metadata are not asked: they are copies with lineage, not windows.
+    """
+    if type(found) is not np.ndarray or found.base is None:
+        return False
     whole = owner(found)
     arrays = [x for x in given if isinstance(x, np.ndarray)]
     return any(owner(x) is whole for x in arrays) and not any(x is found for x in arrays)
@@ -572,12 +577,13 @@ def on_copies(
 def with_copies(run: Any, args: Sequence[Any], kwargs: dict[str, Any], name: str) -> Any:
     """A call with a writable copy in the place of each traced array; what it writes is assigned."""
     copies = Copies()
-    found = run(*copies(tuple(args)), **copies(kwargs))
-    found = copies.back(found, name)
-    for target, copy in copies.written():
-        refuse_readonly(target)
-        _assign_all(target, value_of(adopt(copy, f"{name}: it was written there")))
-    return found
+    try:
+        found = run(*copies(tuple(args)), **copies(kwargs))
+    finally:  # what it wrote until it failed, if it did
+        for target, copy in copies.written():
+            refuse_readonly(target)
+            _assign_all(target, value_of(adopt(copy, f"{name}: it was written there")))
+    return copies.back(found, name)
 
 
 def opened(error: ValueError, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
