@@ -24,7 +24,7 @@ from lima.terms import FORMAT, check, read, written
 from lima.upkeep import CALL
 
 if TYPE_CHECKING:
-    from lima.function import Look
+    from lima.look import Look
 
 DERIVED = "stored call"
 """Under this name, calls whose bits rules had a part in are counted among results from parts."""

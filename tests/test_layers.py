@@ -42,7 +42,7 @@ LAYERS = (
         "sparse", "sparse_calls", "factors",
     ),
     ("constants", "frames", "tree", "twin", "keys"),
-    ("outside", "vectorized", "iterators", "asides", "frame_copies", "kept", "terms", "lasting", "function", "block"),
+    ("outside", "vectorized", "iterators", "asides", "frame_copies", "kept", "terms", "lasting", "look", "function", "block"),
     ("transport", "processes", "parfor"),
     ("api", "nearest", "ask", "script", "what_if", "numpy"),
     ("integrations", "cli", "demo", "__main__"),
@@ -50,7 +50,7 @@ LAYERS = (
 """Modules and packages of lima, lowest layer first. A name may import those of lower rows only."""
 
 SIBLINGS = {
-    ("tasks", "errors"), ("trials", "frame"), ("function", "asides"), ("processes", "transport"), ("parfor", "processes"),
+    ("tasks", "errors"), ("trials", "frame"), ("function", "asides"), ("function", "look"), ("look", "kept"), ("processes", "transport"), ("parfor", "processes"),
     ("cli", "demo"), ("__main__", "cli"),
     ("policies", "entries"), ("spill", "entries"), ("spill", "objects"), ("cache", "spill"), ("flight", "entries"), ("flight", "policies"), ("flight", "cache"),
     ("cache", "entries"), ("cache", "flight"), ("cache", "policies"), ("literal", "environment"),
@@ -83,7 +83,7 @@ SIBLINGS = {
     ("upkeep", "ancestry"), ("upkeep", "log"), ("upkeep", "store"), ("store", "folder"),
     ("store", "trouble"), ("store", "objects"), ("store", "catalog"), ("store", "writing"),
     ("placeholders", "upkeep"), ("placeholders", "store"), ("plainly", "objects"),
-    ("terms", "kept"), ("lasting", "kept"), ("lasting", "terms"), ("lasting", "function"), ("function", "lasting"),
+    ("terms", "kept"), ("lasting", "kept"), ("lasting", "terms"), ("lasting", "look"), ("function", "lasting"),
     ("exchange", "objects"), ("exchange", "ancestry"), ("exchange", "catalog"), ("exchange", "remotes"), ("exchange", "upkeep"), ("exchange", "store"),
     ("second", "exchange"), ("second", "catalog"), ("second", "remotes"), ("second", "behind"), ("second", "trouble"), ("second", "store"), ("second", "objects"),
     ("store", "exchange"), ("store", "remotes"), ("store", "second"),
