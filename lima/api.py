@@ -14,7 +14,7 @@ import numpy as np
 
 from lima import leaves
 from lima.array import Array, array, node_of
-from lima.calls import plain
+from lima.barriers import plain
 from lima.errors import ReplayError, UnknownLineage
 from lima.formats import Parts, named_arrays, taken
 from lima.nearest import Miss, misses

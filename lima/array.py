@@ -13,17 +13,8 @@ from typing import Any
 import numpy as np
 
 from lima import gates, in_place
-from lima.calls import (
-    barrier,
-    call,
-    function,
-    leaf_value,
-    leaves_to,
-    method_of,
-    plain,
-    transposed,
-    write_untraced,
-)
+from lima.barriers import barrier, leaf_value, plain, write_untraced
+from lima.calls import call, function, leaves_to, method_of, transposed
 from lima.calls import ufunc as ufunc_call
 from lima.environment import compiled
 from lima.flat import Fact, Flags, Flat

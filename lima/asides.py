@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from lima import histories
+from lima.barriers import leaf_value
 from lima.bytecode import NotReusable
-from lima.calls import leaf_value
 from lima.code import BEHIND, TRACED, behind, code_of, is_code
 from lima.errors import NotCanonical
 from lima.frame import PLAINLY, Frame, _frame

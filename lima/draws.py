@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lima import drawn
-from lima.calls import LIFT, barrier, opened, plain, result, write_untraced
+from lima.barriers import barrier, opened, plain, write_untraced
+from lima.calls import LIFT, result
 from lima.entries import Entry
 from lima.errors import NotCanonical
 from lima.forcing import adopt_lineage, forced, mark_inexact

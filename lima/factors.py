@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from lima.calls import PLAIN, plain
+from lima.barriers import PLAIN, plain
 from lima.forcing import force
 from lima.handle import Handle, value_of
 from lima.ops.of_factors import FACTORS, LIVE, MADE, PART, SOLVE, Live

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lima.calls import function, plain
+from lima.barriers import plain
+from lima.calls import function
 from lima.handle import Handle, locked, root_of
 
 

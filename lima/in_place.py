@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lima.calls import LIFT, binary, function, write_untraced
+from lima.barriers import write_untraced
+from lima.calls import LIFT, binary, function
 from lima.errors import NotCanonical, UnsupportedError
 from lima.forcing import force
 from lima.frame import refuse

@@ -8,17 +8,8 @@ from typing import Any
 import numpy as np
 
 from lima import leaves
-from lima.calls import (
-    LIFT,
-    adopt,
-    leaf_value,
-    nested,
-    opened,
-    plain,
-    result,
-    view_of_present,
-    write_untraced,
-)
+from lima.barriers import adopt, leaf_value, opened, plain, write_untraced
+from lima.calls import LIFT, nested, result, view_of_present
 from lima.errors import NotCanonical
 from lima.forcing import force
 from lima.handle import Handle, data_of, root_of, value_of, view_handle

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from lima import gates, twin
-from lima.calls import adopt, on_copies, plain, with_copies, write_untraced
+from lima.barriers import adopt, on_copies, plain, with_copies, write_untraced
 from lima.code import BEHIND, behind
 from lima.draws import TracedGenerator
 from lima.frame import active, refuse

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from lima import formats
-from lima.calls import LIFT, PLAIN, plain
+from lima.barriers import PLAIN, plain
+from lima.calls import LIFT
 from lima.errors import UnsupportedError
 from lima.formats import FORMATS, Parts, class_of
 from lima.frame import active

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from lima import formats
-from lima.calls import LIFT, PLAIN, adopt, output, plain, result
+from lima.barriers import PLAIN, adopt, plain
+from lima.calls import LIFT, output, result
 from lima.draws import TracedGenerator
 from lima.errors import NotCanonical
 from lima.forcing import forced

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lima.calls import function, opened, ufunc
+from lima.barriers import opened
+from lima.calls import function, ufunc
 from lima.code import BEHIND
 from lima.frame import active
 from lima.handle import Handle

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from lima import frames, tasks
+from lima.barriers import plain
 from lima.bytecode import NotReusable
-from lima.calls import plain
 from lima.code import CALLABLES, Code, code_of
 from lima.draws import TracedGenerator
 from lima.errors import InternalError

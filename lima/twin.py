@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from lima.calls import LITERALS, adopt, barrier, call, function, opened, plain
+from lima.barriers import adopt, barrier, opened, plain
+from lima.calls import LITERALS, call, function
 from lima.code import BEHIND
 from lima.draws import GlobalGenerator, TracedGenerator, default_rng, random_state
 from lima.formats import kind_of

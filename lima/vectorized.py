@@ -17,8 +17,9 @@ import numpy as np
 from xxhash import xxh3_128_digest
 
 from lima import twin
+from lima.barriers import adopt, plain
 from lima.bytecode import NotReusable
-from lima.calls import LIFT, adopt, function, output, plain, result
+from lima.calls import LIFT, function, output, result
 from lima.code import CALLABLES
 from lima.errors import NotCanonical
 from lima.frame import Frame, _frame, active

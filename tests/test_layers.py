@@ -38,7 +38,7 @@ LAYERS = (
         "exports", "reaching", "record", "side_by_side", "sql", "replay", "aligned", "compare", "verification", "nonfinite",
     ),
     (
-        "writes", "outs", "on_copies", "calls", "indexing", "operators", "flat", "in_place", "records", "array", "stand_in", "drawn", "draws", "helpers",
+        "writes", "outs", "on_copies", "barriers", "calls", "indexing", "operators", "flat", "in_place", "records", "array", "stand_in", "drawn", "draws", "helpers",
         "sparse", "sparse_calls", "factors",
     ),
     ("constants", "frames", "tree", "twin", "keys"),
@@ -64,7 +64,7 @@ SIBLINGS = {
     ("rewrite", "passes"), ("pieces", "values"), ("rewrite", "values"), ("rewrite", "pieces"),
     ("rewrite", "forcing"), ("runtime", "pieces"), ("runtime", "rewrite"), ("runtime", "values"), ("runtime", "sessions"),
     ("runtime", "forcing"), ("source", "spelled"), ("source", "looped"), ("looped", "spelled"), ("looped", "variables"), ("variables", "spelled"), ("record", "source"), ("replay", "record"),
-    ("replay", "source"), ("array", "calls"), ("array", "flat"), ("array", "in_place"), ("array", "records"), ("in_place", "calls"), ("in_place", "writes"), ("in_place", "outs"), ("stand_in", "calls"), ("flat", "calls"), ("calls", "writes"), ("calls", "on_copies"), ("calls", "outs"), ("outs", "writes"), ("array", "writes"), ("indexing", "writes"), ("draws", "writes"), ("array", "indexing"), ("array", "operators"), ("operators", "calls"), ("indexing", "calls"), ("draws", "calls"), ("draws", "drawn"), ("twin", "array"),
+    ("replay", "source"), ("array", "calls"), ("array", "flat"), ("array", "in_place"), ("array", "records"), ("in_place", "calls"), ("in_place", "writes"), ("in_place", "outs"), ("stand_in", "calls"), ("flat", "calls"), ("calls", "writes"), ("barriers", "on_copies"), ("barriers", "writes"), *[(name, "barriers") for name in "array calls draws factors flat in_place indexing sparse sparse_calls stand_in".split()], ("calls", "outs"), ("outs", "writes"), ("array", "writes"), ("indexing", "writes"), ("draws", "writes"), ("array", "indexing"), ("array", "operators"), ("operators", "calls"), ("indexing", "calls"), ("draws", "calls"), ("draws", "drawn"), ("twin", "array"),
     ("bytecode", "homes"), ("code", "homes"), ("code", "bytecode"), ("code", "classes"), ("printing", "bytecode"), ("function", "kept"), ("function", "outside"), ("function", "vectorized"), ("function", "iterators"), ("kept", "frame_copies"),
     ("tree", "twin"), ("tree", "keys"), ("tree", "frames"), ("keys", "frames"), ("keys", "constants"),
     ("sparse", "calls"), ("sparse", "sparse_calls"), ("sparse_calls", "calls"), ("sparse_calls", "draws"), ("factors", "calls"), ("factors", "sparse_calls"),

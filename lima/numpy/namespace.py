@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from lima.calls import LITERALS, adopt, function
+from lima.barriers import adopt
+from lima.calls import LITERALS, function
 from lima.code import BEHIND
 from lima.frame import Frame, _frame, active
 from lima.handle import Handle, outside
