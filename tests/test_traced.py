@@ -1363,7 +1363,7 @@ BARREN = """
 import numpy as np
 
 def fit(X, k):
-    for _ in range(40):
+    for _ in range(5):
         X = np.tanh(X @ X.T / (k + 60.0) + 1.0)
     return X
 
@@ -1378,7 +1378,7 @@ def test_helpers_are_looked_up_after_sessions_that_do_not():
     """Calls that were not looked up, or that take long, are no sign that none will recur."""
     scope = {"__name__": "barren"}
     exec(BARREN, scope)
-    traced, X = lima.traced(scope["program"]), np.eye(60) * 0.1
+    traced, X = lima.traced(scope["program"]), np.eye(150) * 0.1
     with lima.session(reuse="none"):
         traced(X, 2, 50)
     with lima.session() as session:
@@ -1391,7 +1391,7 @@ def test_helpers_that_take_long_are_looked_up_always(monkeypatch):
     scope = {"__name__": "barren"}
     exec(BARREN, scope)
     with lima.session() as session:
-        lima.traced(scope["program"])(np.eye(60) * 0.1, 80, 3)
+        lima.traced(scope["program"])(np.eye(150) * 0.1, 80, 3)
         assert session.stats.function_hits >= 80
 
 
