@@ -227,7 +227,10 @@ class _Walk:
             self.callable(name, value)
         elif is_marker(value):
             self.watch(get, what, value)
-            self.parts.append(encode(own_name(type(value))))
+            own = own_name(type(value))
+            assert own is not None
+            self.parts.append(encode(own))
+            self.known((*own[0].split("."), own[1]))  # a traced generator, of a global
         else:
             self.data.append((get, what))
 

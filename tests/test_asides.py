@@ -478,6 +478,38 @@ def draws_by_scipy(x):
     return spin(x) + scipy.stats.norm(x[0]).rvs(random_state=None)
 
 
+def draws_from_a_global(x):
+    return spin(x) + GENERATOR.normal()
+
+
+def draws_from_an_attribute(x):
+    return spin(x) + Drawing.generator.normal()
+
+
+def drawing(generator):
+    def draws_from_the_closure(x):
+        return spin(x) + generator.normal()
+
+    return draws_from_the_closure
+
+
+class Drawing:
+    generator = np.random.default_rng(8)
+
+
+GENERATOR = np.random.default_rng(7)
+
+
+@pytest.mark.parametrize(
+    "function", [draws_from_a_global, draws_from_an_attribute, drawing(np.random.RandomState(3))]
+)
+@pytest.mark.parametrize("asides", [True, False])
+def test_generators_that_are_no_arguments(function, asides):
+    with lima.session(strict=True, aside=asides):
+        traced, x = lima.traced(function), np.arange(3.0) + 1
+        assert len({traced(x)[0] for _ in range(3)}) == 3
+
+
 def seeds_all(x):
     np.random.seed(int(spin(x)[0]))
     return x * 2
