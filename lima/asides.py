@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator
-from types import CellType, FunctionType
+from types import CellType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,11 @@ import numpy as np
 from lima import histories
 from lima.barriers import leaf_value
 from lima.bytecode import NotReusable
-from lima.code import BEHIND, TRACED, behind, code_of, is_code
+from lima.code import BEHIND, MAKERS, TRACED, behind, code_of, is_code
 from lima.errors import NotCanonical
 from lima.frame import PLAINLY, Frame, _frame
 from lima.handle import Handle, data_of, handle, locked, new_handle, value_of
+from lima.kept import Kept, overwrite
 from lima.node import Node, leaf
 from lima.op import clone
 from lima.sessions import _session, current
@@ -62,26 +63,51 @@ class Aside:
 
     def trial(self, here: Any) -> Trial:
         """What notices whether this call had better run so."""
-        return Trial(here, self.look.untouched)
+        return Trial(here, self.look.untouched, self._note)
+
+    def _note(self) -> None:
+        """Copy what the call was given and uses, as long as it is as it was at the start."""
+        scan = self.look.scan
+        self.noted = [Kept(h._value.node, clone(data_of(h))) for h in scan.arrays]
+        self.plain = [a.copy() for a in scan.plain]
+        self.held = [(box, box.copy()) for box in scan.boxes if type(box) in (list, dict)]
+
+    def put_back(self) -> None:
+        """Undo what the traced call went on to write after it had been ended."""
+        if self.look.untouched():
+            return
+        for h, kept in zip(self.look.scan.arrays, self.noted, strict=True):
+            overwrite(h, kept)
+        self._put_back_plain(self.plain)
+        for box, old in self.held:
+            box.clear()
+            (box.extend if type(box) is list else box.update)(old)
+        self.look.begin()
+
+    def _put_back_plain(self, before: list[Any]) -> None:
+        for a, old in zip(self.look.scan.plain, before, strict=True):
+            if a.tobytes() != old.tobytes():
+                a[...] = old
 
     def run(self, originals: dict[int, tuple[Handle, Any]], trial: Trial | None) -> Any:
         """What the plain function gives; NOTHING where it does more than compute."""
-        copies = Copies(originals)
+        copies = Copies(originals, set(map(id, self.look.scan.arrays)))
         before = [a.copy() for a in self.look.scan.plain]
         args, kwargs = copies.of(self.args), copies.of(self.kwargs)
-        token, plainly = _frame.set(None), PLAINLY.set(True)
+        reasons: list[str] = []
+        token, plainly = _frame.set(None), PLAINLY.set(reasons)
         try:
-            result = _untwined(self.work.function)(*args, **kwargs)
-            fits = self._fits(result, copies)
-        except Exception:  # it will be raised by the traced call, as it always is
+            result = _untwined(self.work)(*args, **kwargs)
+            fits = self._fits(result, copies) and not reasons
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # it will be raised by the traced call, as it always is
             fits = False
         finally:
             _frame.reset(token)
             PLAINLY.reset(plainly)
         if not fits:
-            for a, old in zip(self.look.scan.plain, before, strict=True):
-                if a.tobytes() != old.tobytes():
-                    a[...] = old
+            self._put_back_plain(before)
             return NOTHING
         return self._adopted(result, copies, trial)
 
@@ -96,7 +122,8 @@ class Aside:
                 return False
         if not self.whole:
             owners = [x for x in found if type(x) is np.ndarray]
-            fresh = all(x.base is None and x.flags.writeable for x in owners)
+            known = set(map(id, self.look.scan.plain))
+            fresh = all(x.base is None and x.flags.writeable and id(x) not in known for x in owners)
             if not fresh or len(set(map(id, owners))) < len(owners):
                 return False
         return copies.hold() and self.look.untouched()
@@ -117,7 +144,7 @@ class Aside:
         digests = [node.digest for node in nodes]
         anew = _Anew(self, copies, digests)
         histories.note(digests, anew.trace, self.nbytes)
-        return result if self.whole else _handles(result, iter(nodes))
+        return result if self.whole else _handles(result, iter(nodes), {})
 
 
 NOTHING = object()
@@ -136,16 +163,21 @@ def aside(
     scan = look.scan
     if work.barred or work.ignore or scan.generators or scan.frames or scan.given_views:
         return None
-    if work.code.stores():
+    if not work.code.only_computes():
         return None
     given = _met((args, kwargs), set())
     for box in scan.boxes:
         if type(box) in (list, dict):
             if id(box) not in given:
                 return None  # what it did to a list of its own could not be taken back
-        elif not is_code(behind(box)) or code_of(behind(box)).stores():
+        elif not is_code(behind(box)) or not code_of(behind(box)).only_computes():
             return None
     if not all(id(root) in given for root in scan.arrays):
+        return None
+    arrays = [root._value.data for root in scan.arrays]
+    if any(np.may_share_memory(a, b) for a in scan.plain for b in arrays if b is not None):
+        return None
+    if not all(a.dtype.kind in KINDS for a in scan.plain):
         return None
     for root in scan.arrays:
         value = root._value
@@ -163,26 +195,37 @@ def aside(
     return made if made.nbytes <= LARGEST else None
 
 
-def _untwined(function: Any) -> Any:
+def _untwined(work: Any) -> Any:
     """The function with NumPy's own names, and those of its module, in the place of traced twins.
 
-    Twins do what the originals do while nothing is traced, but each call of one takes longer. The
-    code assigns no global (`lima.bytecode`), so a copy of them does. What warnings were given is
-    remembered among the globals.
+    Twins do what the originals do while nothing is traced, but each call of one takes longer. Those
+    that may draw random numbers stay: they know what only traced calls can do (`only_traced`).
+    The code assigns no global (`lima.bytecode`), so a copy of them does. What warnings were given
+    is remembered among the globals.
     """
+    function = work.function
     scope = function.__globals__
     scope.setdefault("__warningregistry__", {})
     made = dict(scope)
+    draws = not MAKERS.isdisjoint(work.code.names())
     for name, value in scope.items():
         if type(value) in BEHIND or (type(value) is FunctionType and value in TRACED):
             plain = behind(value)
             own = type(plain) is FunctionType and plain.__globals__ is scope
-            made[name] = _with_globals(plain, made) if own else plain
-    return _with_globals(function, made)
+            if own:
+                made[name] = _with_globals(plain, made)
+            elif not draws and _is_of_numpy(plain):
+                made[name] = plain
+    return _with_globals(function, made, not draws)
 
 
-def _with_globals(f: Any, scope: dict[str, Any]) -> Any:
-    cells = [_plain_cell(cell) for cell in f.__closure__ or ()]
+def _is_of_numpy(x: Any) -> bool:
+    home = x.__name__ if isinstance(x, ModuleType) else getattr(x, "__module__", None)
+    return str(home).partition(".")[0] == "numpy"
+
+
+def _with_globals(f: Any, scope: dict[str, Any], cells_too: bool = False) -> Any:
+    cells = [_plain_cell(cell) if cells_too else cell for cell in f.__closure__ or ()]
     made = FunctionType(f.__code__, scope, f.__name__, f.__defaults__, tuple(cells) or None)
     made.__kwdefaults__ = f.__kwdefaults__
     made.__dict__.update(f.__dict__)
@@ -195,7 +238,8 @@ def _plain_cell(cell: Any) -> Any:
         held = cell.cell_contents
     except ValueError:  # it is empty
         return cell
-    return CellType(behind(held)) if type(held) in BEHIND else cell
+    plain = behind(held) if type(held) in BEHIND else held
+    return CellType(plain) if plain is not held and _is_of_numpy(plain) else cell
 
 
 def _size(shape: tuple[int, ...]) -> int:
@@ -218,10 +262,14 @@ def _met(x: Any, found: set[int]) -> set[int]:
 
 
 class Copies:
-    """Arguments for plain code, which nobody else sees."""
+    """Arguments for plain code, which nobody else sees.
 
-    def __init__(self, originals: dict[int, tuple[Handle, Any]]) -> None:
+    looked_at   ids of the traced arrays that decide what the call gives; others are None
+    """
+
+    def __init__(self, originals: dict[int, tuple[Handle, Any]], looked_at: set[int]) -> None:
         self.originals = originals
+        self.looked_at = looked_at
         self.made: dict[int, tuple[Any, Any]] = {}  # what was copied, by its id, and the copy
 
     def of(self, x: Any) -> Any:
@@ -231,12 +279,12 @@ class Copies:
             return known[1]
         kind = type(x)
         if isinstance(x, Handle):
-            made = self._array(x)
+            made = self._array(x) if id(x) in self.looked_at else None
         elif isinstance(x, tuple):
             items = [self.of(item) for item in x]
             if all(a is b for a, b in zip(items, x, strict=True)):
                 return x
-            return tuple(items) if kind is tuple else tuple.__new__(kind, items)
+            made = tuple(items) if kind is tuple else tuple.__new__(kind, items)
         elif kind is list:
             made = []
             self.made[id(x)] = x, made
@@ -268,7 +316,8 @@ class Copies:
 
     def handles(self) -> Iterator[tuple[Handle, Any]]:
         """The traced arrays with their copies."""
-        return ((x, made) for x, made in self.made.values() if isinstance(x, Handle))
+        items = self.made.values()
+        return ((x, made) for x, made in items if isinstance(x, Handle) and made is not None)
 
     def hold(self) -> bool:
         """Whether nobody has written them."""
@@ -317,20 +366,22 @@ def _arrays(x: Any, not_these: set[int] | frozenset[int] = frozenset()) -> Itera
         yield None
 
 
-def _handles(x: Any, nodes: Iterator[Node]) -> Any:
-    """A result with traced arrays in the place of plain ones."""
+def _handles(x: Any, nodes: Iterator[Node], made: dict[int, Any]) -> Any:
+    """A result with traced arrays in the place of plain ones; what is one thing stays one."""
     kind = type(x)
     if kind is np.ndarray or isinstance(x, np.generic):
         value = leaf_value(x)
         value.node = next(nodes)
         return handle(value)
-    if isinstance(x, tuple):
-        items = [_handles(item, nodes) for item in x]
-        return tuple(items) if kind is tuple else tuple.__new__(kind, items)
-    if kind is list:
-        return [_handles(item, nodes) for item in x]
-    if kind is dict:
-        return {key: _handles(item, nodes) for key, item in x.items()}
+    if isinstance(x, (tuple, list, dict)):
+        held = x.values() if isinstance(x, dict) else x
+        items = [_handles(item, nodes, made) for item in held]
+        if id(x) not in made:
+            if isinstance(x, tuple):
+                made[id(x)] = tuple(items) if kind is tuple else tuple.__new__(kind, items)
+            else:
+                made[id(x)] = items if kind is list else dict(zip(x, items, strict=True))
+        return made[id(x)]
     return x
 
 
@@ -384,7 +435,8 @@ class _Anew:
             items = [self._traced(item, made) for item in x]
             if all(a is b for a, b in zip(items, x, strict=True)):
                 return x
-            return tuple(items) if type(x) is tuple else tuple.__new__(type(x), items)
+            made[id(x)] = tuple(items) if type(x) is tuple else tuple.__new__(type(x), items)
+            return made[id(x)]
         if type(x) is list:
             made[id(x)] = found = []
             found.extend([self._traced(item, made) for item in x])

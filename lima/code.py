@@ -105,9 +105,12 @@ class Code:
         """Whether what the code does may depend on hashes, which differ between processes."""
         return self._present().hashed
 
-    def stores(self) -> bool:
-        """Whether it may set attributes, or variables of functions around it."""
-        return self._present().stores
+    def only_computes(self) -> bool:
+        """Whether it sets no attributes, flags or variables of functions around it, writes no file,
+        draws from no generator of the process and knows nothing of lima, as far as names tell.
+        """
+        walk = self._present()
+        return not walk.stores and _EVERYDAY_EFFECTS.isdisjoint(walk.names)
 
     def both(self) -> tuple[bytes, list[Any]]:
         """Digest and data; raises NotReusable."""
@@ -224,7 +227,10 @@ class _Walk:
             self.callable(name, value)
         elif is_marker(value):
             self.watch(get, what, value)
-            self.parts.append(encode(own_name(type(value))))
+            own = own_name(type(value))
+            assert own is not None
+            self.parts.append(encode(own))
+            self.known((*own[0].split("."), own[1]))  # a traced generator, of a global
         else:
             self.data.append((get, what))
 
@@ -257,6 +263,7 @@ class _Walk:
         if not is_pure_home(path):
             return self.foreign(module, chain, names)
         self.parts.append(encode((path, str(getattr(plain, "__version__", "")), chain)))
+        self.known((*path.split("."), *chain))
         if path.partition(".")[0] not in ("numpy", "scipy", "lima"):
             found = functools.reduce(lambda x, name: getattr(x, name, None), chain, plain)
             if isinstance(found, ABCMeta):
@@ -264,6 +271,12 @@ class _Walk:
         reason = module_refusal(plain, chain, names, traced)
         if reason is not None:
             self.refuse(f"it uses {reason}")
+
+    def known(self, path: tuple[str, ...]) -> None:
+        """Something of NumPy or lima that is used: what is not only to be computed with?"""
+        drawn = path[0] == "numpy" and path[1:2] in ((), ("random",))
+        if path[0] == "lima" or (drawn and MAKERS.isdisjoint(path[2:3])):
+            self.stores = True
 
     def foreign(
         self, module: types.ModuleType, chain: tuple[str, ...], names: frozenset[str]
@@ -310,6 +323,7 @@ class _Walk:
         own = own_name(value)
         if own is not None:
             self.parts.append(encode(own))
+            self.known((*own[0].split("."), own[1]))
             if isinstance(value, ABCMeta):
                 self.registered(value)
             reason = own_refusal(*own)
@@ -330,6 +344,7 @@ class _Walk:
         """A Python function: its code, defaults, closure and attributes."""
         if _is_wrapper_of_lima(f):
             self.parts.append(encode(f.__name__))
+            self.stores = self.stores or hasattr(np.random.RandomState, f.__name__)
             return
         if not self.first(f):
             return
@@ -525,6 +540,15 @@ _PARTS_OF_MEMBERS: dict[type, tuple[str, ...]] = {
     functools.cached_property: ("func",),
 }
 """Members of classes that wrap functions, and the names under which these are found."""
+
+MAKERS = frozenset(
+    {"default_rng", "Generator", "RandomState", "SeedSequence", "BitGenerator"}
+    | {"PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"}
+)
+"""Names of NumPy that make generators."""
+
+_EVERYDAY_EFFECTS = frozenset({"setflags", "flags", "resize", "seed", "dump", "__setstate__"})
+"""Methods of arrays and generators whose effects cannot be taken back, or not be seen."""
 
 _CLASS_BOOKKEEPING = frozenset(
     {"__module__", "__dict__", "__weakref__", "__doc__", "__firstlineno__", "__qualname__"}

@@ -27,13 +27,13 @@ class Frame:
         self.inside = False
         self.trial: Any = None
 
-    def refuse(self, why: str) -> None:
-        """The call, and all that called it, did something that a hit could not repeat."""
+    def refuse(self, why: str, last: Frame | None = None) -> None:
+        """The call, and all that called it up to `last`, did what a hit could not repeat."""
         frame: Frame | None = self
         while frame is not None:
             if frame.refusal is None:
                 frame.refusal = why
-            frame = frame.outer
+            frame = None if frame is last else frame.outer
 
     def draws_from(self, generator: Any) -> None:
         """A draw advances a generator; every call that does not know it cannot be repeated."""
@@ -53,8 +53,17 @@ class Look:
 _frame: ContextVar[Frame | None] = ContextVar("lima_frame", default=None)
 
 
-PLAINLY: ContextVar[bool] = ContextVar("lima_plainly", default=False)
-"""Whether a call runs as plain NumPy, and the traced functions that it calls do too."""
+PLAINLY: ContextVar[list[str] | None] = ContextVar("lima_plainly", default=None)
+"""Where a call runs as plain NumPy, and the traced functions that it calls do too: why it should
+have been traced."""
+
+
+def only_traced(why: str) -> None:
+    """End a call that runs as plain NumPy before it does what only a traced one takes note of."""
+    reasons = PLAINLY.get()
+    if reasons is not None:
+        reasons.append(why)
+        raise RuntimeError(why)
 
 
 def active() -> Frame | None:

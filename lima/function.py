@@ -34,7 +34,6 @@ from lima.sparse import Sparse, lineage_of
 from lima.sparse_calls import parts_of
 from lima.tasks import active_task
 from lima.tree import Entry
-from lima.trials import TooTiny
 from lima.twin import bind_closure, bind_module
 from lima.values import Borrowed, Foreign, error_modes
 from lima.walk import Walk, may_hold_objects
@@ -117,7 +116,7 @@ class TracedFunction:
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What the function returns, plain arrays for plain arrays."""
-        if PLAINLY.get():
+        if PLAINLY.get() is not None:
             return self.function(*args, **kwargs)
         if not self._bound:
             self.bind()
@@ -334,14 +333,20 @@ class TracedFunction:
         if call.nbytes > self.aside or not self.aside:
             frame.trial = trial = call.trial(here)
             try:
-                return self._run(call.args, call.kwargs, frame.outer, frame), frame
-            except TooTiny as why:
-                if why.trial is not trial:
+                result = self._run(call.args, call.kwargs, frame.outer, frame)
+            except KeyboardInterrupt:
+                raise
+            except BaseException:
+                if not trial.ended:
                     raise
+            if not trial.ended:
+                return result, frame
+            call.put_back()
+            frame = Frame(frame.outer)
         found = call.run(originals, trial)
         if found is NOTHING:
             self.barred = True
-            return found, Frame(frame.outer)
+            return found, frame
         self.aside = max(self.aside, call.nbytes, 1)
         here.counts.asides += 1
         return found, frame

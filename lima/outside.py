@@ -20,7 +20,7 @@ from lima import gates, twin
 from lima.barriers import adopt, on_copies, plain, with_copies, write_untraced
 from lima.code import BEHIND, behind
 from lima.draws import TracedGenerator
-from lima.frame import active, refuse
+from lima.frame import PLAINLY, active, only_traced, refuse
 from lima.handle import Handle, value_of
 from lima.nesting import each
 from lima.on_copies import are_apart
@@ -51,11 +51,21 @@ class Outside:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if active() is None:
+            if PLAINLY.get() is not None:
+                drawing = self._generators(args, kwargs)
+                if drawing and all(given is None for given in drawing):
+                    only_traced(f"it calls {self._name}, which may draw random numbers")
             return self._plain(*plain(args), **plain(kwargs))
         for name in OUTPUTS:
             if isinstance(kwargs.get(name), Handle):
                 return self._into(name, args, kwargs)
         return self._run(args, kwargs)
+
+    def _generators(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        """What it is given as generators or seeds; it draws of its own accord if all are None."""
+        names = _names(self._plain)
+        named = {**dict(zip(names, args, strict=False)), **kwargs}
+        return [named.get(name) for name in GENERATORS if name in names]
 
     def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         current().counts.barriers += 1
@@ -65,8 +75,7 @@ class Outside:
             return _adopted(made, f"{self._name}: no row")
         out = _Out()
         names = _names(self._plain)
-        named = {**dict(zip(names, args, strict=False)), **kwargs}
-        drawing = [named.get(name) for name in GENERATORS if name in names]
+        drawing = self._generators(args, kwargs)
         if drawing and all(given is None for given in drawing):
             refuse(f"it calls {self._name}, which may draw random numbers")
         given = tuple(

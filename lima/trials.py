@@ -27,12 +27,14 @@ TINY = 2.5e-5
 SAVED = 0.05
 """Part of its time that a call must save by reuse, or else nothing is reused."""
 
-SWALLOWED = 2
-"""Times that a program catches `TooTiny`, after which it is left alone."""
-
 
 class TooTiny(BaseException):
-    """Ends a call that is run anew as plain NumPy; no error, and not seen by the user."""
+    """Ends a call that is run anew as plain NumPy; no error, and not seen by the user.
+
+    A program that catches it (`except:`, a `finally` that leaves) goes on as no plain program does.
+    So no call that it has passed is kept, and `Trial.ended` says that what the judged one gives is
+    not to be taken.
+    """
 
     def __init__(self, trial: Trial) -> None:
         super().__init__("tracing this call does not pay")
@@ -44,15 +46,20 @@ class Trial:
 
     session     the session that it runs in
     untouched   whether it has changed nothing yet, so that it may be run anew
+    ending      what is called before it is ended
+    ended       whether it was
     """
 
-    __slots__ = ("operations", "saved", "seconds", "session", "start", "swallowed", "untouched")
+    __slots__ = (
+        "ended", "ending", "operations", "saved", "seconds", "session", "start", "untouched"
+    )  # fmt: skip
 
-    def __init__(self, session: Any, untouched: Any) -> None:
+    def __init__(self, session: Any, untouched: Any, ending: Any) -> None:
         self.session = session
         self.untouched = untouched
+        self.ending = ending
         self.operations = 0
-        self.swallowed = 0
+        self.ended = False
         self.saved = self._saved()
         self.start = perf_counter()
         self.seconds = 0.0
@@ -93,10 +100,14 @@ def _look() -> None:
     trial.operations += PERIOD
     if not trial.is_lost():
         return
-    if frame.refusal is None and trial.swallowed < SWALLOWED and trial.untouched():
-        trial.swallowed += 1
-        raise TooTiny(trial)
     frame.trial = None
+    if frame.refusal is None and trial.untouched():
+        trial.ending()
+        trial.ended = True
+        here = _frame.get()
+        assert here is not None
+        here.refuse("its tracing was ended", frame)
+        raise TooTiny(trial)
 
 
 _left = PERIOD

@@ -20,7 +20,7 @@ from lima.calls import LITERALS, call, function
 from lima.code import BEHIND
 from lima.draws import GlobalGenerator, TracedGenerator, default_rng, random_state
 from lima.formats import kind_of
-from lima.frame import active
+from lima.frame import active, only_traced, refuse
 from lima.handle import Handle, outside
 from lima.indexing import getitem
 from lima.op import CALLS, OPS, Kind, owner
@@ -540,6 +540,8 @@ def traced_maker(plain: Any, made: Callable[..., Any]) -> Any:
 
         def __call__(cls, *args: Any, **kwargs: Any) -> Any:
             if active() is None:
+                if plain.__module__.startswith("numpy.random"):
+                    _check_seed(args, kwargs)
                 return plain(*args, **kwargs)
             return made(*args, **kwargs)
 
@@ -549,9 +551,20 @@ def traced_maker(plain: Any, made: Callable[..., Any]) -> Any:
 def _rng_twin(*args: Any, **kwargs: Any) -> Any:
     if args and active() is None and isinstance(args[0], TracedGenerator):
         return args[0]
-    return (
-        np.random.default_rng(*args, **kwargs) if active() is None else default_rng(*args, **kwargs)
-    )
+    if active() is not None:
+        return default_rng(*args, **kwargs)
+    _check_seed(args, kwargs)
+    return np.random.default_rng(*args, **kwargs)
+
+
+def _check_seed(args: Any, kwargs: Any) -> None:
+    """Without a seed, each call gives something else, which traced calls take note of."""
+    if _is_unseeded(args, kwargs):
+        only_traced("it draws unseeded random numbers")
+
+
+def _is_unseeded(args: Any, kwargs: Any) -> bool:
+    return all(x is None for x in (*args[:1], kwargs.get("seed"), kwargs.get("entropy")))
 
 
 SEEDED = (
@@ -562,7 +575,12 @@ SEEDED = (
 
 
 def _seeded(kind: Any) -> Any:
-    return traced_maker(kind, lambda *args, **kwargs: kind(*plain(args), **plain(kwargs)))
+    def made(*args: Any, **kwargs: Any) -> Any:
+        if _is_unseeded(args, kwargs):
+            refuse("it draws unseeded random numbers")
+        return kind(*plain(args), **plain(kwargs))
+
+    return traced_maker(kind, made)
 
 
 def _wrap_generator(bits: Any) -> TracedGenerator:

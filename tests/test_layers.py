@@ -50,7 +50,7 @@ LAYERS = (
 """Modules and packages of lima, lowest layer first. A name may import those of lower rows only."""
 
 SIBLINGS = {
-    ("tasks", "errors"), ("trials", "frame"), ("function", "asides"), ("function", "look"), ("look", "kept"), ("processes", "transport"), ("parfor", "processes"),
+    ("tasks", "errors"), ("trials", "frame"), ("function", "asides"), ("asides", "kept"), ("function", "look"), ("look", "kept"), ("processes", "transport"), ("parfor", "processes"),
     ("cli", "demo"), ("__main__", "cli"),
     ("policies", "entries"), ("spill", "entries"), ("spill", "objects"), ("cache", "spill"), ("flight", "entries"), ("flight", "policies"), ("flight", "cache"),
     ("cache", "entries"), ("cache", "flight"), ("cache", "policies"), ("literal", "environment"),
