@@ -207,7 +207,7 @@ def _parts(opened: Store) -> set[Any]:
 
 
 def hard(X: np.ndarray[Any, Any], k: int) -> Any:
-    """A call that takes some milliseconds."""
+    """A call that takes some ten milliseconds."""
     return np.linalg.inv(X @ X.T + k * np.eye(len(X))).sum()
 
 
@@ -349,7 +349,7 @@ def main() -> None:
     quick = options.quick
     jobs: dict[str, Callable[[Path], Any]] = {
         "kills": lambda p: kills(p, 50 if quick else 1000, 1500)._asdict(),
-        "herd": lambda p: herd(p, 8, 4, 10 if quick else 50, 300),
+        "herd": lambda p: herd(p, 8, 4, 10 if quick else 50, 600),
         "load": lambda p: load(p, 8, 4, *((20_000, 2000) if quick else (10**6, 10**5))),
         "alone": lambda p: load(p, 1, 1, *((10_000, 1000) if quick else (10**5, 10**4))),
     }

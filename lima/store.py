@@ -47,11 +47,12 @@ from lima.writing import Offer, Used, Writer
 
 R = TypeVar("R")
 
-LEAST_SECONDS = 1e-3
-"""Seconds that a result must have taken: some times what looking it up on disk takes."""
+LEAST_SECONDS = 0.01
+"""Seconds that a result must have taken: some times what it costs to write one down, with its
+lineage, and the program while that happens (1 to 2 ms)."""
 
-SECONDS_A_BYTE = 1e-9
-"""What reading from a disk takes, about: cheaper results are computed again as fast."""
+SECONDS_A_BYTE = 2e-9
+"""What writing to a disk and reading from it take, about: cheaper results are computed again."""
 
 MAPPED = 64
 """Mapped arrays that are held for the case that they are asked for again."""

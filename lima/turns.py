@@ -14,9 +14,9 @@ from lima.leases import ALONE, MINE, WAITS, Leases
 
 R = TypeVar("R")
 
-LEASE_SECONDS = 0.005
-"""Seconds from which it is worth asking whether another process is computing the same: that takes
-some 40 microseconds."""
+LEASE_SECONDS = 0.01
+"""Seconds from which it is worth asking whether another process is computing the same. Asking takes
+some 40 microseconds; what takes less is not stored (`lima.store`), so nothing would come of it."""
 
 PRIOR = 1e-9
 """Seconds for each unit of work of an operation that has not been seen yet."""

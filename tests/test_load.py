@@ -19,7 +19,7 @@ def test_writers_that_are_killed_do_no_harm(tmp_path):
 
 def test_each_call_of_a_herd_runs_once(tmp_path):
     """Calls of more than `turns.LEASE_SECONDS` on any machine: for shorter ones nobody waits."""
-    seen = load.herd(tmp_path / "store", processes=3, threads=2, calls=6, size=300)
+    seen = load.herd(tmp_path / "store", processes=3, threads=2, calls=6, size=900)
     assert seen["ran"] == seen["calls"]
 
 

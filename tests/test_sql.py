@@ -137,7 +137,9 @@ def test_a_log_with_patches_is_streamed(tmp_path):
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path, monkeypatch):
+    monkeypatch.setattr("lima.store.LEAST_SECONDS", 0.0)
+    monkeypatch.setattr("lima.store.SECONDS_A_BYTE", 0.0)
     rng = np.random.default_rng(1)
     data = rng.standard_normal((700, 300))
     with lima.session(store=tmp_path / "store"):
