@@ -131,6 +131,7 @@ class Catalog:
         self._reading, self._writing = Lock(), Lock()
         self._reader: Connection | None = None
         self._writer: Connection | None = None
+        self._wrote = False  # more than uses
         self.known = Known()
         if self.path.is_symlink():
             raise Unusable("its index is a link")
@@ -191,21 +192,25 @@ class Catalog:
     def _let_go(self) -> None:
         """Close both; the last to close a file takes what is in its log into it.
 
-        That waits for the disk some times, so a short log is left, as a killed process leaves it: a
-        connection that only reads closes last. Whoever opens the file next reads the log as well.
+        That waits for the disk some times, so who has only counted uses leaves a short log, as a
+        killed process does: the connection that reads closes last. Whoever opens the file next
+        reads the log as well.
         """
         pair = [self._writer, self._reader]
-        for one in pair if self._log_bytes() < SHORT_LOG else reversed(pair):
+        for one in pair if self._leaves_log() else reversed(pair):
             if one is not None:
                 one.close()
         self._reader = self._writer = None
+        self._wrote = False
         self.known.forget()
 
-    def _log_bytes(self) -> int:
+    def _leaves_log(self) -> bool:
+        if self._wrote:
+            return False
         try:
-            return os.stat(f"{self.path}-wal").st_size
+            return os.stat(f"{self.path}-wal").st_size < SHORT_LOG
         except OSError:
-            return 0
+            return False
 
     def before_fork(self) -> None:
         """SQLite's connections must not cross a fork: they are closed, and opened when needed."""
@@ -256,8 +261,12 @@ class Catalog:
 
     # ------------------------------------------------------------ changing
 
-    def change(self, step: Callable[[Connection], R]) -> R:
-        """What `step` gives, in one transaction; raises Busy where there was no turn for it."""
+    def change(self, step: Callable[[Connection], R], counts: bool = False) -> R:
+        """What `step` gives, in one transaction; raises Busy where there was no turn for it.
+
+        `counts`: it only counts uses, which may be lost.
+        """
+        self._wrote = self._wrote or not counts
         until, pause = monotonic() + PATIENCE, 0.0005
         while True:
             try:

@@ -91,7 +91,7 @@ class Writer:
         """Note what was used, all in one transaction."""
         used, self._used = self._used, []
         if used:
-            self._tried(partial(self.catalog.change, lambda w: touch(w, used, time())))
+            self._tried(partial(self.catalog.change, lambda w: touch(w, used, time()), True))
 
     def _tried(self, work: Callable[[], object]) -> None:
         trouble = self.trouble
