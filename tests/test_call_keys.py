@@ -111,7 +111,9 @@ def test_arrays_inside_of_arguments_are_named_by_how_one_reaches_them():
         return data.rows.sum() + folds[1].sum() + named["b"].sum()
 
     found = total(
-        Table(np.ones(2), 1.0), [np.ones(3), np.array([0.5, 7.25, 3.0])], {"b": np.ones(5)}
+        Table(np.array([0.625, 3.125]), 1.0),
+        [np.ones(3), np.array([0.5, 7.25, 3.0])],
+        {"b": np.array([0.375, 9.5, 2.0])},  # numbers that nothing else has made
     )
     names = [leaf.name for leaf in lima.lineage(found).leaves]
     assert names == ["data.rows", "folds[1]", "named['b']"]
