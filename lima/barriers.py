@@ -38,9 +38,9 @@ def plain(x: Any) -> Any:
     """`x` with every traced array inside containers replaced by its data (read-only)."""
     if isinstance(x, Handle):
         value = value_of(x)
-        value.shared = True
+        value.given = True
         if value.root is not None:
-            value.root.shared = True
+            value.root.given = True
         data = force(value)
         return tied(data)
     kind = type(x)

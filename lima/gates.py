@@ -70,7 +70,9 @@ def given_back(array: Any) -> tuple[Any, Any]:
     entry = _given.get(id(array))
     if entry is None or entry.array() is not array:
         return None, None
-    return entry.handle(), entry.value()
+    value = entry.value()
+    gone = value is not None and value.data is None  # it was written where it lay
+    return entry.handle(), None if gone else value
 
 
 def made_by(array: Any, entered: Node) -> Node | None:

@@ -69,6 +69,8 @@ def replace(target: Handle, row: Op, bare: Spec, inputs: Sequence[Any]) -> bool:
     False if it does not fit, and NumPy casts it, or refuses, or adds in another order.
     """
     old = inputs[-1].data
+    if inputs[-1].given:
+        return False  # others see the very memory
     dtype = _dtype_of(row, bare, inputs[:-1]) if old.ndim else None  # else it gives a number
     if dtype is None or dtype != old.dtype:
         return False

@@ -8,6 +8,7 @@ cdef class Value:
     cdef public object data
     cdef public Value root
     cdef public bint shared
+    cdef public bint given
     cdef public list users
 
     cdef object _hold(self, Node node, object data, Value root)

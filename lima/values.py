@@ -21,11 +21,12 @@ class Value:
 
     data     ndarray, NumPy scalar, tuple of these (multi-output call), or None while it waits
     root     the value whose buffer this is a view of; None if the buffer is its own
-    shared   others may see the buffer (cache, caller, exported view): it is never written again
+    shared   others may see the buffer (cache, caller): it is never written again
+    given    code that is not traced may see it, and shall see what is written to it
     users    weak references to values that read this buffer (views, waiting operations)
     """
 
-    __slots__ = ("__weakref__", "data", "node", "root", "shared", "users")
+    __slots__ = ("__weakref__", "data", "given", "node", "root", "shared", "users")
 
     def __init__(self, node: Node, data: Any, root: Value | None = None) -> None:
         self._hold(node, data, root)
@@ -35,6 +36,7 @@ class Value:
         self.data = data
         self.root = root
         self.shared = False
+        self.given = False
         self.users: list[weakref.ref[Value]] | None = None
 
     @property

@@ -55,6 +55,8 @@ def write(
     base = root_of(target)
     old = base._value
     memory = force(old)
+    if old.given:
+        detach(old)  # so that it can be written where it lies
     buffer = memory if is_private(old) or _is_lent(old) else None
     spent = None if buffer is None else old
     if buffer is None and (
@@ -186,7 +188,7 @@ def set_in_place(a: Handle, row: Op, setting: Any) -> None:
             f"make another array by a.reshape(...) or a.view(...)"
         )
     a._value = Value(Node(spec, (value.node,)), found)
-    a._value.shared = value.shared
+    a._value.shared, a._value.given = value.shared, value.given
 
 
 def repoint(target: Handle, value: Value, spent: Value | None) -> None:
@@ -198,6 +200,7 @@ def repoint(target: Handle, value: Value, spent: Value | None) -> None:
         spent.data = None
         if type(spent) is Borrowed:
             value = Borrowed(value.node, value.data)
+        value.given = spent.given
     target._value = value
 
 

@@ -8,7 +8,7 @@ import types
 import numpy as np
 import pytest
 from eager import eager
-from same import same
+from same import left_by, same
 
 import lima
 
@@ -30,6 +30,16 @@ def checked(a):
 
 def shifted(a):
     return numpy.asarray(a) + 1.0
+
+class Keeper:
+    def __init__(self, *arrays):
+        self.arrays = [numpy.asarray(a) for a in arrays]
+
+    def total(self):
+        return float(sum(a.sum() for a in self.arrays))
+
+    def first(self):
+        return self.arrays[0]
 """,
     third_party.__dict__,
 )
@@ -235,3 +245,122 @@ def test_an_array_on_a_buffer_is_read_anew():
         assert after.tolist() == [first, 0.0]
     assert before.tolist() == [1.0, 0.0]
     assert lima.traced(lambda: np.frombuffer(bytes(8)) + 1)().tolist() == [1.0]
+
+
+# --------------------------------------------------------------------------- what is kept outside
+
+
+def as_plain(program, x):
+    """Twice, where what is cheap is not kept: lima's own copy of what it keeps stays as it was."""
+    wanted = left_by(program, (x.copy(),))
+    with lima.session():
+        for reuse in ("hybrid", "none"):
+            traced = lima.traced(reuse=reuse)(program)
+            for _ in range(2):
+                assert left_by(traced, (x.copy(),)) == wanted
+
+
+def grown(y):
+    y[0] = 99.0
+
+
+def doubled(y):
+    y *= 2.0
+
+
+def by_a_view(y):
+    part = y[2:]
+    part[:] = 7.0
+
+
+def by_out(y):
+    np.add(y, 1.0, out=y)
+
+
+def by_a_product(y):
+    np.dot(np.diag(np.arange(1.0, len(y) + 1)), np.ones(len(y)), out=y)
+
+
+def sorted_in_place(y):
+    y.sort()
+
+
+def filled(y):
+    y.fill(3.0)
+
+
+def while_others_wait(y):
+    y[1] = -5.0
+
+
+WRITES = (
+    grown, doubled, by_a_view, by_out, by_a_product, sorted_in_place, filled, while_others_wait,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("change", WRITES)
+@pytest.mark.parametrize("size", [6, 40_000])
+def test_what_is_kept_outside_sees_later_writes(change, size):
+    if change is by_a_product and size > 6:
+        size = 300
+
+    def program(x):
+        y = x * 2.0 + 1.0
+        keeper = third_party.Keeper(y, y[1:])
+        waiting = y * 3.0
+        found = [keeper.total()]
+        for _ in range(2):
+            change(y)
+            found.append(keeper.total())
+        part = keeper.first()
+        part_sum = float(part.sum())
+        z = y - 1.0
+        return found, part_sum, waiting, z, y, keeper.arrays[0]
+
+    as_plain(program, np.linspace(2.0, 1.0, size))
+
+
+def test_what_is_kept_outside_outlives_the_array():
+    def program(x):
+        y = x + 1.0
+        keeper = third_party.Keeper(y)
+        y[2] = 5.0
+        del y
+        others = [x + float(k) for k in range(20)]
+        for other in others:
+            other += 1.0
+        return keeper.total(), others[3]
+
+    as_plain(program, np.arange(50_000.0))
+
+
+def test_what_comes_back_after_a_write_is_the_array():
+    def program(x):
+        y = x + 1.0
+        keeper = third_party.Keeper(y)
+        y[0] = 8.0
+        back = keeper.first()
+        z = y * back
+        y[1] = 9.0
+        return z, y, back + 0.0, back.sum()
+
+    as_plain(program, np.arange(7.0))
+    found = lima.traced(program)(np.array([0.25, 9.75, 3.5]))
+    assert leaves_of(found[0]) == ["x"]
+
+
+def test_results_of_calls_that_code_outside_has_seen_are_found_unchanged():
+    def made(x):
+        y = np.cos(x) * 2.0
+        third_party.keeper = third_party.Keeper(y)
+        return y
+
+    traced = lima.traced(lambda x: third_party.Keeper(np.exp(x)).total() + np.exp(x).sum())
+    with lima.session():
+        x = np.linspace(0.0, 1.0, 90_000)
+        assert len({float(traced(x)) for _ in range(3)}) == 1
+        first = lima.traced(made)(x)
+        want = first.copy()
+        first[:] = 0.0
+        again = lima.traced(made)(x)
+        assert again.tobytes() == want.tobytes()
