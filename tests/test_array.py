@@ -315,11 +315,16 @@ def test_conversion_to_plain_arrays():
     assert x[0, 0] == 0
 
 
-def test_a_view_given_out_keeps_its_elements_when_the_array_is_written():
-    x = lima.array(np.arange(4.0)) + 1
-    seen = np.asarray(x)
-    x += 1
-    assert seen.tolist() == [1, 2, 3, 4] and x.tolist() == [2, 3, 4, 5]
+def test_a_view_given_out_sees_what_is_written_as_that_of_a_plain_array():
+    def program(x):
+        seen = np.asarray(x)
+        x += 1
+        return seen.tolist(), x.tolist(), seen.flags.writeable
+
+    plain = program(np.arange(4.0) + 1)
+    traced = program(lima.array(np.arange(4.0)) + 1)
+    assert traced[:2] == plain[:2] == ([2, 3, 4, 5], [2, 3, 4, 5])
+    assert not traced[2]
 
 
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
