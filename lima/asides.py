@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator
+from functools import lru_cache
 from types import CellType, FunctionType, ModuleType
 from typing import Any
 
@@ -214,14 +215,25 @@ def _untwined(work: Any) -> Any:
             own = type(plain) is FunctionType and plain.__globals__ is scope
             if own:
                 made[name] = _with_globals(plain, made)
-            elif not draws and _is_of_numpy(plain):
+            elif plain is np and draws:
+                made[name] = _with_random(value.random)
+            elif _is_of_numpy(plain, draws):
                 made[name] = plain
     return _with_globals(function, made, not draws)
 
 
-def _is_of_numpy(x: Any) -> bool:
-    home = x.__name__ if isinstance(x, ModuleType) else getattr(x, "__module__", None)
-    return str(home).partition(".")[0] == "numpy"
+@lru_cache(maxsize=4)
+def _with_random(twin: Any) -> ModuleType:
+    """NumPy, but for its random numbers."""
+    made = ModuleType("numpy")
+    made.__dict__.update(vars(np), random=twin)
+    return made
+
+
+def _is_of_numpy(x: Any, draws: bool = False) -> bool:
+    """Whether a module or function is NumPy's, and where code `draws`, none of random numbers."""
+    home = str(x.__name__ if isinstance(x, ModuleType) else getattr(x, "__module__", None))
+    return home.partition(".")[0] == "numpy" and not (draws and home.startswith("numpy.random"))
 
 
 def _with_globals(f: Any, scope: dict[str, Any], cells_too: bool = False) -> Any:

@@ -36,15 +36,15 @@ def are_apart(args: Any, kwargs: dict[str, Any]) -> bool:
 
 def _items(args: Any, kwargs: dict[str, Any]) -> list[Any]:
     found: list[Any] = []
-
-    def collect(x: Any) -> None:
-        if type(x) in (list, tuple, dict):
-            each(collect, x.values() if type(x) is dict else x)
-        else:
-            found.append(x)
-
-    collect((args, kwargs))
+    _collect((args, kwargs), found)
     return found
+
+
+def _collect(x: Any, found: list[Any]) -> None:
+    if type(x) in (list, tuple, dict):
+        each(lambda item: _collect(item, found), x.values() if type(x) is dict else x)
+    else:
+        found.append(x)
 
 
 class Copies:

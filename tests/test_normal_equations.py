@@ -1,5 +1,7 @@
 """Gradients and sums of squared residuals from the normal equations, and products that wait."""
 
+import gc
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from lima import cost
 from lima.op import OPS
 from lima.ops import anchors, normal
 from lima.record import loads
+from lima.values import Pending
 
 M, N = 33_000, 6
 
@@ -541,6 +544,19 @@ def test_what_rules_gave_lately_goes_with_the_cache():
         assert here.planner.lately
         here.clear()
         assert not here.planner.lately
+
+
+def test_what_waited_goes_with_the_program():
+    """Without the garbage collector: nothing of a selection is computed when the call ends."""
+    gc.collect()
+    gc.disable()
+    try:
+        for noise in (1.0, 1e-2):
+            selected(noise=noise)
+            waiting = [x for x in gc.get_objects() if isinstance(x, Pending) and x.data is None]
+            assert not [x for x in waiting if x.row.name == "hstack"]
+    finally:
+        gc.enable()
 
 
 def test_few_are_remembered(monkeypatch):

@@ -397,16 +397,12 @@ def _offer(
         return None
     limit = limit_of(rule, LIMITS, dtype)
 
-    def made(by: Near | None) -> Any:
-        here = parts if by is None else moved(p, parts, by)
-        found = p.run(name, *_operands(p, row, here, gram, name), limit=limit)
-        return found if np.isfinite(found.data).all() else None
-
     def make() -> Any:
-        found = made(by)
+        found = _made(p, row, parts, by, gram, name, limit)
         if found is None:
             other = cast(p, _product_name(row), parts, direct)
-            found = None if other is None else made(other)
+            if other is not None:
+                found = _made(p, row, parts, other, gram, name, limit)
         _refused(p, shape[0], found is None)
         if found is None:
             raise Declined
@@ -415,6 +411,15 @@ def _offer(
         return found
 
     return Offer(rule, meta, make, saved, direct, price + investment)
+
+
+def _made(
+    p: Any, row: Op, parts: Residual, by: Near | None, gram: Any, name: str, limit: float
+) -> Any:
+    """What the operation `name` gives, from an anchor if there is one; None if too much cancels."""
+    here = parts if by is None else moved(p, parts, by)
+    found = p.run(name, *_operands(p, row, here, gram, name), limit=limit)
+    return found if np.isfinite(found.data).all() else None
 
 
 def _cross_price(p: Any, row: Op, parts: Residual) -> float:
