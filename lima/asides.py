@@ -33,7 +33,7 @@ from lima.sessions import _session, current
 from lima.stats import Outcome, outcome_row
 from lima.tree import remember
 from lima.trials import Trial
-from lima.values import Foreign, error_modes, new_value
+from lima.values import Foreign, error_modes, new_value, size_of
 from lima.walk import ATOMS
 
 LARGEST = 1 << 18
@@ -59,7 +59,7 @@ class Aside:
         self.kwargs = kwargs
         self.whole = whole
         metas = [root._value.meta for root in look.scan.arrays]
-        self.nbytes = sum([dtype.itemsize * _size(shape) for shape, dtype in metas])
+        self.nbytes = sum([dtype.itemsize * size_of(shape) for shape, dtype in metas])
         self.nbytes += sum([a.nbytes for a in look.scan.plain])
 
     def trial(self, here: Any) -> Trial:
@@ -245,20 +245,13 @@ def _with_globals(f: Any, scope: dict[str, Any], cells_too: bool = False) -> Any
 
 
 def _plain_cell(cell: Any) -> Any:
-    """A cell without a twin; no code assigns what it holds (`Code.stores`)."""
+    """A cell without a twin; no code assigns what it holds (`Code.only_computes`)."""
     try:
         held = cell.cell_contents
     except ValueError:  # it is empty
         return cell
     plain = behind(held) if type(held) in BEHIND else held
     return CellType(plain) if plain is not held and _is_of_numpy(plain) else cell
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    n = 1
-    for k in shape:
-        n *= k
-    return n
 
 
 def _met(x: Any, found: set[int]) -> set[int]:
