@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from lima import histories
+from lima import histories, leaves
 from lima.barriers import leaf_value
 from lima.bytecode import NotReusable
 from lima.code import BEHIND, MAKERS, TRACED, behind, code_of, is_code
@@ -431,6 +431,8 @@ class _Anew:
             return made[id(x)]
         if id(x) in self.given:
             node, data, readonly = self.given[id(x)]
+            if node.is_leaf and type(data) is np.ndarray:
+                leaves.hold(node.digest, data)  # so that the lineage can be computed again
             value = new_value(node, data)
             value.shared = True
             made[id(x)] = h = new_handle(value)

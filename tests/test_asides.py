@@ -139,6 +139,13 @@ def test_its_lineage_is_there_for_those_who_ask(here, name):
     assert "tracing it does not pay" in str(lima.explain(first))
 
 
+def test_it_can_be_computed_again_when_the_arguments_have_gone(here):
+    traced = lima.traced(lorenz)
+    traced(np.array([0.5, 1.0, 1.5]), 300)
+    got = traced(np.array([0.75, 1.25, 1.5]), 40)
+    assert lima.recompute(got).tobytes() == got.tobytes()
+
+
 def test_the_lineage_is_that_of_a_traced_call(here):
     traced = lima.traced(lorenz)
     traced(np.ones(3), 300)
