@@ -93,12 +93,16 @@ class Child:
         self.wait()
 
 
-def owner(path, key=b"key"):
-    """A child that holds the lease of `key` until it is told something."""
+def owner(path, key=b"key", stays=False):
+    """A child that holds the lease of `key` until it is told something; it `stays` until it is told
+    something more: an owner that was seen dead is another matter than one that has given back.
+    """
 
     def work(tell, hear):
         with turn(Store(path), key) as mine:
             tell()
+            hear()
+        if stays:
             hear()
         return 0 if mine.fruitful is False else 3
 
@@ -262,9 +266,10 @@ def test_an_owner_that_is_killed_has_a_successor(path):
 @needs_fork
 def test_after_some_failures_everybody_computes(path, monkeypatch):
     monkeypatch.setattr(turns, "TURNS", 1)
-    child = owner(path)
+    child = owner(path, stays=True)
     with waiter(path) as got:
         child.tell()
+    child.tell()
     assert got == [(False, None)]
     assert child.wait() == 0
 
