@@ -40,6 +40,9 @@ LARGEST = 1 << 18
 """Bytes of arguments and globals up to which a call may run untraced: heavy operations, whose reuse
 would pay, have larger operands."""
 
+ITEM = 64
+"""Bytes of an item of a list, with what it is, about."""
+
 KINDS = frozenset("biufcmM")
 """Kinds of arrays that such a call may be given and may give."""
 
@@ -49,7 +52,7 @@ class Aside:
 
     whole   whether all its arrays are plain ones that entered with it, so that its results are
             handed out as they are
-    nbytes  of its arrays
+    nbytes  of its arrays, and about those of its lists, tuples and dicts
     """
 
     def __init__(self, work: Any, look: Any, args: Any, kwargs: Any, whole: bool) -> None:
@@ -61,6 +64,8 @@ class Aside:
         metas = [root._value.meta for root in look.scan.arrays]
         self.nbytes = sum([dtype.itemsize * size_of(shape) for shape, dtype in metas])
         self.nbytes += sum([a.nbytes for a in look.scan.plain])
+        boxes = [box for box in look.scan.boxes if type(box) in (list, dict)]
+        self.nbytes += ITEM * sum(map(len, [*boxes, *look.scan.given_tuples]))
 
     def trial(self, here: Any) -> Trial:
         """What notices whether this call had better run so."""

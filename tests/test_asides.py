@@ -761,6 +761,19 @@ def test_large_arguments_are_traced(here, big):
     assert here.stats.asides == (not big)
 
 
+@pytest.mark.parametrize("held", [list(range(10_000)), tuple(range(10_000)), {0: [1.5] * 9_000}])
+def test_long_lists_are_traced(here, tried, held):
+    """Histories hold the arguments, and count them."""
+
+    def among(x, held):
+        return spin(x) * len(held)
+
+    lima.traced(among)(START, held)
+    assert tried["among"] == []
+    lima.traced(among)(START + 1, held[:5] if not isinstance(held, dict) else {0: 1})
+    assert tried["among"] == [True]
+
+
 def test_arguments_in_common_memory_are_traced(here):
     def both(a, b):
         y = spin(a)
