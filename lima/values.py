@@ -93,12 +93,13 @@ class Pending(Value):
     handle  what the program has of it (weak reference); None if it never had anything
     folded  whether a reduction has read it without having it written; the next one writes it
     notes   what the planner found out about its structure
+    spares  whether it, or what it waits for, is a product that what reads it may do without
     place   the user's line, for warnings (`places.Place`)
     """
 
     __slots__ = (
         "_meta", "args", "depth", "folded", "handle", "held", "modes", "notes", "place",
-        "row", "size",
+        "row", "size", "spares",
     )  # fmt: skip
 
     def __init__(self, node: Node, row: Op, args: Sequence[Any], meta: Meta) -> None:
@@ -118,6 +119,7 @@ class Pending(Value):
         self.place: Place | None = None
         depth = 0
         held = 0
+        spares = row.spared is not None
         me: weakref.ref[Value] = weakref.ref(self)
         for arg in args:
             if not isinstance(arg, Value):
@@ -130,6 +132,7 @@ class Pending(Value):
             elif isinstance(value, Pending):
                 below = value
                 held += below.held
+                spares = spares or below.spares
                 if below.depth > depth:
                     depth = below.depth
             if root.users is None:
@@ -138,6 +141,7 @@ class Pending(Value):
                 _add_user(root.users, me)
         self.depth: int = depth + 1
         self.held: int = held
+        self.spares: bool = spares
 
     def arrive(self, data: Any) -> None:
         """It waits no longer, and lets go of what it waited for."""
