@@ -123,7 +123,6 @@ def cast(p: Any, product: str, parts: Any, direct: float) -> Near | None:
     shared = set(last)
     common = {line: k for k, line in reversed(list(enumerate(here))) if line in shared}
     places = sorted(common.values())
-    turned = p.run("transpose", parts.left)
     account.table = here, anchor
     price = direct + _price(p, parts.left, math.prod(parts.v.meta[0][1:]))
     paid = bool(places) and account.allows(direct) >= price
@@ -145,7 +144,7 @@ def cast(p: Any, product: str, parts: Any, direct: float) -> Near | None:
     account.table = here, Anchor(parts.x.digest, found, p.snapshot(v), rest.node)
     if paid:
         account.spent = 0.0
-        table = table_of(p, OPS[product], turned, rest, trivial=True)
+        table = table_of(p, OPS[product], p.run("transpose", parts.left), rest, trivial=True)
         if table is not None and not table.recall():
             table.price()
             table.value()

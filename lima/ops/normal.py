@@ -436,13 +436,12 @@ def _formed(p: Any, row: Op, parts: Residual, by: Near, name: str) -> Any:
     """What the operation `name` gives of a residual that was formed; None if not finite."""
     if name == "gram.squares":
         found = p.run("sum", p.run("square", by.rest))
+    elif name == "gram.sum":
+        found = p.run("sum", by.rest)
     else:
-        if name == "gram.gradient":
-            found = p.run(_product_name(row), p.run("transpose", parts.left), by.rest)
-        else:
-            found = p.run("sum", by.rest)
-        if parts.signs[0] < 0:
-            found = p.run("negative", found)
+        found = p.run(_product_name(row), p.run("transpose", parts.left), by.rest)
+    if name != "gram.squares" and parts.signs[0] < 0:
+        found = p.run("negative", found)
     return found if np.isfinite(p.data(found)).all() else None
 
 
