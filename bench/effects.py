@@ -20,7 +20,7 @@ MAKERS = (
     "np.random.Generator(np.random.PCG64({n}).jumped())", "rng.spawn(2)[1]",
     "np.random.default_rng(np.random.SeedSequence({n}).spawn(2)[1])", "held.rng.spawn(1)[0]",
     "np.random.default_rng([{n}, 7])", "np.random.default_rng(np.random.PCG64({n}).jumped(2))",
-    "np.random.default_rng(rng)", "held.rng", "rng",
+    "np.random.default_rng(3 if rng is None else rng)", "held.rng", "rng",
 )  # fmt: skip
 """Ways to come by a generator."""
 

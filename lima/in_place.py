@@ -18,7 +18,7 @@ from lima.node import Ref, Spec, new_node
 from lima.op import OPS, Op
 from lima.outs import is_new
 from lima.values import Borrowed, Value, live_users, memory_of, nodes_of, overlapping
-from lima.writes import repoint, set_in_place, share, write
+from lima.writes import kept, repoint, set_in_place, share, write
 
 OPERATORS = {
     "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide",
@@ -98,6 +98,16 @@ def set_writeable(a: Handle, wanted: bool) -> None:
         raise ValueError("cannot set WRITEABLE flag to True of this array")
     refuse("it changes the flags of an array")
     a._locked = not wanted
+
+
+def fill_objects(a: Handle, value: Any) -> None:
+    """`a.fill(value)` of Python objects: a list is one of them."""
+    given = kept(value) if isinstance(value, Handle) else value
+
+    def fill(target: Any) -> None:
+        target.fill(given)
+
+    write_untraced(fill, a, (a,), {}, "Python objects")
 
 
 def resize(a: Any, shape: Any, refcheck: bool) -> None:

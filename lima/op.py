@@ -387,7 +387,13 @@ def _canonical(name: str, value: Any, inputs: list[Any], lift: Lift) -> Any:
             return normal(value)
         except TypeError as error:
             raise BindError(str(error)) from None
+    if _has_dict(value):
+        raise NotCanonical("a dict, which is one Python object to NumPy")
     return reference(value, inputs, lift)
+
+
+def _has_dict(x: Any) -> bool:
+    return type(x) is dict or (type(x) in (list, tuple) and True in each(_has_dict, x))
 
 
 def reference(value: Any, inputs: list[Any], lift: Lift) -> Any:
