@@ -79,12 +79,15 @@ def _is_unique(x: Any) -> bool:
     return False
 
 
-def rebuilt(rows: Iterable[tuple[bytes, bytes, str]]) -> dict[bytes, Node]:
+def rebuilt(
+    rows: Iterable[tuple[bytes, bytes, str]], known: dict[bytes, Node] | None = None
+) -> dict[bytes, Node]:
     """Nodes by their digests, from (digest, inputs, text) of each, inputs before users.
 
-    Reading executes nothing. Raises LogError where a row is missing or is not what was written.
+    They are added to those that are `known`. Reading executes nothing. Raises LogError where a row
+    is missing or is not what was written.
     """
-    made: dict[bytes, Node] = {}
+    made: dict[bytes, Node] = {} if known is None else known
     for digest, inputs, text in rows:
         if type(inputs) is not bytes or type(text) is not str or len(inputs) % 16:
             raise LogError("the lineage is damaged")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,7 +102,14 @@ def log(store: Store, key: str) -> str:
 
 def lineage(store: Store, key: str) -> Node:
     """The lineage of a value or of any of its ancestors, from the index alone."""
-    root = _digest(store, key)
+    return below(store, _digest(store, key), {})
+
+
+def below(store: Store, root: bytes, known: dict[bytes, Node], most: float = math.inf) -> Node:
+    """The lineage of a node down to those that are `known`, which learn of the others.
+
+    Raises StoreError where it is not there, is damaged, or has more than `most` other nodes.
+    """
     found: dict[bytes, tuple[bytes, bytes, str]] = {}
     todo: list[tuple[bytes, bool]] = [(root, False)]
     order: list[bytes] = []
@@ -109,7 +117,7 @@ def lineage(store: Store, key: str) -> Node:
         digest, done = todo.pop()
         if done:
             order.append(digest)
-        elif digest not in found:
+        elif digest not in found and digest not in known:
             rows = store.catalog.rows("SELECT inputs, text FROM nodes WHERE digest=?", (digest,))
             if not rows:
                 raise StoreError(f"{digest.hex()}: its lineage is not in the store")
@@ -117,10 +125,12 @@ def lineage(store: Store, key: str) -> Node:
             if type(inputs) is not bytes:
                 raise StoreError(f"{digest.hex()}: its lineage is damaged")
             found[digest] = (digest, inputs, text)
+            if len(found) > most:
+                raise StoreError(f"{root.hex()}: its lineage is long")
             todo.append((digest, True))
             todo += [(inputs[k : k + 16], False) for k in range(0, len(inputs), 16)]
     try:
-        return rebuilt([found[digest] for digest in order])[root]
+        return rebuilt([found[digest] for digest in order], known)[root]
     except LogError as error:
         raise StoreError(f"{root.hex()}: {error}") from error
 
