@@ -93,6 +93,7 @@ def save(
     lineage: Lineage | None = None,
     *,
     leaf_data: bool = False,
+    lines: bool = False,
     inputs: Mapping[str, Any] | None = None,
     **results: Any,
 ) -> Path:
@@ -101,6 +102,10 @@ def save(
     With `leaf_data=True` the arrays of the leaves are stored beside it, in `<path>.data`, so that
     the log can be recomputed anywhere. They are found where they still exist unchanged, or given
     in `inputs` (by leaf name). Raises ReplayError, with nothing written, when one is missing.
+
+    With `lines=True` the log also says at which lines of the program operations stood, as far as
+    that was recorded (`lima.session(lines=...)`). This comes after the end of the lineage, whose
+    text is the same with it and without.
 
     >>> import lima, numpy as np, tempfile, pathlib
     >>> X = lima.array(np.ones((2, 2)), name="X")
@@ -117,7 +122,7 @@ def save(
     else:
         record, found = record.given(given)
         data = {bytes.fromhex(digest): a for digest, a in found.items()}
-    _write_log(path, record, data)
+    _write_log(path, record, data, lines)
     return Path(path)
 
 

@@ -205,13 +205,16 @@ class Lineage:
             raise KeyError(f"{name!r} is none of the outputs {', '.join(digests)}")
         return digests[name].hex()
 
-    def log(self) -> str:
-        """The lineage as text, in the grammar of `docs/log-format.md`."""
-        return "".join(self.lines())
+    def log(self, *, lines: bool = False) -> str:
+        """The lineage as text, in the grammar of `docs/log-format.md`.
 
-    def lines(self) -> Iterator[str]:
-        """The lines of `log`, one after the other."""
-        return lines(Log(self.outputs, self.checks, self.environment))
+        `lines`: followed by the lines of the user's program at which operations stood.
+        """
+        return "".join(self.lines(lines))
+
+    def lines(self, origins: bool = False) -> Iterator[str]:
+        """The lines of `log`, one after the other; `origins` is its `lines`."""
+        return lines(Log(self.outputs, self.checks, self.environment), origins)
 
     def to_python(self) -> str:
         """A Python program that needs NumPy alone and gives the same bits (`lima.to_python`)."""
@@ -356,8 +359,13 @@ def _check_of_sparse(parts: Parts) -> Check | None:
 # --------------------------------------------------------------------------- files
 
 
-def write(target: Target, lineage: Lineage, data: Mapping[bytes, Any] | None = None) -> None:
-    """Write a log to a path or an open text file.
+def write(
+    target: Target,
+    lineage: Lineage,
+    data: Mapping[bytes, Any] | None = None,
+    lines: bool = False,
+) -> None:
+    """Write a log to a path or an open text file, with the lines of the user's program if asked.
 
     `data` maps digests of leaves to their arrays; they are stored in the folder `<path>.data`,
     one `.npy` file each, so that the log can be recomputed anywhere. Files are written aside and
@@ -368,16 +376,16 @@ def write(target: Target, lineage: Lineage, data: Mapping[bytes, Any] | None = N
         path = Path(target)
         if data:
             _write_arrays(data_dir_of(path), data)
-        _write_aside(path, lambda file: _write_lines(file, lineage))
+        _write_aside(path, lambda file: _write_lines(file, lineage, lines))
         return
     if data:
         raise TypeError("arrays are stored beside a file: give a path, not an open file")
-    for line in lineage.lines():
+    for line in lineage.lines(lines):
         target.write(line)
 
 
-def _write_lines(file: IO[bytes], lineage: Lineage) -> None:
-    for line in lineage.lines():
+def _write_lines(file: IO[bytes], lineage: Lineage, origins: bool) -> None:
+    for line in lineage.lines(origins):
         file.write(line.encode())
 
 

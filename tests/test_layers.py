@@ -29,7 +29,7 @@ LAYERS = (
     ("ops",),
     (
         "entries", "policies", "flight", "spill", "cache", "leaves", "gates", "environment", "literal", "scan",
-        "segments", "patches", "reading", "unfolding", "log", "systemds", "behind", "known", "folder", "trouble", "objects", "catalog", "ancestry",
+        "segments", "patches", "reading", "unfolding", "origins", "log", "systemds", "behind", "known", "folder", "trouble", "objects", "catalog", "ancestry",
         "writing", "upkeep", "alive", "leases", "turns", "remotes", "exchange", "second", "placeholders", "plainly", "store", "histories",
     ),
     ("values", "herds", "sessions", "fusion", "row_blocks", "forcing", "passes", "pieces", "rewrite", "runtime", "ledger"),
@@ -56,7 +56,7 @@ SIBLINGS = {
     ("cache", "entries"), ("cache", "flight"), ("cache", "policies"), ("literal", "environment"),
     ("systemds", "leaves"), ("scan", "literal"), ("log", "literal"), ("log", "scan"),
     ("patches", "segments"), ("reading", "scan"), ("reading", "patches"), ("unfolding", "scan"), ("unfolding", "reading"),
-    ("unfolding", "patches"), ("log", "patches"), ("log", "reading"), ("log", "unfolding"),
+    ("unfolding", "patches"), ("log", "patches"), ("log", "reading"), ("log", "unfolding"), ("log", "origins"), ("origins", "literal"), ("origins", "patches"), ("origins", "reading"), ("origins", "scan"),
     ("ancestry", "reading"), ("ledger", "sessions"),
     ("herds", "values"), ("forcing", "herds"), ("runtime", "herds"),
     ("log", "environment"), ("sessions", "values"), ("forcing", "values"),
