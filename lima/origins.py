@@ -78,11 +78,12 @@ def section(
 def _header(ordered: Sequence[Line]) -> Iterator[str]:
     yield f"lines {VERSION}\n"
     for k, line in enumerate(ordered, 1):
-        file, function = map(_printable, (line.file, line.function))
+        file, function = map(printable, (line.file, line.function))
         yield f"l{k} = {quoted(file)}, {max(line.line, 0)}, {quoted(function)}\n"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """A name of a file or function with what does not print escaped, at most `MAX_TEXT` long."""
     if not text.isprintable():
         text = text.encode("unicode_escape", "backslashreplace").decode("ascii")
     return text[-MAX_TEXT:]
