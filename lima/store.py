@@ -54,6 +54,9 @@ lineage, and the program while that happens (1 to 2 ms)."""
 SECONDS_A_BYTE = 2e-9
 """What writing to a disk and reading from it take, about: cheaper results are computed again."""
 
+INDEX = "index.sqlite"
+"""The file by which a folder is known for a store."""
+
 MAPPED = 64
 """Mapped arrays that are held for the case that they are asked for again."""
 
@@ -346,6 +349,10 @@ class Store:
     def ls(self) -> list[upkeep.Listed]:
         """The values that are kept, the dearest first, each with the operation that made it."""
         return self._asked(upkeep.listed)
+
+    def lineage(self, key: str) -> upkeep.Told:
+        """What is known of a value and how it was made; `key` as for `log`."""
+        return self._asked(upkeep.told, key)
 
     def log(self, key: str) -> str:
         """The log of the lineage of a value; no value is read. `key`: hexadecimal, or its begin."""

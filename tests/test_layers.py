@@ -29,7 +29,7 @@ LAYERS = (
     ("ops",),
     (
         "entries", "policies", "flight", "spill", "cache", "leaves", "gates", "environment", "literal", "scan",
-        "segments", "patches", "reading", "unfolding", "log", "systemds", "behind", "known", "folder", "trouble", "objects", "catalog", "ancestry",
+        "segments", "patches", "reading", "unfolding", "origins", "log", "systemds", "behind", "known", "folder", "trouble", "objects", "catalog", "ancestry",
         "writing", "upkeep", "alive", "leases", "turns", "remotes", "exchange", "second", "placeholders", "plainly", "store", "histories",
     ),
     ("values", "herds", "sessions", "fusion", "row_blocks", "forcing", "passes", "pieces", "rewrite", "runtime", "ledger"),
@@ -44,7 +44,7 @@ LAYERS = (
     ("constants", "boxes", "frames", "tree", "twin", "keys"),
     ("outside", "vectorized", "iterators", "asides", "frame_copies", "unread", "kept", "terms", "lasting", "look", "function", "block"),
     ("transport", "processes", "parfor"),
-    ("api", "nearest", "ask", "script", "what_if", "numpy"),
+    ("api", "explained", "nearest", "ask", "script", "what_if", "numpy"),
     ("integrations", "cli", "demo", "__main__"),
 )  # fmt: skip
 """Modules and packages of lima, lowest layer first. A name may import those of lower rows only."""
@@ -56,8 +56,8 @@ SIBLINGS = {
     ("cache", "entries"), ("cache", "flight"), ("cache", "policies"), ("literal", "environment"),
     ("systemds", "leaves"), ("scan", "literal"), ("log", "literal"), ("log", "scan"),
     ("patches", "segments"), ("reading", "scan"), ("reading", "patches"), ("unfolding", "scan"), ("unfolding", "reading"),
-    ("unfolding", "patches"), ("log", "patches"), ("log", "reading"), ("log", "unfolding"),
-    ("ancestry", "reading"), ("ledger", "sessions"),
+    ("unfolding", "patches"), ("log", "patches"), ("log", "reading"), ("log", "unfolding"), ("log", "origins"), ("origins", "literal"), ("origins", "patches"), ("origins", "reading"), ("origins", "scan"),
+    ("ancestry", "reading"), ("ancestry", "origins"), ("ledger", "sessions"),
     ("herds", "values"), ("forcing", "herds"), ("runtime", "herds"),
     ("log", "environment"), ("sessions", "values"), ("forcing", "values"),
     ("forcing", "sessions"), ("fusion", "values"), ("forcing", "fusion"), ("forcing", "row_blocks"), ("row_blocks", "values"), ("row_blocks", "sessions"), ("passes", "values"), ("passes", "sessions"), ("passes", "fusion"), ("passes", "forcing"),
@@ -74,7 +74,7 @@ SIBLINGS = {
     ("folding", "labels"), ("pictures", "folding"), ("pictures", "labels"), ("pictures", "queries"),
     ("drawing", "folding"), ("drawing", "labels"), ("drawing", "page"), ("drawing", "pictures"),
     ("record", "drawing"), ("record", "pictures"), ("record", "folding"), ("record", "exports"), ("exports", "labels"), ("exports", "queries"),
-    ("compare", "aligned"), ("aligned", "labels"), ("ask", "api"), ("api", "nearest"), ("verification", "labels"), ("verification", "queries"),
+    ("compare", "aligned"), ("aligned", "labels"), ("ask", "api"), ("api", "explained"), ("explained", "nearest"), ("verification", "labels"), ("verification", "queries"),
     ("verification", "record"), ("verification", "replay"), ("nonfinite", "labels"),
     ("nonfinite", "record"), ("nonfinite", "replay"),
     ("catalog", "objects"), ("catalog", "known"), ("ancestry", "catalog"), ("ancestry", "objects"), ("ancestry", "log"),

@@ -11,7 +11,7 @@ import numpy as np
 
 from lima.node import Spec
 from lima.op import OPS, Kind, Meta, evaluate, op
-from lima.ops import forms, reach
+from lima.ops import forms, reach, reach_axes
 from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling, written
 
 # --------------------------------------------------------------------------- inference
@@ -133,7 +133,12 @@ def ufunc(
         _methods(function, name)
 
 
-REACHES = {"reduce": reach.reduced, "accumulate": reach.onward, "outer": reach.outer}
+REACHES: dict[str, reach.Reach] = {
+    "reduce": reach.reduced,
+    "accumulate": reach.onward,
+    "outer": reach.outer,
+    "reduceat": reach_axes.sums_of_stretches,
+}
 
 
 def _methods(function: np.ufunc, name: str) -> None:
@@ -158,6 +163,7 @@ def _methods(function: np.ufunc, name: str) -> None:
         signature="a, indices, b",
         calls=(function.at,),
         into="a",
+        reach=reach_axes.written_at,
         source=written(f"np.{name}.at", "indices", "b"),
     )
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from lima.node import Spec
 from lima.op import ALONG, DOWN, FUSES, WHOLE, Fold, Meta, op
-from lima.ops import reach
+from lima.ops import reach, reach_axes, reach_matrices
 from lima.ops.counted import HISTOGRAM
 from lima.ops.joined import RULES
 from lima.ops.scans import GROUPED, SCANS
@@ -179,12 +179,12 @@ for _function, _other in ((np.max, np.amax), (np.min, np.amin)):
         rules=RULES[_function.__name__],
     )
 op("count_nonzero", np.count_nonzero, weight=4.0, reach=reach.reduced, rules=RULES["count_nonzero"])
-op("trace", np.trace)
+op("trace", np.trace, reach=reach_matrices.traced)
 op("average", np.average, wrap=tuple, weight=8.0, reach=reach.reduced)  # a tuple with returned=True
 
 for _name in ("cumulative_sum", "cumulative_prod"):  # NumPy 2.1 and later
     if hasattr(np, _name):
-        op(_name, getattr(np, _name), operands="x", weight=8.0)
+        op(_name, getattr(np, _name), operands="x", weight=8.0, reach=reach_axes.summed_on)
 
 # --------------------------------------------------------------------------- order statistics
 
