@@ -67,6 +67,7 @@ op(
     source=_text,
 )
 
+
 def weighted_sums(x: Any, w: Any, y: Any, *, twice: bool) -> Any:
     """X' diag(w) Y as `lima.narrow` adds it up; `twice`: of the squares of w, where Y is X."""
     scaled = y * w.reshape(-1, 1)

@@ -130,7 +130,9 @@ def _lies_along(value: Any, shape: tuple[int, ...], axis: int) -> bool:
     found = value.meta[0]
     if axis == 1 and found == shape[1:]:
         return True
-    return len(found) == 2 and found[axis] == shape[axis] and found[1 - axis] == 1 != shape[1 - axis]
+    return (
+        len(found) == 2 and found[axis] == shape[axis] and found[1 - axis] == 1 != shape[1 - axis]
+    )
 
 
 def plan_sums(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
