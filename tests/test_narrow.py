@@ -125,7 +125,7 @@ def test_a_bitwise_session_multiplies():
     X, labels = numbers(0, 30_011, 9), np.arange(30_011) % 12
     with lima.session(exactness="bitwise", strict=True) as session:
         found = lima.traced(by_label)(X, labels, 12)
-        assert dict(session.stats.partial) == {"counts-by-label": 1}
+        assert not session.stats.partial  # the product has made the matrix, which is summed
     for one, other in zip(found, by_label(X, labels, 12), strict=True):
         assert one.tobytes() == other.tobytes()
 
@@ -164,8 +164,6 @@ def test_what_waits_is_made_as_it_is_weighted():
         found = lima.traced(program)(*arrays)
         again = lima.recompute(lima.lineage(found[0]))
         assert np.asarray(again).tobytes() == np.asarray(found[0]).tobytes()
-        scope = {"__name__": "written"}
-        text = lima.to_python(lima.lineage(found[0]))
+        assert "weighted_sums" in lima.to_python(lima.lineage(found[0]))
     for one, other in zip(found, program(X, w), strict=True):
         np.testing.assert_allclose(np.asarray(one), other, rtol=1e-9, atol=1e-9)
-    assert "weighted_sums" in text or scope

@@ -99,7 +99,7 @@ class OneHot(NamedTuple):
 
 
 def one_hot(p: Any, value: Any) -> OneHot | None:
-    """What waits as a comparison of labels with consecutive numbers, converted to floating point."""
+    """What waits as a comparison of labels with consecutive numbers, made floating point."""
     if value.data is not None or getattr(value, "args", None) is None or value.row.name != "astype":
         return None
     shape, dtype = value.meta
@@ -117,9 +117,9 @@ def one_hot(p: Any, value: Any) -> OneHot | None:
             if _lies_along(labels, shape, axis) and _lies_along(lines, shape, 1 - axis):
                 known = p.data(lines).reshape(-1)
                 first = int(known[0])
-                if 0 < len(known) <= MOST and len(known) * 4 <= shape[axis]:
-                    if np.array_equal(known, np.arange(first, first + len(known))):
-                        return OneHot(labels, first, len(known), axis)
+                few = len(known) <= MOST and len(known) * 4 <= shape[axis]
+                if few and np.array_equal(known, np.arange(first, first + len(known))):
+                    return OneHot(labels, first, len(known), axis)
     return None
 
 
