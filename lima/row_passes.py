@@ -39,6 +39,7 @@ class RowPass:
         self.product = product
         self.before: Group | None = None
         self.after: Group | None = None
+        self.rows: Any = None if product is None else (product.args or (None,))[0]
         self.x: Any = None
         self.v: Any = None
 
@@ -48,8 +49,11 @@ class RowPass:
         folds = [row.folds(spec, self.goal._meta) for row, spec in asked if row.folds is not None]
         (_, width), dtype = self.goal._meta
         wanted = []
+        found: Any
         for fold in folds:
-            function = None if fold is None else fold.function or fold.place
+            if fold is None:
+                return None
+            function = fold.function or fold.place
             if function not in narrow.KINDS_OF or (function is np.add and width > SUMMED):
                 return None
             wanted.append((function, fold.function is None))
@@ -57,8 +61,8 @@ class RowPass:
             return None
         before, after, z = self.before, self.after, self.product
         found, raised = narrow.reduced(
-            None if before is None or z is None else before.program,
-            -1 if before is None or z is None else before.slots[z.args[0]],
+            None if before is None else before.program,
+            -1 if before is None else before.slots[self.rows],
             self.x,
             self.v,
             None if after is None else after.program,
@@ -73,8 +77,9 @@ class RowPass:
             return None
         made = []
         for fold, one in zip(folds, found, strict=True):
-            one = one.reshape(fold.shape)
-            made.append(one if fold.finish is None else fold.finish(one))
+            if fold is not None:
+                one = one.reshape(fold.shape)
+                made.append(one if fold.finish is None else fold.finish(one))
         return made, raised
 
 
@@ -90,7 +95,7 @@ def row_pass(goal: Pending, plan: Sequence[Step], products: Sequence[Pending]) -
     above: set[Value] = set() if z is None else {z}
     steps: list[Step] = []
     below: list[Step] = []
-    rows = z.args[0] if z is not None else None
+    rows = made.rows
     needed = {rows} if isinstance(rows, Pending) and rows.data is None else set()
     for item, args in reversed(plan):  # what makes the rows that are multiplied
         if item in needed and item.data is None:
@@ -108,7 +113,9 @@ def row_pass(goal: Pending, plan: Sequence[Step], products: Sequence[Pending]) -
     if z is not None and not _multiplies(made, z, below):
         return None
     if steps:
-        local = {} if z is None else {z: np.empty(shape, dtype)}  # never read or written
+        local: dict[Value, Any] = (
+            {} if z is None else {z: np.empty(shape, dtype)}
+        )  # never read or written
         made.after = _group(steps, local)
         if made.after is None or made.after.members[-1][0] is not goal:
             return None

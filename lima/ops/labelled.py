@@ -88,13 +88,13 @@ class OneHot(NamedTuple):
 
     labels  a live value, of integers: as many as there are rows, or columns
     first   the label of the first line of the other axis; the next ones follow
-    count   how many there are
+    kinds   how many there are
     axis    that along which the labels go
     """
 
     labels: Any
     first: int
-    count: int
+    kinds: int
     axis: int
 
 
@@ -160,11 +160,11 @@ def plan_sums(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> 
 
     def make() -> Any:
         labels = p.data(found.labels)
-        if labels.min() < found.first or labels.max() >= found.first + found.count:
+        if labels.min() < found.first or labels.max() >= found.first + found.kinds:
             raise Declined  # a row that belongs to none may hold what is not finite
-        return p.run("matmul.labelled", found.labels, x, first=found.first, count=found.count)
+        return p.run("matmul.labelled", found.labels, x, first=found.first, count=found.kinds)
 
-    return Offer(rule, ((found.count, columns), dtype), make, direct - price, direct, price)
+    return Offer(rule, ((found.kinds, columns), dtype), make, direct - price, direct, price)
 
 
 def plan_counts(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
@@ -185,10 +185,10 @@ def plan_counts(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -
     price = cost.DERIVATION + cost.build((shape[found.axis],), 8)
 
     def make() -> Any:
-        first, count = found.first, found.count
+        first, count = found.first, found.kinds
         return p.run("labels.counted", found.labels, first=first, count=count, dtype=dtype)
 
-    return Offer(rule, ((found.count,), dtype), make, direct - price, direct, price, True)
+    return Offer(rule, ((found.kinds,), dtype), make, direct - price, direct, price, True)
 
 
 SUMS = Rule(
