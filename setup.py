@@ -21,7 +21,7 @@ COMPILED = (
     " ops.structure ops.reduction"
 ).split()
 
-KERNELS = ("loops", "short_rows", "columns", "tall", "buffers")
+KERNELS = ("loops", "short_rows", "columns", "tall", "narrow", "buffers")
 
 
 class OptionalBuild(build_ext):

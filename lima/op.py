@@ -66,12 +66,14 @@ class Fold(NamedTuple):
     way     WHOLE all elements, DOWN the first axis, ALONG the last one
     shape   of the result; None for a scalar
     finish  makes the result of what was folded
+    place   the function that gives an extreme, where the result is its place
     """
 
     function: np.ufunc | None
     way: int
     shape: tuple[int, ...] | None
     finish: Callable[[Any], Any] | None = None
+    place: np.ufunc | None = None
 
 
 WHOLE, DOWN, ALONG = range(3)  # as `loops.Way`

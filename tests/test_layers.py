@@ -21,7 +21,7 @@ PACKAGE = Path(importlib.util.find_spec("lima").origin).parent
 LAYERS = (
     (
         "errors", "formats", "frame", "trials", "tasks", "nesting", "pattern", "cost", "places", "loops", "short_rows",
-        "columns", "tall", "buffers", "streams",
+        "columns", "tall", "narrow", "buffers", "streams",
     ),
     ("node", "config", "stats", "walk", "pure", "progress"),
     ("homes", "bytecode", "classes", "printing", "code"),
@@ -32,7 +32,7 @@ LAYERS = (
         "segments", "patches", "reading", "unfolding", "origins", "log", "systemds", "behind", "known", "folder", "trouble", "objects", "catalog", "ancestry",
         "writing", "upkeep", "alive", "leases", "turns", "remotes", "exchange", "second", "placeholders", "plainly", "store", "histories",
     ),
-    ("values", "herds", "sessions", "fusion", "row_blocks", "forcing", "passes", "pieces", "rewrite", "runtime", "ledger"),
+    ("values", "herds", "sessions", "fusion", "row_passes", "row_blocks", "forcing", "passes", "pieces", "rewrite", "runtime", "ledger"),
     (
         "handle", "labels", "page", "spelled", "variables", "looped", "source", "queries", "folding", "pictures", "drawing",
         "exports", "reaching", "record", "side_by_side", "sql", "replay", "aligned", "compare", "verification", "nonfinite",
@@ -60,7 +60,7 @@ SIBLINGS = {
     ("ancestry", "reading"), ("ancestry", "origins"), ("ledger", "sessions"),
     ("herds", "values"), ("forcing", "herds"), ("runtime", "herds"),
     ("log", "environment"), ("sessions", "values"), ("forcing", "values"),
-    ("forcing", "sessions"), ("fusion", "values"), ("forcing", "fusion"), ("forcing", "row_blocks"), ("row_blocks", "values"), ("row_blocks", "sessions"), ("passes", "values"), ("passes", "sessions"), ("passes", "fusion"), ("passes", "forcing"),
+    ("forcing", "sessions"), ("fusion", "values"), ("forcing", "fusion"), ("forcing", "row_blocks"), ("row_blocks", "row_passes"), ("row_passes", "fusion"), ("row_passes", "values"), ("row_blocks", "values"), ("row_blocks", "sessions"), ("passes", "values"), ("passes", "sessions"), ("passes", "fusion"), ("passes", "forcing"),
     ("rewrite", "passes"), ("pieces", "values"), ("rewrite", "values"), ("rewrite", "pieces"),
     ("rewrite", "forcing"), ("runtime", "pieces"), ("runtime", "rewrite"), ("runtime", "values"), ("runtime", "sessions"),
     ("runtime", "forcing"), ("source", "spelled"), ("source", "looped"), ("looped", "spelled"), ("looped", "variables"), ("variables", "spelled"), ("record", "source"), ("replay", "record"),

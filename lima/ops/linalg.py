@@ -16,6 +16,7 @@ from lima.ops.dual import DUAL, wide
 from lima.ops.images import RULES as IMAGES
 from lima.ops.in_blocks import IN_BLOCKS
 from lima.ops.infer import as_view
+from lima.ops.labelled import SUMS as LABELLED
 from lima.ops.least_squares import AGAIN
 from lima.ops.mirrored import MIRRORED
 from lima.ops.normal import GRADIENTS, SQUARES
@@ -42,7 +43,7 @@ GUFUNC = (
 
 PRODUCTS = (
     *(*GRADIENTS, *RULES, WINDOW, *CENTRED, *SUBSETS, SCALED, *IMAGES, *WEIGHTED, *STRAIGHT),
-    *(*SQUARES, TALL, IN_BLOCKS, MIRRORED),
+    *(*SQUARES, TALL, IN_BLOCKS, LABELLED, MIRRORED),
 )
 """Rules of gradients come first, since they note which Gram matrices the others give."""
 
