@@ -48,7 +48,6 @@ cdef extern from *:
     #define LIMA_LANES(REAL) \\
         typedef REAL lima_lanes_##REAL __attribute__((vector_size(64), aligned(sizeof(REAL)), may_alias));
     #define LIMA_MORE(s, e, y) s += (e) * (y)
-    #define LIMA_CLEAR(s) s ^= s
     #else
     #define LIMA_LANES(REAL) typedef struct { REAL e[64 / sizeof(REAL)]; } lima_lanes_##REAL;
     #define LIMA_MORE(s, x, y) \\

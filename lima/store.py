@@ -155,8 +155,8 @@ class Store:
                 self.trouble.say()
             return None
         fits = self._fitting(found) if found else None
-        if fits is None and key in self._apart:
-            fits = self._fitting([self._apart[key][0]])
+        if fits is None and (apart := self._apart.get(key)) is not None:
+            fits = self._fitting([apart[0]])
         if fits is None and self.second is not None and not self.readonly:
             if self.second.bring(key):
                 return self.find(key, True)

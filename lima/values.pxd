@@ -62,6 +62,8 @@ cpdef list live_users(Value value)
 @cython.locals(root=Value)
 cpdef object memory_of(Value value)
 
+cpdef bint rounds_in_place(Value value)
+
 @cython.locals(roots=list)
 cpdef Spec aliased(Op row, Spec spec, object inputs)
 

@@ -282,9 +282,10 @@ def overlapping(
 
     NumPy copies such a vector element by element, without looking at what it has overwritten; what
     has more than `most` axes it copies first. With `itself` false the very array that is written
-    does not count.
+    does not count, unless loops compute it by other means where it lies.
     """
     memory = memory_of(inputs[target])
+    itself = itself or rounds_in_place(inputs[target])
     for k, i in enumerate(inputs):
         if k == target or not isinstance(i, Value) or len(i.meta[0]) > most:
             continue
@@ -293,6 +294,19 @@ def overlapping(
         if memory_of(i) is memory:
             return Spec(spec.op, (*spec.params, ("alias", True)), spec.npos, spec.version)
     return spec
+
+
+def rounds_in_place(value: Value) -> bool:
+    """Whether a universal function may round otherwise when it writes what it reads.
+
+    NumPy's vector loops for complex and half precision numbers are not for single elements, nor for
+    arrays with gaps, that are written in place: `np.multiply(z, w, z)` is not `z * w`.
+    """
+    shape, dtype = value.meta
+    if dtype.char not in "FDe":
+        return False
+    data = value.data
+    return size_of(shape) == 1 or not (type(data) is np.ndarray and data.flags.forc)
 
 
 def memory_of(value: Value) -> Any:

@@ -64,6 +64,7 @@ def write(
         or target is not base
         or memory.dtype.hasobject
         or raising()
+        or spec.get("alias")
         or _overlaps(data, memory)
     ):
         # What NumPy's kernels do depends on overlaps, and they may fail half-way: the copy is
