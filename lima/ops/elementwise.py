@@ -281,6 +281,11 @@ def _respell_where(args: Args, kwargs: Kwargs) -> Respelled:
     return OPS["where" if len(args) > 1 else "nonzero"], args, kwargs
 
 
+def is_scalar(a: Any) -> bool:
+    """Whether NumPy calls a method of scalars, which do without `out=`."""
+    return isinstance(a, np.generic)
+
+
 def _clip(a: Any, *, a_min: Any = None, a_max: Any = None, **options: Any) -> Any:
     """`np.clip`, whose bounds could not be left out at first."""
     return np.clip(a, a_min, a_max, **options)
@@ -299,6 +304,7 @@ op(
     calls=(np.clip,),
     reach=reach.elementwise,
     source=_clip_text,
+    unboxes=is_scalar,
 )
 
 
@@ -313,7 +319,8 @@ def _respell_clip(args: Args, kwargs: Kwargs) -> Respelled:
 
 
 op("isclose", np.isclose, Kind.LIGHT, operands="a b", reach=reach.elementwise)
-op("round", np.round, Kind.LIGHT, calls=(np.round, np.around), reach=reach.elementwise)
+op("round", np.round, Kind.LIGHT, calls=(np.round, np.around), reach=reach.elementwise,
+   unboxes=is_scalar)  # fmt: skip
 op("angle", np.angle, Kind.LIGHT, operands="z", reach=reach.elementwise)
 op("unwrap", np.unwrap, Kind.LIGHT, operands="p")
 family(

@@ -96,6 +96,7 @@ op(
     rules=PRODUCTS,
     spared=spared,
     reach=reach_axes.dotted,
+    unboxes=lambda a: True,
 )
 op("inner", np.inner, operands="a b", signature="a, b", aliasing=True, growth=1.5,
    reach=reach_axes.inner)  # fmt: skip
