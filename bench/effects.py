@@ -145,8 +145,8 @@ def ufuncs(g: Writer) -> str:
         *(f"np.{g.one(SINGLES)}({a}, {o})", f"{f}({a}, {b}, order='F')", f"{f}({b}, {a})"),
     ]
     if g.get(a).flags.writeable:  # NumPy writes into read-only arrays here, lima refuses
-        forms += [f"{f}.at({a}, {places}, {g.one(SCALARS)})", f"{f}.at({a}, {a} > 0, 2)"]
-        forms += [f"{f}.at({a}, slice(None, None, 2), {a}[0])"]
+        forms += [f"{w}.at({a}, {places}, {g.one(SCALARS)})", f"{w}.at({a}, {a} > 0, 2)"]
+        forms += [f"{w}.at({a}, slice(None, None, 2), {a}[0])"]
     return g.new(g.one(forms)) if g.chance(2) else str(g.one(forms))
 
 

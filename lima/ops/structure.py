@@ -13,7 +13,7 @@ import numpy as np
 from lima.frame import refuse
 from lima.op import CALLS, OPS, Kind, op
 from lima.ops import forms, infer, reach, reach_axes
-from lima.ops.infer import as_view, transposed
+from lima.ops.infer import as_shape, as_view, transposed
 from lima.ops.spelling import (
     SPELLINGS,
     Args,
@@ -354,6 +354,20 @@ for _name in ("split", "array_split", "hsplit", "vsplit", "dsplit", "unstack"):
 op("roll", np.roll, LIGHT, infer=infer.rolled, **MOVED)
 op("repeat", np.repeat, LIGHT, infer=infer.repeated, **MOVED)
 op("tile", np.tile, LIGHT, operands="A", infer=infer.tiled, **MOVED)
+
+
+@spelling(np.tile)
+def _respell_tile(args: Args, kwargs: Kwargs) -> Respelled:
+    """Of nothing, `np.tile` is a view, unless it repeats nothing."""
+    named = by_name(OPS["tile"].names, args, kwargs)
+    shape, reps = getattr(named.get("A"), "shape", ()), as_shape(named.get("reps"))
+    if 0 not in shape or reps is None or set(reps) <= {1}:
+        return OPS["tile"], args, kwargs
+    ndim = max(len(reps), len(shape))
+    pairs = zip((1,) * (ndim - len(shape)) + shape, (1,) * (ndim - len(reps)) + reps, strict=True)
+    return OPS["reshape"], (named["A"], tuple(n * r for n, r in pairs)), {}
+
+
 op("resize", np.resize, LIGHT, **MOVED)
 op("insert", np.insert, LIGHT, operands="arr", reach=reach_axes.moved_by(blank="values"))
 op("delete", np.delete, LIGHT, operands="arr", infer=infer.deleted, form=forms.deleted, **MOVED)
