@@ -163,9 +163,16 @@ def written(choices: Any, count: int, seed: int) -> tuple[list[str], Counter[str
 # --------------------------------------------------------------------------- what a run leaves
 
 
-def describe(x: Any, arrays: list[Any], seen: dict[int, int]) -> Any:
+DEEPEST = 9
+"""Containers in containers that are looked at; some hold themselves."""
+
+
+def describe(x: Any, arrays: list[Any], seen: dict[int, int], depth: int = 0) -> Any:
     """`x` as data that can be compared, its arrays collected in `arrays`."""
     kind = type(x).__name__
+    depth += 1
+    if depth > DEEPEST:
+        return "deep"
     if isinstance(x, lima.Array):
         a = x.__array__()
         x = a if a.ndim or a.dtype.hasobject or not a.dtype.isnative else a[()]
@@ -177,21 +184,22 @@ def describe(x: Any, arrays: list[Any], seen: dict[int, int]) -> Any:
         strides = x.strides if x.size > 1 else None
         flags = (x.flags.c_contiguous, x.flags.f_contiguous)
         writeable = x.flags.writeable
-        return kind, x.dtype.str, x.shape, strides, flags, writeable, content(x), place
+        return kind, x.dtype.str, x.shape, strides, flags, writeable, content(x, depth), place
     if isinstance(x, np.generic):
         return kind, x.dtype.str, repr(x), content(x)
     if isinstance(x, (list, tuple)):
-        return kind, [describe(v, arrays, seen) for v in x]
+        return kind, [describe(v, arrays, seen, depth) for v in x]
     if isinstance(x, dict):
         return "dict", [
-            (describe(k, arrays, seen), describe(v, arrays, seen)) for k, v in x.items()
+            (describe(k, arrays, seen, depth), describe(v, arrays, seen, depth))
+            for k, v in x.items()
         ]
     if isinstance(x, np.random.Generator):
         return "generator", _state(x.bit_generator.state)
     if isinstance(x, np.random.RandomState):
         return "generator", _state(x.get_state(legacy=False))
     if kind in ("Box", "Held"):
-        return kind, [describe(v, arrays, seen) for v in vars(x).values()]
+        return kind, [describe(v, arrays, seen, depth) for v in vars(x).values()]
     return kind, repr(x)
 
 
@@ -202,13 +210,13 @@ def _state(state: Any) -> Any:
     return state.tobytes() if isinstance(state, np.ndarray) else repr(state)
 
 
-def content(x: Any) -> Any:
+def content(x: Any, depth: int = 0) -> Any:
     """All that an array or a scalar holds, without what lies between fields and elements."""
     if x.dtype.names is not None:
-        parts = [content(x[name]) for name in x.dtype.names]
+        parts = [content(x[name], depth) for name in x.dtype.names]
         return parts if x.dtype.hasobject else b"".join(parts)
     if x.dtype == object and x.ndim:
-        return [describe(item, [], {}) for item in x.flat]
+        return [describe(item, [], {}, depth) for item in x.flat]
     if x.dtype.hasobject or x.dtype.char in "gG":  # addresses, or padding
         return repr(x.tolist()).encode()
     return x.tobytes()

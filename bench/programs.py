@@ -148,6 +148,13 @@ class Writer:
         # what was made last is more likely to be used again
         return str(found[max(self.number(0, len(found) - 1), self.number(0, len(found) - 1))])
 
+    def plain(self, test: Callable[[Any], bool] = lambda a: True) -> str:
+        """The same of arrays that are no records, which as Python objects are views of their array."""
+        found = [a for a in self.arrays(test) if self.get(a).dtype.names is None]
+        if not found or self.chance(24):
+            found = self.arrays(lambda a: a.dtype.names is None)
+        return str(found[max(self.number(0, len(found) - 1), self.number(0, len(found) - 1))])
+
     def get(self, name: str) -> Any:
         return self.scope[name]
 

@@ -170,21 +170,22 @@ def join(g: Writer) -> str:
     shape = np.shape(g.get(a))
     b = g.array(lambda b: b.ndim == len(shape) and b.shape[1:] == shape[1:])
     c = g.array(lambda b: b.ndim and b.shape[:1] == shape[:1])
+    p = g.plain(lambda a: a.ndim)
     forms = [
         *(f"np.concatenate([{a}, {b}])", f"np.vstack(({a}, {b}))", f"np.hstack([{a}, {c}])"),
         *(f"np.column_stack([{a}, {c}])", f"np.stack([{a}, {a}], axis=1)", f"np.c_[{a}, {c}]"),
         *(f"np.r_[{a}, {b}]", f"np.append({a}, {b})", f"np.block([[{a}], [{b}]])"),
         *(f"np.concatenate([{a}, {c}], axis=1)", f"np.array([{a}, {a}])", f"np.dstack([{a}, {a}])"),
-        *(f"np.concatenate([{a}, PLAIN])", f"np.array([{a}[0], 1.5, 2])", f"np.stack([{a}, {b}])"),
+        *(f"np.concatenate([{a}, PLAIN])", f"np.array([{p}[0], 1.5, 2])", f"np.stack([{a}, {b}])"),
     ]
     return g.new(g.one(forms))
 
 
 def product(g: Writer) -> str:
-    a = g.array(lambda a: a.ndim == 2 and a.dtype.kind == "f")
+    a = g.plain(lambda a: a.ndim == 2 and a.dtype.kind == "f")
     rows, columns = (*np.shape(g.get(a)), 1, 1)[:2]
-    b = g.array(lambda b: b.ndim in (1, 2) and len(b) == columns and b.dtype.kind == "f")
-    c = g.array(lambda b: b.ndim in (1, 2) and len(b) == rows and b.dtype.kind == "f")
+    b = g.plain(lambda b: b.ndim in (1, 2) and len(b) == columns and b.dtype.kind == "f")
+    c = g.plain(lambda b: b.ndim in (1, 2) and len(b) == rows and b.dtype.kind == "f")
     forms = [
         *(f"{a} @ {b}", f"{a}.T @ {c}", f"{a}.T @ {a}", f"{a} @ {a}.T", f"{a}.T @ {a}.copy()"),
         *(f"np.dot({a}, {b})", f"{a}.T.dot({c})", f"np.matmul({a}.T, {c})", f"gram({a})"),
@@ -338,7 +339,7 @@ def other(g: Writer) -> str:
         *(f"np.tril({a})", f"np.digitize({a}, [0, 1])", f"np.isin({a}, [1, 2])", f"np.fft.fft({a})"),
         *(f"np.apply_along_axis(np.sum, 0, {a})", f"np.vectorize(abs)({a})", f"np.piecewise({a},"
           f" [{a} > 0], [1])", f"np.ma.masked_less({a}, 0).sum()", f"np.partition({a}, 0)"),
-        *(f"np.argwhere({a})", f"np.clip({a}, {g.operand(a)}, None)", f"np.convolve({a}, [1, 2])"),
+        *(f"np.argwhere({a})", f"np.clip({a}, {g.operand(a)}, None)", f"np.convolve({g.plain()}, [1, 2])"),
     ]  # fmt: skip
     return g.new(g.one(forms))
 
