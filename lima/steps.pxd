@@ -15,7 +15,7 @@ cdef class Step:
 
 cpdef tuple items_of(Node node)
 
-@cython.locals(spec=Spec, kinds=bytes, mine=tuple, k=Py_ssize_t, kind=int, below=Node, mark=int, row=tuple)
+@cython.locals(spec=Spec, kinds=bytes, mine=tuple, k=Py_ssize_t, kind=int, below=Node, mark=int)
 cpdef bint matches(Step step, Node node, tuple items, int at, int first)
 
 @cython.locals(k=Py_ssize_t, columns=list, column=list, below=Node, kinds=bytes)
