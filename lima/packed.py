@@ -10,7 +10,6 @@ import numpy as np
 
 from lima.node import Ref, Spec
 
-
 _SIZES = ("i1", "i2", "i4", "i8")
 
 

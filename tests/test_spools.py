@@ -205,3 +205,126 @@ def test_winding_while_tracing_changes_nothing(seed: int, wait: int) -> None:
             found.append((lineage.log(), lineage.to_python(), np.asarray(y).tobytes(), lineage))
     assert found[0][:3] == found[1][:3]
     assert not lima.diff(found[0][3], found[1][3])
+
+
+# --------------------------------------------------------------------------- memory
+
+
+def chain(rounds: int) -> Any:
+    a, y = lima.array(np.full((2, 2), 0.4), name="a"), lima.array(np.full(2, 0.4), name="y")
+    for _ in range(rounds):
+        y = 0.85 * (a @ y) + 0.15
+    return y
+
+
+def test_a_long_loop_takes_few_bytes_a_round() -> None:
+    with lima.session(reuse="none"):
+        chain(100)
+        gc.collect()
+        tracemalloc.start()
+        try:
+            y = chain(50_000)
+            gc.collect()
+            held, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert held / 50_000 <= 64
+        assert peak / 50_000 <= 128
+        assert len(lima.lineage(y)) == 150_002
+
+
+def test_what_was_made_again_goes_again() -> None:
+    winding(100)
+    with lima.session(reuse="none"):
+        y = chain(2_000)
+        lima.lineage(y).log()
+        assert OPEN.spools
+        chain(1)
+        assert not OPEN.spools
+
+
+def test_digests_are_told_without_the_whole_lineage() -> None:
+    winding(NEVER)
+    with lima.session(reuse="none"):
+        expected = node_of(chain(1_000)).digest
+        winding(100)
+        y = chain(1_000)
+        assert WINDER.wound > 2_000
+        assert node_of(y).digest == expected
+        assert not OPEN.spools
+
+
+def test_a_node_that_somebody_holds_stays_the_same() -> None:
+    winding(NEVER)
+    with lima.session(reuse="none"):
+        x = lima.array(np.full(2, 0.4), name="x")
+        y = held = x
+        for k in range(400):
+            y = y * 0.5
+            if k == 200:
+                held = y
+        assert wind_now(y) > 300
+        assert any(node is node_of(held) for node in topological([node_of(y)]))
+
+
+def test_folding_goes_on_while_others_walk() -> None:
+    winding(40)
+    with lima.session(reuse="none"):
+        y = chain(300)
+        expected = [n.digest for n in lima.lineage(y).nodes]
+        wrong: list[Any] = []
+        done = threading.Event()
+
+        def walk() -> None:
+            while not done.is_set():
+                found = [n.digest for n in lima.lineage(y).nodes]
+                if found != expected:
+                    wrong.append(found)
+
+        threads = [threading.Thread(target=walk) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for _ in range(8):
+            z = y
+            for _ in range(120):
+                z = z + 1.0
+            node_of(z).digest
+        done.set()
+        for thread in threads:
+            thread.join()
+        assert not wrong
+
+
+# --------------------------------------------------------------------------- parts
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1, 2, 4, 8], [1 << 40, -5, 3], [(1 << 62) - 1, -(1 << 62) + 1, 0], [1 << 70, 2],
+        [True, 1, False], [0.5, -0.0, float("inf")], [np.float64(0.1), np.float64(2.0)],
+        [b"0" * 16, b"1" * 16], [None, "a", 1], ["a", "a"],
+    ],
+)  # fmt: skip
+def test_columns_give_back_what_they_got(values: list[Any]) -> None:
+    found = unpack(pack(values))
+    assert [(type(x), repr(x)) for x in found] == [(type(x), repr(x)) for x in values]
+
+
+def test_nan_keeps_its_bits() -> None:
+    values = [np.float64(x) for x in np.array([0x7FF8000000000123, 0x3FF], np.int64).view("f8")]
+    found = unpack(pack(values))
+    assert [x.tobytes() for x in found] == [x.tobytes() for x in values]
+
+
+def test_signed_zeros_and_types_of_literals_are_kept_apart() -> None:
+    winding(NEVER)
+    x = leaf(np.zeros(2), "x")
+    node, expected = x, x
+    for k in range(200):
+        literal = [0.0, -0.0, 0, False, np.float64(0.0)][k % 5]
+        node = Node(Spec("add"), (node, literal))
+        expected = Node(Spec("add"), (expected, literal))
+    WINDER.wind([node])
+    assert WINDER.wound > 100
+    assert node.digest == expected.digest
