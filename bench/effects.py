@@ -20,7 +20,7 @@ MAKERS = (
     "np.random.Generator(np.random.PCG64({n}).jumped())", "rng.spawn(2)[1]",
     "np.random.default_rng(np.random.SeedSequence({n}).spawn(2)[1])", "held.rng.spawn(1)[0]",
     "np.random.default_rng([{n}, 7])", "np.random.default_rng(np.random.PCG64({n}).jumped(2))",
-    "np.random.default_rng(rng)", "held.rng", "rng",
+    "np.random.default_rng(3 if rng is None else rng)", "held.rng", "rng",
 )  # fmt: skip
 """Ways to come by a generator."""
 
@@ -145,8 +145,8 @@ def ufuncs(g: Writer) -> str:
         *(f"np.{g.one(SINGLES)}({a}, {o})", f"{f}({a}, {b}, order='F')", f"{f}({b}, {a})"),
     ]
     if g.get(a).flags.writeable:  # NumPy writes into read-only arrays here, lima refuses
-        forms += [f"{f}.at({a}, {places}, {g.one(SCALARS)})", f"{f}.at({a}, {a} > 0, 2)"]
-        forms += [f"{f}.at({a}, slice(None, None, 2), {a}[0])"]
+        forms += [f"{w}.at({a}, {places}, {g.one(SCALARS)})", f"{w}.at({a}, {a} > 0, 2)"]
+        forms += [f"{w}.at({a}, slice(None, None, 2), {a}[0])"]
     return g.new(g.one(forms)) if g.chance(2) else str(g.one(forms))
 
 

@@ -165,6 +165,7 @@ def written(choices: Any, count: int, seed: int) -> tuple[list[str], Counter[str
 
 def describe(x: Any, arrays: list[Any], seen: dict[int, int]) -> Any:
     """`x` as data that can be compared, its arrays collected in `arrays`."""
+    kind = type(x).__name__
     if isinstance(x, lima.Array):
         a = x.__array__()
         x = a if a.ndim or a.dtype.hasobject or not a.dtype.isnative else a[()]
@@ -175,20 +176,12 @@ def describe(x: Any, arrays: list[Any], seen: dict[int, int]) -> Any:
         arrays.append(x)
         strides = x.strides if x.size > 1 else None
         flags = (x.flags.c_contiguous, x.flags.f_contiguous)
-        return (
-            type(x).__name__,
-            x.dtype.str,
-            x.shape,
-            strides,
-            flags,
-            x.flags.writeable,
-            content(x),
-            place,
-        )
+        writeable = x.flags.writeable
+        return kind, x.dtype.str, x.shape, strides, flags, writeable, content(x), place
     if isinstance(x, np.generic):
-        return type(x).__name__, x.dtype.str, repr(x), content(x)
+        return kind, x.dtype.str, repr(x), content(x)
     if isinstance(x, (list, tuple)):
-        return type(x).__name__, [describe(v, arrays, seen) for v in x]
+        return kind, [describe(v, arrays, seen) for v in x]
     if isinstance(x, dict):
         return "dict", [
             (describe(k, arrays, seen), describe(v, arrays, seen)) for k, v in x.items()
@@ -197,9 +190,9 @@ def describe(x: Any, arrays: list[Any], seen: dict[int, int]) -> Any:
         return "generator", _state(x.bit_generator.state)
     if isinstance(x, np.random.RandomState):
         return "generator", _state(x.get_state(legacy=False))
-    if type(x).__name__ in ("Box", "Held"):
-        return type(x).__name__, [describe(v, arrays, seen) for v in vars(x).values()]
-    return type(x).__name__, repr(x)
+    if kind in ("Box", "Held"):
+        return kind, [describe(v, arrays, seen) for v in vars(x).values()]
+    return kind, repr(x)
 
 
 def _state(state: Any) -> Any:
@@ -212,7 +205,10 @@ def _state(state: Any) -> Any:
 def content(x: Any) -> Any:
     """All that an array or a scalar holds, without what lies between fields and elements."""
     if x.dtype.names is not None:
-        return b"".join(content(x[name]) for name in x.dtype.names)
+        parts = [content(x[name]) for name in x.dtype.names]
+        return parts if x.dtype.hasobject else b"".join(parts)
+    if x.dtype == object and x.ndim:
+        return [describe(item, [], {}) for item in x.flat]
     if x.dtype.hasobject or x.dtype.char in "gG":  # addresses, or padding
         return repr(x.tolist()).encode()
     return x.tobytes()
@@ -277,7 +273,7 @@ def sharing(arrays: list[Any]) -> Iterator[tuple[int, int]]:
 def bare(value: Any) -> Any:
     """A description without what only a plain array has: strides, flags, identity."""
     if isinstance(value, tuple) and len(value) == 8:
-        return value[1], value[2], value[6]
+        return value[1], value[2], bare(value[6])
     if isinstance(value, tuple) and isinstance(
         value[-1], bytes
     ):  # a scalar, or an array of no axes

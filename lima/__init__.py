@@ -10,7 +10,6 @@ array([0.5, 0.5])
 
 from lima.aligned import Difference
 from lima.api import (
-    Explanation,
     RuleInfo,
     explain,
     lineage,
@@ -40,6 +39,7 @@ from lima.errors import (
     UnknownLineage,
     UnsupportedError,
 )
+from lima.explained import Explanation
 from lima.ledger import Estimate
 from lima.nonfinite import Blame
 from lima.ops.coverage import Coverage, coverage

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from lima.catalog import MAX_TEXT, Row
+from lima.catalog import LINES, MAX_TEXT, Catalog, Row
 from lima.errors import LogError, NotCanonical
 from lima.log import node_text
 from lima.node import Node, Unique, topological
 from lima.objects import is_plain_dtype
+from lima.origins import MAX_TEXT as MAX_NAME
+from lima.origins import lines_by_digest, printable
+from lima.places import Line, noted
 from lima.reading import Lines
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
 
 MAX_NODES = 1000
 """New nodes that any value may bring along ..."""
@@ -79,12 +85,15 @@ def _is_unique(x: Any) -> bool:
     return False
 
 
-def rebuilt(rows: Iterable[tuple[bytes, bytes, str]]) -> dict[bytes, Node]:
+def rebuilt(
+    rows: Iterable[tuple[bytes, bytes, str]], known: dict[bytes, Node] | None = None
+) -> dict[bytes, Node]:
     """Nodes by their digests, from (digest, inputs, text) of each, inputs before users.
 
-    Reading executes nothing. Raises LogError where a row is missing or is not what was written.
+    They are added to those that are `known`. Reading executes nothing. Raises LogError where a row
+    is missing or is not what was written.
     """
-    made: dict[bytes, Node] = {}
+    made: dict[bytes, Node] = {} if known is None else known
     for digest, inputs, text in rows:
         if type(inputs) is not bytes or type(text) is not str or len(inputs) % 16:
             raise LogError("the lineage is damaged")
@@ -96,3 +105,50 @@ def rebuilt(rows: Iterable[tuple[bytes, bytes, str]]) -> dict[bytes, Node]:
             raise LogError("the lineage is damaged: a node has another digest")
         made[digest] = node
     return made
+
+
+# --------------------------------------------------------------------------- lines of the program
+
+
+def lines_of(roots: Iterable[Node], rows: Iterable[Row]) -> dict[bytes, Line]:
+    """The users' lines of the nodes that get these rows."""
+    wanted = {row.digest for row in rows}
+    if not wanted:
+        return {}
+
+    def below(node: Node) -> tuple[Any, ...]:
+        return node.inputs if node.digest in wanted else ()
+
+    return lines_by_digest(n for n in topological(roots, below) if n.digest in wanted)
+
+
+def note_lines(writer: Connection, lines: Mapping[bytes, Line]) -> None:
+    """Write down where nodes stood; of one that has a line already, that stays."""
+    if lines:
+        writer.execute(LINES.replace("TABLE", "TABLE IF NOT EXISTS"))
+        rows = [(digest, *_written(line)) for digest, line in lines.items()]
+        writer.executemany("INSERT OR IGNORE INTO lines VALUES (?,?,?,?)", rows)
+
+
+def _written(line: Line) -> tuple[str, int, str]:
+    return printable(line.file), max(line.line, 0), printable(line.function)
+
+
+def place_of(file: Any, line: Any, function: Any) -> int:
+    """The number of a line (`places.noted`) that a row says; 0 for what is no line."""
+    texts = (file, function)
+    if type(line) is not int or not 0 <= line < 1 << 31 or any(type(t) is not str for t in texts):
+        return 0
+    if any(len(text) > MAX_NAME or not text.isprintable() for text in texts):
+        return 0
+    return noted(Line(file, line, function))
+
+
+def stand(catalog: Catalog, nodes: Iterable[Node]) -> None:
+    """Say of nodes from a store where they stood."""
+    if not catalog.has_lines():
+        return
+    query = "SELECT file, line, function FROM lines WHERE digest=?"
+    for node in nodes:
+        for row in catalog.rows(query, (node.digest,)):
+            node.place = place_of(*row)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import warnings
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,21 +13,19 @@ import numpy as np
 from lima import leaves
 from lima.array import Array, array, node_of
 from lima.barriers import plain
-from lima.errors import ReplayError, UnknownLineage
+from lima.errors import ReplayError, StoreError, UnknownLineage
+from lima.explained import Explanation
 from lima.formats import Parts, named_arrays, taken
-from lima.nearest import Miss, misses
 from lima.node import Node, topological
 from lima.op import OPS
-from lima.patches import rounds_of
 from lima.pattern import Rule
-from lima.places import Line
 from lima.record import Lineage, check_of
 from lima.record import read as _read_log
 from lima.record import write as _write_log
 from lima.replay import ReplayWarning
 from lima.replay import recompute as _recompute
 from lima.sparse import Sparse, lineage_of, sparse_node
-from lima.stats import Outcome, outcome_row
+from lima.store import INDEX, Store
 from lima.tree import recall
 
 
@@ -93,6 +89,7 @@ def save(
     lineage: Lineage | None = None,
     *,
     leaf_data: bool = False,
+    lines: bool = False,
     inputs: Mapping[str, Any] | None = None,
     **results: Any,
 ) -> Path:
@@ -101,6 +98,10 @@ def save(
     With `leaf_data=True` the arrays of the leaves are stored beside it, in `<path>.data`, so that
     the log can be recomputed anywhere. They are found where they still exist unchanged, or given
     in `inputs` (by leaf name). Raises ReplayError, with nothing written, when one is missing.
+
+    With `lines=True` the log also says at which lines of the program operations stood, as far as
+    that was recorded (`lima.session(lines=...)`). This comes after the end of the lineage, whose
+    text is the same with it and without.
 
     >>> import lima, numpy as np, tempfile, pathlib
     >>> X = lima.array(np.ones((2, 2)), name="X")
@@ -117,7 +118,7 @@ def save(
     else:
         record, found = record.given(given)
         data = {bytes.fromhex(digest): a for digest, a in found.items()}
-    _write_log(path, record, data)
+    _write_log(path, record, data, lines)
     return Path(path)
 
 
@@ -140,7 +141,10 @@ def load_log(path: str | os.PathLike[str]) -> Lineage:
 
     Logs of Apache SystemDS (`out.csv.lineage`) are read as well, with the matrices that lie beside
     them; see `docs/log-format.md`. Where such a log is known to record something else than what
-    ran, a ReplayWarning says so. Raises LogError, with the line number, for a malformed log;
+    ran, a ReplayWarning says so.
+
+    `store/key` means a value of a store: the folder, and a key as `lima store ls` shows it, or how
+    it begins. Raises LogError, with the line number, for a malformed log;
     OSError if it cannot be read.
 
     >>> import lima, numpy as np, tempfile, pathlib
@@ -149,9 +153,30 @@ def load_log(path: str | os.PathLike[str]) -> Lineage:
     >>> lima.load_log(path)
     <Lineage of s: 2 nodes from x>
     """
-    record = _read_log(path)
+    record = _stored(path) or _read_log(path)
     _caution(record)
     return record
+
+
+def _stored(path: str | os.PathLike[str]) -> Lineage | None:
+    """The lineage of `store/key`; None for any other path."""
+    place = Path(path)
+    if (place / INDEX).is_file():
+        with Store(place) as store:
+            keys = [row.key[:16] for row in store.ls()]
+        such = f"name one by its key, such as {place / keys[0]}" if keys else "it is empty"
+        raise StoreError(f"{path}: a store holds the lineage of many values: {such}")
+    if place.exists() or not (place.parent / INDEX).is_file():
+        return None
+    with Store(place.parent) as store:
+        found = store.lineage(place.name)
+    checks = {} if found.value is None else {"result": check_of(found.value)}
+    return Lineage(
+        found.results,
+        checks={name: check for name, check in checks.items() if check is not None},
+        environment=found.facts,
+        kept=found.kept,
+    )
 
 
 def _caution(record: Lineage) -> None:
@@ -281,125 +306,25 @@ def rules() -> tuple[RuleInfo, ...]:
     )
 
 
-# --------------------------------------------------------------------------- explain
-
-SHOWN = 60
-"""Operations that an explanation lists, the dearest first to be kept."""
-
-
-class Explanation:
-    """How each operation behind a result was got; `print` it, or look at `.rows` and `.misses`.
-
-    rows are (operation, outcome, seconds, why), inputs before users; `lines` are the user's lines
-    that asked for them (file, line, function), None where they were not recorded: see the option
-    `lines` of `lima.session`. A result that was reused shows the line that it was first made at,
-    or in an operation's case the one that asked for it here. Results of calls that are
-    not traced ("refused") and plain arrays that traced code met ("entered") stand among them,
-    with the name of the call or the place. `misses` says of the dearest operations that were
-    computed why they were not reused.
-
-    >>> import lima, numpy as np
-    >>> lima.explain(lima.array(np.ones(3), name="x").sum()).counts()
-    Counter({'computed': 1})
-    """
-
-    def __init__(self, nodes: Iterable[Node]) -> None:
-        self._nodes = {node.digest: node for node in nodes}
-        seen = self._nodes.values()
-        self._shown = [n for n in seen if not n.is_leaf or n.outcome]
-        self.rows = [(repr(n.spec), *_outcome(n)) for n in self._shown]
-        self.lines = [n.line for n in self._shown]
-        self.leaves = [n.name or n.digest.hex()[:12] for n in seen if n.is_leaf]
-
-    @functools.cached_property
-    def misses(self) -> list[Miss]:
-        """Of what was computed, up to three operations: what stood in the way of a hit.
-
-        Each has `node`, `reason` and `differences` to the nearest that is kept among what traced
-        functions returned lately. It is looked for when first asked for.
-        """
-        return misses(self._nodes.values())
-
-    def counts(self) -> Counter[str]:
-        """Number of operations by outcome."""
-        return Counter(outcome for _, outcome, _, _ in self.rows)
-
-    def __str__(self) -> str:
-        saved = sum(s for _, outcome, s, _ in self.rows if outcome == Outcome.HIT.value)
-        spent = sum(s for _, outcome, s, _ in self.rows if outcome == Outcome.COMPUTED.value)
-        counts = ", ".join(f"{n} {outcome}" for outcome, n in sorted(self.counts().items()))
-        operations = sum(outcome != Outcome.ENTERED.value for _, outcome, _, _ in self.rows)
-        head = (
-            f"{operations} operations on {', '.join(self.leaves) or 'no leaves'}: {counts}; "
-            f"{spent:.3g} s spent, {saved:.3g} s saved"
-        )
-        rows, places = self.rows, self.lines
-        if len(rows) > SHOWN:
-            rows, places = self._together()
-        dearest = sorted(range(len(rows)), key=lambda k: self._rank(rows[k]))[:SHOWN]
-        lines = [self._line(*rows[k], places[k]) for k in sorted(dearest)]
-        rest = len(rows) - len(lines)
-        lines += [f"  ... and {rest} more"] if rest else []
-        if self.misses:
-            lines += ["not reused:", *map(str, self.misses)]
-        return "\n".join([head, *lines])
-
-    def _together(self) -> tuple[list[tuple[str, str, float, str]], list[Line | None]]:
-        """Rows and lines, those of one place in a loop (the same in all but its numbers) as one."""
-        rounds = rounds_of(list(self._nodes.values()))
-        found: dict[Any, list[Any]] = {}
-        lines: list[Line | None] = []
-        for node, row, line in zip(self._shown, self.rows, self.lines, strict=True):
-            place = rounds.get(node.digest)
-            key = len(found) if place is None else (place[:2], row[1], row[3], line)
-            if key not in found:
-                lines.append(line)
-            known = found.setdefault(key, [row[0], row[1], 0.0, row[3], 0])
-            known[2] += row[2]
-            known[4] += 1
-        together = [
-            (f"{count:,} × {what}" if count > 1 else what, outcome, seconds, why)
-            for what, outcome, seconds, why, count in found.values()
-        ]
-        return together, lines
-
-    @staticmethod
-    def _rank(row: tuple[str, str, float, str]) -> tuple[bool, float]:
-        """What has no history comes first, then what was dear."""
-        _, outcome, seconds, _ = row
-        return outcome not in (Outcome.REFUSED.value, Outcome.ENTERED.value), -seconds
-
-    @staticmethod
-    def _line(what: str, outcome: str, seconds: float, why: str, line: Line | None) -> str:
-        shown = what if len(what) <= 58 else what[:55] + "..."
-        shown += f"  {line}" if line else ""
-        return f"  {outcome:<9} {seconds * 1e3:10.3f} ms  {shown}" + (f"  ({why})" if why else "")
-
-    __repr__ = __str__
-
-
-_PLAIN = outcome_row(Outcome.COMPUTED)
-
-
-def _outcome(node: Node) -> tuple[str, float, str]:
-    row = node.outcome or _PLAIN
-    return row.outcome.value, row.seconds, row.why
-
-
 def explain(x: Any) -> Explanation:
     """Which operations behind a result were computed, taken from the cache, or not traceable.
 
-    x is a result or a lineage. Seconds are compute seconds: spent for what was computed, saved
+    x is a result, a lineage, the path of a log, or a value of a store as `store/key`.
+    Seconds are compute seconds: spent for what was computed, saved
     for hits. What could not be traced is named with the reason, and a plain array that came in with
     the user's line where traced code met it. An operation whose result a rule
     had from parts is `partial`, with the rule; the operations that gave its bits stand before it.
+    A log says nothing of how values were got; of what a store holds, seconds are those that a use
+    saves.
 
     >>> import lima, numpy as np
     >>> print(lima.explain(lima.array(np.ones(3), name="x").sum()))  # doctest: +ELLIPSIS
     1 operations on x: 1 computed; ...
     """
+    if isinstance(x, str | os.PathLike):
+        x = load_log(x)
     if isinstance(x, Lineage):
-        return Explanation(x.nodes)
+        return Explanation(x.nodes, x.kept)
     return Explanation(topological([_node(x)], _with_derivation))
 
 

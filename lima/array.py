@@ -562,7 +562,7 @@ class Array(Operators, Buffered):
     def fill(self, value: Any) -> None:
         """Set every element."""
         if self.dtype.hasobject:
-            function(np.ndarray.fill, (self, value), {})  # a list is one object
+            in_place.fill_objects(self, value)
             return
         if np.ndim(value):  # which NumPy takes for no element, or for one
             made = np.empty((), self.dtype)

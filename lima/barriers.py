@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from lima.op import OPS, clone, owner
 from lima.sessions import current
 from lima.stats import REFUSED, outcome_row
 from lima.values import Value, tied
-from lima.writes import lent, refuse_readonly, write
+from lima.writes import kept, lent, refuse_readonly, share, write
 
 AGAIN: list[Callable[..., Any]] = []
 """What makes a call with traced arrays in the place of other arguments (`lima.calls.function`)."""
@@ -45,11 +45,26 @@ def plain(x: Any) -> Any:
         return tied(data)
     kind = type(x)
     if kind in (list, tuple):
-        return kind(each(plain, x))
+        return _remade(x, x, each(plain, x))
     if kind is dict:
-        return dict(zip(x, each(plain, x.values()), strict=True))
+        return _remade(x, x.values(), each(plain, x.values()))
     made = PLAIN.get(kind)
     return x if made is None else made(x)
+
+
+def _remade(x: Any, old: Any, items: Iterable[Any]) -> Any:
+    """A container with other items; `x` itself where they are the old ones, as it may be kept."""
+    new = list(items)
+    if all(a is b for a, b in zip(new, old, strict=True)):
+        return x
+    return dict(zip(x, new, strict=True)) if type(x) is dict else type(x)(new)
+
+
+def _for_numpy(x: Any) -> Any:
+    """The same for NumPy's functions, to which a dict is one object: it stays that."""
+    if type(x) in (list, tuple):
+        return _remade(x, x, each(_for_numpy, x))
+    return x if type(x) is dict else plain(x)
 
 
 PLAIN: dict[type, Callable[[Any], Any]] = {}
@@ -71,11 +86,13 @@ def _untraced(func: Any, args: Sequence[Any], kwargs: dict[str, Any], why: str) 
     here = current()
     here.counts.barriers += 1
     refuse(f"it calls {name}, which is not traced")
-    given = plain(tuple(args))
+    numpys = str(getattr(func, "__module__", "numpy")).partition(".")[0] in ("numpy", "builtins")
+    to_plain = _for_numpy if numpys else plain
+    given = to_plain(tuple(args))
     if given and isinstance(given[0], np.generic) and hasattr(func, "__objclass__"):
         func = getattr(type(given[0]), func.__name__)  # a method of arrays, which scalars have too
     try:
-        found = func(*given, **plain(kwargs))
+        found = func(*given, **{k: to_plain(x) for k, x in kwargs.items()})
     except ValueError as error:
         arrays = opened(error, args, kwargs)
         if arrays is not None:
@@ -162,6 +179,8 @@ def write_untraced(
 ) -> Any:
     """A barrier that writes `target`, its first argument or `out`, and that NumPy gives a copy."""
     refuse_readonly(target)
+    if value_of(target).meta[1].hasobject and type(data_of(target)) is np.ndarray:
+        return _write_objects(func, target, args, kwargs, why)
     copy = clone(data_of(target))
     if kwargs.get("out") is target:
         kwargs = {**kwargs, "out": copy}
@@ -172,6 +191,23 @@ def write_untraced(
     finally:
         _assign_all(target, value_of(adopt(copy, why)))
     return target if found is copy else adopt(found, why)
+
+
+def _write_objects(
+    func: Any, target: Handle, args: Sequence[Any], kwargs: dict[str, Any], why: str
+) -> Any:
+    """The same for an array of Python objects: NumPy writes its memory, which holds the very
+    objects of the program, with the traced arrays in them, until the call ends.
+    """
+    current().counts.barriers += 1
+    window = share(target)
+    if kwargs.get("out") is target:
+        found = func(
+            *kept(tuple(args)), **{k: kept(x) for k, x in kwargs.items() if k != "out"}, out=window
+        )
+    else:
+        found = func(window, *kept(tuple(args[1:])), **{k: kept(x) for k, x in kwargs.items()})
+    return target if found is window else adopt(found, why)
 
 
 def _assign_all(target: Handle, value: Value) -> None:

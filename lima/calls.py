@@ -511,8 +511,14 @@ def _call_out(row: Op, args: Sequence[Any], kwargs: dict[str, Any], out: Any) ->
     if not locked(out):
         refuse_readonly(out)  # now it may belong to plain code
     if out._base is not None or locked(out):
-        return write(out, row, spec, inputs)
-    return _write_whole(out, row, spec, inputs, without_out(row, spec, inputs))
+        given = write(out, row, spec, inputs)
+    else:
+        given = _write_whole(out, row, spec, inputs, without_out(row, spec, inputs))
+    if row.unboxes is not None and given is out and not value_of(out).meta[0]:
+        first = inputs[0]
+        if row.unboxes(first.data if isinstance(first, Value) else first):
+            return out[()]
+    return given
 
 
 def _write_whole(out: Any, row: Op, spec: Spec, inputs: Sequence[Any], bare: Spec | None) -> Any:

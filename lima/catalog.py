@@ -68,6 +68,11 @@ CREATE INDEX by_rank ON entries (rank, used);
 CREATE INDEX by_object ON parts (object)
 """
 
+LINES = """
+CREATE TABLE lines (digest BLOB PRIMARY KEY, file TEXT, line INTEGER, function TEXT) WITHOUT ROWID
+"""
+"""A table that is made when the first user's line is noted; stores without it are right as well."""
+
 R = TypeVar("R")
 
 
@@ -181,7 +186,8 @@ class Catalog:
         if version != VERSION:
             raise Newer(f"its index has version {version}, this lima knows version {VERSION}")
         found = made.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")
-        if {plain(row[0]) for row in found} != set(map(plain, SCHEMA.split(";"))):
+        tables, own = {plain(row[0]) for row in found}, set(map(plain, SCHEMA.split(";")))
+        if not own <= tables <= own | {plain(LINES)}:
             raise Unusable("its index has other tables than lima makes")
 
     def close(self) -> None:
@@ -228,6 +234,10 @@ class Catalog:
         """The rows of a query."""
         with self._reading:
             return self._connected().execute(query, values).fetchall()
+
+    def has_lines(self) -> bool:
+        """Whether users' lines have been noted."""
+        return bool(self.rows("SELECT 1 FROM sqlite_schema WHERE name='lines'"))
 
     def stream(self, query: str) -> Iterator[Any]:
         """The rows of a query one by one, by a connection of its own that nobody waits for."""

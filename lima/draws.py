@@ -21,6 +21,7 @@ from lima.node import OUTPUT, Node, Ref, Spec, new_node, resolve
 from lima.op import OPS, BindError, Op, bind, own
 from lima.ops.random import METHODS, draw, set_state, state_of
 from lima.places import call_here
+from lima.records import is_record
 from lima.sessions import Session, current
 from lima.stats import Outcome, outcome_row
 from lima.values import Value, nodes_of
@@ -124,6 +125,11 @@ class TracedGenerator:
         return str(self._generator)
 
 
+def _is_array(x: Any) -> bool:
+    """Whether `x` is a traced array, not a record: NumPy shuffles that as any sequence."""
+    return isinstance(x, Handle) and not is_record(x)
+
+
 def _itself(generator: Any) -> Any:
     """Pickled and copied generators are plain ones."""
     return generator
@@ -206,7 +212,7 @@ class _Method:
             return self._fill(row, out, args, kwargs)
         if self.name == "shuffle" and not args and "x" in kwargs:
             args = (kwargs.pop("x"),)
-        if self.name == "shuffle" and args and not isinstance(args[0], Handle):
+        if self.name == "shuffle" and args and not _is_array(args[0]):
             refuse("it shuffles what is no traced array")
             owner._node = None
             method = owner._generator.shuffle

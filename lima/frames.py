@@ -243,8 +243,9 @@ def leave(x: Any, convert: Callable[[Any], Any]) -> None:
         elif type(values) is np.ndarray and values.dtype.hasobject:
             flat = values.reshape(-1)
             for k, item in enumerate(flat):
-                if isinstance(item, Handle):
-                    flat[k] = convert(item)
+                made = convert(item)
+                if made is not item:
+                    flat[k] = made
 
 
 def plain_class(kind: type) -> type | None:

@@ -55,6 +55,12 @@ def note(digests: Sequence[bytes], trace: Callable[[], list[Node] | None], nbyte
             _held[digest] = [*known[:1], *known[1:][2 - MOST :], (history, k)]
 
 
+def forget() -> None:
+    """Drop all histories: results of calls that ran as plain NumPy are leaves from now on."""
+    with _lock:
+        _held.clear()
+
+
 def resolved(roots: Sequence[Node]) -> list[Node]:
     """The nodes, with its operations in the place of every leaf that has a history.
 

@@ -17,8 +17,16 @@ from lima.handle import Handle, is_outside, locked, value_of
 from lima.node import Ref, Spec, new_node
 from lima.op import OPS, Op
 from lima.outs import is_new
-from lima.values import Borrowed, Value, live_users, memory_of, nodes_of, overlapping
-from lima.writes import repoint, set_in_place, share, write
+from lima.values import (
+    Borrowed,
+    Value,
+    live_users,
+    memory_of,
+    nodes_of,
+    overlapping,
+    rounds_in_place,
+)
+from lima.writes import kept, repoint, set_in_place, share, write
 
 OPERATORS = {
     "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide",
@@ -68,7 +76,8 @@ def operator_of(name: str, row: Op) -> Any:
             raise ValueError(NO_MATRICES)
         inputs = (value, right) if writing.into else (value, right, value)
         meant, node = spec, None
-        if isinstance(right, Value) and memory_of(right) is memory_of(value):
+        aliases = isinstance(right, Value) and memory_of(right) is memory_of(value)
+        if aliases or (writing.into is None and rounds_in_place(value)):
             meant = overlapping(spec, inputs, 0 if writing.into else 2, 32, False)
         elif name in ARITHMETIC and self._base is None and is_new(row, inputs):
             node = new_node(row.spec, nodes_of(inputs[:-1]))
@@ -98,6 +107,16 @@ def set_writeable(a: Handle, wanted: bool) -> None:
         raise ValueError("cannot set WRITEABLE flag to True of this array")
     refuse("it changes the flags of an array")
     a._locked = not wanted
+
+
+def fill_objects(a: Handle, value: Any) -> None:
+    """`a.fill(value)` of Python objects: a list is one of them."""
+    given = kept(value) if isinstance(value, Handle) else value
+
+    def fill(target: Any) -> None:
+        target.fill(given)
+
+    write_untraced(fill, a, (a,), {}, "Python objects")
 
 
 def resize(a: Any, shape: Any, refcheck: bool) -> None:

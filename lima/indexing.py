@@ -9,9 +9,10 @@ import numpy as np
 
 from lima import leaves
 from lima.barriers import adopt, leaf_value, opened, plain, write_untraced
-from lima.calls import LIFT, nested, result, view_of_present
+from lima.calls import LIFT, LITERALS, nested, result, view_of_present
 from lima.errors import NotCanonical
 from lima.forcing import force
+from lima.gates import given_back
 from lima.handle import Handle, data_of, root_of, value_of, view_handle
 from lima.nesting import each
 from lima.node import Ref, Spec, new_node
@@ -197,9 +198,10 @@ def _get_present(a: Handle, value: Value, spec: Spec, param: Any) -> Any:
         inside = isinstance(item, (_VOID, _ARRAY)) and owner(item) is owner(data)
         return view_of_present(a, value, spec, item) if inside else _alone(value, spec, item)
     if type(item) is not _ARRAY or type(data) is not _ARRAY:
-        return _alone(value, spec, item)
-    if data.dtype.hasobject and owner(item) is not owner(data):
-        return item  # an array that is an element of an array of objects
+        return item if isinstance(item, Handle) else _alone(value, spec, item)
+    if data.dtype.hasobject and item is data[param]:  # a view is a new one each time
+        known, _ = given_back(item)  # it is an element of an array of objects
+        return item if known is None else known
     return view_of_present(a, value, spec, item)
 
 
@@ -214,8 +216,8 @@ def setitem(a: Handle, index: Any, item: Any) -> None:
     refuse_readonly(a)
     base = root_of(a)
     assign = OPS["assign"]
-    if value_of(a).meta[1].hasobject and (type(item) in (list, tuple) or _is_one(a, index)):
-        item = kept(item)
+    if value_of(a).meta[1].hasobject and _set_objects(a, index, item):
+        return
     if type(item) in (list, tuple) and not _lifts_to_array(a, index):
         if _set_records_in_turn(a, index, item, base):
             return
@@ -250,6 +252,25 @@ def setitem(a: Handle, index: Any, item: Any) -> None:
     params = (("index", param),) if not path else (("path", path), ("index", param))
     spec = Spec(assign.name, params, 2, assign.version)
     write(base, assign, overlapping(spec, inputs), inputs, a)
+
+
+def _set_objects(a: Handle, index: Any, item: Any) -> bool:
+    """`a[index] = item` of Python objects; False where that is as for any array.
+
+    What becomes an element is the very object. Who keeps an array sees later writes to it.
+    """
+    if type(item) in LITERALS:
+        return False
+    one = _is_one(a, index)
+    if isinstance(item, np.generic) or (isinstance(item, np.ndarray) and not one):
+        return False  # arrays and numbers of NumPy, traced or not
+    given = kept(item) if isinstance(item, Handle) or not one else item
+
+    def put(target: Any, index: Any) -> None:
+        target[index] = given
+
+    write_untraced(put, a, (a, plain(index)), {}, "Python objects")
+    return True
 
 
 def _reads(item: Any, base: Handle) -> bool:

@@ -17,12 +17,22 @@ from lima.forcing import force
 from lima.frame import active
 from lima.frame_copies import PRICE, Copies, FrameCopy, held_by
 from lima.frames import is_frame
-from lima.handle import Handle, is_outside, locked, new_handle, root_of, value_of, view_handle
+from lima.handle import (
+    Handle,
+    handle,
+    is_outside,
+    locked,
+    new_handle,
+    root_of,
+    value_of,
+    view_handle,
+)
 from lima.keys import Scan
 from lima.node import Node, Spec, encode, leaf
 from lima.op import OPS, clone, owner
 from lima.ops.random import set_state, state_of
 from lima.runtime import apply
+from lima.unread import Unread
 from lima.values import Borrowed, Value, new_value
 from lima.walk import ATOMS, assign, layout_of
 from lima.writes import detach, repoint
@@ -32,7 +42,7 @@ Term = tuple[Any, ...]
 
 
 class Kept(NamedTuple):
-    """An array in a record: its lineage, and data that nobody writes."""
+    """An array in a record: its lineage, and data that nobody writes (or `unread.Unread`)."""
 
     node: Node
     data: Any
@@ -59,6 +69,7 @@ class Record:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.kept: list[Kept] = []
+        self.recast: set[int] = set()  # places of arrays whose copies have other strides
         self.boxes: list[Box] = []
         self.views: list[tuple[Term, tuple[Spec, ...], bool]] = []
         self.frames: list[FrameCopy] = []
@@ -89,8 +100,9 @@ class Record:
 
     def is_alone(self) -> bool:
         """Whether the call gave one array of its own and changed nothing."""
-        effects = self.written or self.changed or self.generators
-        return self.result[0] is _array_term and not effects
+        if self.written or self.changed or self.generators or self.result[0] is not _array_term:
+            return False
+        return type(self.kept[self.result[1]].data) is not Unread
 
     def alone(self) -> Handle:
         """The one array that the call gave."""
@@ -315,6 +327,8 @@ class Draft:
         """The record with its data: the results' own buffers, copies of what others can write."""
         for value in self.values:
             data = clone(value.data) if _needs_copy(value) else value.data
+            if getattr(data, "strides", ()) != getattr(value.data, "strides", ()):
+                self.record.recast.add(len(self.record.kept))
             self.record.kept.append(Kept(value.node, data))
         copies: Copies = {}
         for x in self.record.frames:
@@ -395,7 +409,12 @@ def _box_term(now: _Restoring, place: int) -> Any:
 
 def _array_term(now: _Restoring, place: int, readonly: bool) -> Any:
     if place not in now.arrays:
-        now.arrays[place] = _own_array(now.record.kept[place], readonly)
+        kept = now.record.kept[place]
+        if type(kept.data) is Unread:
+            made = now.arrays[place] = handle(kept.data.value(kept.node, now.scan.arrays))
+            made._locked = readonly
+        else:
+            now.arrays[place] = _own_array(kept, readonly)
     return now.arrays[place]
 
 

@@ -13,7 +13,7 @@ from xxhash import xxh3_128_digest
 from lima.catalog import Row, Stored
 from lima.environment import environment
 from lima.errors import NotCanonical
-from lima.frame import Frame
+from lima.frame import Frame, active
 from lima.kept import Record, Restored
 from lima.node import encode
 from lima.objects import Broken
@@ -21,6 +21,7 @@ from lima.plainly import FAULTS
 from lima.sessions import Session
 from lima.stats import HIT, outcome_row
 from lima.terms import FORMAT, check, read, written
+from lima.unread import Later
 from lima.upkeep import CALL
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ def find(here: Session, look: Look) -> tuple[Record, Restored] | None:
 def _restored(here: Session, look: Look, found: Stored) -> tuple[Record, Restored] | None:
     store = here.store
     assert store is not None
-    parts = store.read(found)
+    inside = active() is not None  # who is not traced gets arrays, which have elements
+    later = Later(store, found, look.scan.arrays) if inside else None
+    parts = store.read(found, later=later)
     if parts is None:
         return None
     text, *arrays = parts

@@ -18,6 +18,7 @@ from xxhash import xxh3_128
 from lima.errors import LogError
 from lima.literal import quoted, spell
 from lima.node import LEAF, Node, Param, topological
+from lima.origins import Section, lines_by_digest, section
 from lima.patches import Latest, Line, Program, program_of
 from lima.reading import Lines, check_hex, operand
 from lima.scan import Scanner, check_shape
@@ -74,8 +75,10 @@ def distinct(roots: Iterable[Node]) -> Iterator[Node]:
 # --------------------------------------------------------------------------- writing
 
 
-def lines(log: Log) -> Iterator[str]:
+def lines(log: Log, origins: bool = False) -> Iterator[str]:
     """The lines of `log`, each with its line end.
+
+    `origins`: with a section that says at which lines of the user's program operations stood.
 
     Raises LogError for a value that no line can hold, NotCanonical for one without a spelling.
 
@@ -89,17 +92,19 @@ def lines(log: Log) -> Iterator[str]:
     """
     checksum = xxh3_128()
     nodes = list(distinct(log.outputs.values()))
-    for line in _body(log, nodes):
+    program = program_of(nodes, log.outputs)
+    for line in _body(log, nodes, program):
         if len(line) > MAX_LINE:
             raise LogError(f"a line of {len(line)} characters; the longest may have {MAX_LINE}")
         checksum.update(line.encode())
         yield line
     count = f"nodes={len(nodes)} outputs={len(log.outputs)}"
     yield f'end {count} checksum="{checksum.hexdigest()}"\n'
+    if origins:
+        yield from section(nodes, program, lines_by_digest(topological(log.outputs.values())))
 
 
-def _body(log: Log, nodes: list[Node]) -> Iterator[str]:
-    program = program_of(nodes, log.outputs)
+def _body(log: Log, nodes: list[Node], program: Program | None) -> Iterator[str]:
     yield f"lima-log {VERSION if program is None else LOOPS}\n"
     for key, value in log.environment.items():
         yield f"# {key}: {' '.join(value.split())}\n"
@@ -215,6 +220,7 @@ class _Reader(Lines):
         self.checks: dict[str, Check] = {}
         self.environment: dict[str, str] = {}
         self.checksum = xxh3_128()
+        self.section: Section | None = None
         self.step = self.header
 
     def feed(self, line: str) -> None:
@@ -224,7 +230,7 @@ class _Reader(Lines):
             raw = line.encode()
         except UnicodeEncodeError:
             raise LogError("expected text, found a lone surrogate") from None
-        if line.startswith("end ") and self.step not in (self.header, self.after):
+        if line.startswith("end ") and self.step not in (self.header, self.after, self.origin):
             self.end(line)
             return
         self.checksum.update(raw + b"\n")
@@ -304,11 +310,30 @@ class _Reader(Lines):
         self.step = self.after
 
     def after(self, line: str) -> None:
-        raise LogError(f"expected nothing after the end line, found {line[:40]!r}")
+        if self.section is not None or not Section.begins(line):
+            raise LogError(f"expected nothing after the end line, found {line[:40]!r}")
+        runs = [1] * len(self.nodes) if self.folded is None else self.folded.runs
+        self.section = Section(runs)
+        self.step = self.origin
+        self.origin(line)
+
+    def origin(self, line: str) -> None:
+        """A line of the section that says where operations stood."""
+        assert self.section is not None
+        self.section.feed(line)
+        if self.section.done:
+            self.step = self.after
 
     def close(self) -> None:
         if self.step != self.after:
             raise LogError("expected an end line, found the end of the log: it was cut off")
+        if self.section is None:
+            return
+        if self.folded is not None:
+            self.folded.at = self.section.at
+            return
+        for number, place in self.section.at.items():
+            self.nodes[number - 1].place = place  # type: ignore[assignment]
 
 
 def _check(facts: dict[Any, Any]) -> Check:

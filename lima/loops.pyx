@@ -884,13 +884,21 @@ cdef void _repeat(Slot *slot, char *target, npy_intp start, npy_intp count) noex
     """A block of a vector whose elements each stand `slot.repeat` times."""
     cdef npy_intp row = start // slot.repeat
     cdef npy_intp left = slot.repeat - start % slot.repeat
-    cdef npy_intp k
+    cdef npy_intp k, n
     cdef int size = slot.itemsize
     cdef char *source = slot.base + row * size
-    for k in range(count):
-        if left == 0:
-            source += size
-            left = slot.repeat
-        memcpy(target, source, size)
-        target += size
-        left -= 1
+    while count:
+        n = min(left, count)
+        if size == 8:
+            for k in range(n):
+                (<uint64_t *>target)[k] = (<uint64_t *>source)[0]
+        elif size == 4:
+            for k in range(n):
+                (<uint32_t *>target)[k] = (<uint32_t *>source)[0]
+        else:
+            for k in range(n):
+                memcpy(target + k * size, source, size)
+        target += n * size
+        source += size
+        count -= n
+        left = slot.repeat

@@ -7,7 +7,7 @@ cdef class Op:
     cdef public double growth, weight
     cdef public Spec spec, scalars
     cdef public object calls, folds, form, infer, infix, inner, into, kernel, kind, name, names, operands
-    cdef public object params, reach, rules, source, spared, threads_state, version, wrap
+    cdef public object params, reach, rules, source, spared, threads_state, unboxes, version, wrap
 
 cpdef bint is_simple(object value)
 

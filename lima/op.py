@@ -66,12 +66,14 @@ class Fold(NamedTuple):
     way     WHOLE all elements, DOWN the first axis, ALONG the last one
     shape   of the result; None for a scalar
     finish  makes the result of what was folded
+    place   the function that gives an extreme, where the result is its place
     """
 
     function: np.ufunc | None
     way: int
     shape: tuple[int, ...] | None
     finish: Callable[[Any], Any] | None = None
+    place: np.ufunc | None = None
 
 
 WHOLE, DOWN, ALONG = range(3)  # as `loops.Way`
@@ -102,6 +104,8 @@ class Op:
     folds       how a reduction may take the elements of a value that waits, without writing it
     wrap        named-tuple type of a tuple result; `tuple` for a plain one; None for one array
     lenient     Python's operator answers for dtypes that the function refuses
+    unboxes     for which first operand NumPy gives a number though `out=` has room for it, which is
+                written as well; None where it gives `out`
     aliasing    the kernel may look at whether two operands are one buffer
     into        the argument that the call writes (`np.copyto`: "dst"); it re-points a handle
     threaded    the kernel takes `threads`, the most it may use
@@ -124,7 +128,7 @@ class Op:
         "aliasing", "at_once", "calls", "elides", "folds", "form", "growth", "infer", "infix",
         "inner", "into", "kernel", "kind", "lenient", "name", "names", "needs", "operands",
         "params", "reach", "readonly", "rules", "scalars", "small", "source", "spared", "spec",
-        "threaded", "threads_state", "variadic", "version", "weight", "wrap",
+        "threaded", "threads_state", "unboxes", "variadic", "version", "weight", "wrap",
     )  # fmt: skip
 
     def __init__(
@@ -145,6 +149,7 @@ class Op:
         spared: Callable[[Any, Op, Spec, Sequence[Any]], Meta | None] | None = None,
         folds: Callable[[Spec, Meta], Fold | None] | None = None,
         wrap: Any = None,
+        unboxes: Callable[[Any], bool] | None = None,
         aliasing: bool = False,
         lenient: bool = False,
         into: str | None = None,
@@ -172,6 +177,7 @@ class Op:
         self.spared = spared
         self.folds = folds if FUSES else None
         self.wrap = wrap
+        self.unboxes = unboxes
         self.aliasing = aliasing
         self.lenient = lenient
         self.into = into
@@ -387,7 +393,13 @@ def _canonical(name: str, value: Any, inputs: list[Any], lift: Lift) -> Any:
             return normal(value)
         except TypeError as error:
             raise BindError(str(error)) from None
+    if _has_dict(value):
+        raise NotCanonical("a dict, which is one Python object to NumPy")
     return reference(value, inputs, lift)
+
+
+def _has_dict(x: Any) -> bool:
+    return type(x) is dict or (type(x) in (list, tuple) and True in each(_has_dict, x))
 
 
 def reference(value: Any, inputs: list[Any], lift: Lift) -> Any:

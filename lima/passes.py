@@ -1,4 +1,4 @@
-"""Passes over the rows of a tall matrix: what waits between two products with it (D15)."""
+"""Passes over the rows of a tall matrix: what waits between products with it (D15)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 
 from lima.forcing import _Pass, _planned, force, mark_inexact
 from lima.fusion import Group
-from lima.node import new_node
+from lima.node import Spec, new_node
 from lima.op import FUSES, OPS
 from lima.sessions import Session
 from lima.stats import COMPUTED, outcome_row
 from lima.values import Pending, Value, new_value, nodes_of
 
 if FUSES:
-    from lima import tall
+    from lima import narrow, tall
 
 Step = tuple[Pending, Sequence[Any]]
 
@@ -101,3 +101,57 @@ def _delivered(
         mark_inexact(item.node)
     for item, array in arrays:
         item.arrive(array)
+
+
+def weighted(here: Session, x: Value, w: Value, y: Value, twice: bool) -> Value | None:
+    """X' diag(w) Y in one pass, or X' diag(w^2) X; None where the kernel does not take them.
+
+    Where X is Y and waits, its rows are made as they are multiplied, and never written. Nobody can
+    know whether the program will read it again: then it is computed once more, and written.
+    """
+    weights = force(w).reshape(-1)
+    steps, group = _rows(here, x) if x is y else ([], None)
+    if group is None:
+        rows, others = force(x), force(y)
+        if not (narrow.lies(rows) and narrow.lies(others)) or rows.dtype != weights.dtype:
+            return None
+        found, raised = narrow.gram(
+            None, -1, rows, weights, None if x is y else others, rows.shape[1], twice, here.threads
+        )
+    else:
+        (_, columns), _ = x.meta
+        slot = group.slots[x]
+        found, raised = narrow.gram(
+            group.program, slot, None, weights, None, columns, twice, here.threads
+        )
+        if Group.is_loud(raised, group.modes):
+            return None
+        here.counts.computed += len(steps)
+        outcome = outcome_row(COMPUTED, 0.0, "in one pass with what reads it")
+        for item, _ in steps:
+            item.folded = True
+            item.node.outcome = outcome
+            mark_inexact(item.node)
+    row = OPS["matmul.weighted_sums"]
+    spec = Spec(row.name, (("twice", twice),), 3, row.version)
+    made = new_value(new_node(spec, nodes_of((x, w, y))), found)
+    mark_inexact(made.node)
+    return made
+
+
+def _rows(here: Session, x: Value) -> tuple[Sequence[Step], Group | None]:
+    """The steps that make the rows of what waits, if they are to be made as they are read."""
+    if not isinstance(x, Pending) or x.data is not None or x.folded or x.row.inner is None:
+        return [], None
+    plan = _planned(here, x, None)
+    for item, _ in plan:
+        if item._meta[0] != x._meta[0] or item.row.inner is None:
+            force(item)
+    steps = [(item, args) for item, args in plan if item.data is None]
+    if not steps or x.data is not None:
+        return [], None
+    group = Group(steps[0][0])
+    for item, args in steps:
+        if not group.add(item, args, {}):
+            return [], None
+    return steps, group

@@ -64,11 +64,15 @@ class Run(NamedTuple):
 
 
 class Program(NamedTuple):
-    """The lines and runs of a lineage in order, and the line of every result."""
+    """The lines and runs of a lineage in order, and the line of every result.
+
+    lines  the number of the line that made each node, in the order of the nodes
+    """
 
     blocks: list[Line | Run]
     outputs: dict[str, Latest]
     nodes: int
+    lines: np.ndarray[Any, np.dtype[np.int64]]
 
 
 def program_of(nodes: Sequence[Node], outputs: Mapping[str, Node]) -> Program | None:
@@ -163,7 +167,7 @@ class _Maker:
             name: self.operand(np.array([self.places[node.digest]]), end, [])
             for name, node in outputs.items()
         }
-        return Program(blocks, results, len(self.nodes))
+        return Program(blocks, results, len(self.nodes), self.line_of)
 
     def line(self, place: int) -> Line:
         """The line of a node that is in no patch."""

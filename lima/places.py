@@ -133,8 +133,29 @@ def _number(code: CodeType, instruction: int, library: bool = False) -> int:
         return number
 
 
+READ = 1 << 24
+"""Numbers from here on are those of lines that were read, from a log or a store."""
+
+_read: list[Line] = []
+_read_numbers: dict[Line, int] = {}
+
+
+def noted(line: Line) -> int:
+    """The number of a line that was read; 0 where there is no room for more."""
+    with _adding:
+        number = _read_numbers.get(line)
+        if number is None:
+            if len(_read) >= MOST:
+                return 0
+            number = _read_numbers[line] = READ + len(_read)
+            _read.append(line)
+        return number
+
+
 def line_of(number: int) -> Line | None:
-    """The line that `stand` gave this number."""
+    """The line that `stand` or `noted` gave this number."""
+    if number >= READ:
+        return _read[number - READ]
     place = _places[number]
     if place is None:
         return None

@@ -17,6 +17,7 @@ from lima.node import LEAF, OUTPUT, Node
 from lima.op import Meta
 from lima.ops.of_scipy import row_of
 from lima.ops.reach import Part, reach_of, whole
+from lima.ops.reach_axes import Several
 
 Shape = tuple[int, ...]
 
@@ -33,9 +34,9 @@ class Use:
     lines    the same for every axis of the result; None where its shape is not known
     """
 
-    def __init__(self, name: str, part: Part | None) -> None:
+    def __init__(self, name: str, part: Part | Several | None) -> None:
         self.name = name
-        found = None if part is None else part.lines
+        found = part.lines if isinstance(part, Part) else None
         self.lines: tuple[np.ndarray[Any, Any] | None, ...] | None = None
         if found is not None:
             self.lines = tuple([None if one is None else np.flatnonzero(one) for one in found])
@@ -159,15 +160,15 @@ class Walk:
         self.start = start
         self.metas = metas
         self.known = known
-        self.parts: dict[bytes, Part | None] = {}
+        self.parts: dict[bytes, Part | Several | None] = {}
 
-    def run(self, nodes: Sequence[Node]) -> dict[bytes, Part | None]:
+    def run(self, nodes: Sequence[Node]) -> dict[bytes, Part | Several | None]:
         """The part of every node by digest; None for all of a value whose shape is not known."""
         for node in nodes:
             self.parts[node.digest] = self.start.get(node.digest) or self.part(node)
         return self.parts
 
-    def part(self, node: Node) -> Part | None:
+    def part(self, node: Node) -> Part | Several | None:
         meta = self.metas.get(node.digest)
         shape = None if meta is None else meta[0]
         if node.spec.op == LEAF:
@@ -180,17 +181,22 @@ class Walk:
             return NOTHING if shape is None else Part(shape, None)
         return None if shape is None else whole(shape)
 
-    def stated(self, node: Node) -> Part | None:
+    def stated(self, node: Node) -> Part | Several | None:
         """What the row says of its result."""
-        if any(isinstance(i, Node) and self.parts[i.digest] is NOTHING for i in node.inputs):
-            return None  # its shape is not known
         if node.spec.op == OUTPUT:
             (source,) = [i for i in node.inputs if isinstance(i, Node)]
-            return self.parts[source.digest]
+            found = self.parts[source.digest]
+            items = found.parts if isinstance(found, Several) else None
+            return found if items is None else items[node.spec.get("index")]
         row = row_of(node.spec.op)
+        first = int(row is not None and row.threads_state is not None)  # where arrays begin
+        below = [i for i in node.inputs[first:] if isinstance(i, Node)]
+        if any(self.parts[i.digest] is NOTHING for i in below):
+            return None  # its shape is not known
         reach = None if row is None else reach_of(row)
         if row is None or reach is None:
             return None
+        wants = getattr(reach, "wants", ())
         inputs: list[Any] = []
         positional = len(node.inputs) if node.spec.npos is None else node.spec.npos
         for k, item in enumerate(node.inputs):
@@ -199,7 +205,8 @@ class Walk:
                 continue
             part = self.parts[item.digest]
             assert part is not None
-            if k >= positional and not part.touched:
+            wanted = k >= positional or k in wants
+            if wanted and isinstance(part, Part) and not part.touched:
                 part = part._replace(value=self.known(item))
             inputs.append(part)
         try:

@@ -153,18 +153,20 @@ def _make_output(version: int, inputs: list[Any], params: list[tuple[str, Param]
 # --------------------------------------------------------------------------- patterns
 
 
-def items_of(scanner: Scanner, names: Any = None) -> list[Any]:
-    """The items of a pattern up to the end of the line: of values, or of names of patches."""
-    found = [_item(scanner, names)]
+def items_of(
+    scanner: Scanner, names: Any = None, what: str = "a patch of a line above"
+) -> list[Any]:
+    """The items of a pattern up to the end of the line: of values, or of `names`."""
+    found = [_item(scanner, names, what)]
     while scanner.took(","):
-        found.append(_item(scanner, names))
+        found.append(_item(scanner, names, what))
     return found
 
 
-def _item(scanner: Scanner, names: Any) -> Any:
+def _item(scanner: Scanner, names: Any, what: str) -> Any:
     word = scanner.tokens[scanner.at]
     if word not in ("times", "range"):
-        return scanner.value() if names is None else _name(scanner, names)
+        return scanner.value() if names is None else _name(scanner, names, what)
     scanner.at += 1
     scanner.expect("(")
     if word == "range":
@@ -181,14 +183,14 @@ def _item(scanner: Scanner, names: Any) -> Any:
     if type(count) is not int or not 1 <= count < 1 << 62:
         raise LogError(f"expected times(count, ...), found {count!r:.40}")
     scanner.expect(",")
-    inner, _ = scanner.items(")", lambda: _item(scanner, names))
+    inner, _ = scanner.items(")", lambda: _item(scanner, names, what))
     if not inner:
         raise LogError("expected what comes several times, found nothing")
     return Times(count, tuple(inner))
 
 
-def _name(scanner: Scanner, names: Any) -> str:
-    name = scanner.next("name", "the name of a patch")
+def _name(scanner: Scanner, names: Any, what: str) -> str:
+    name = scanner.next("name", what)
     if name not in names:
-        raise LogError(f"expected a patch of a line above, found {name!r:.40}")
+        raise LogError(f"expected {what}, found {name!r:.40}")
     return name

@@ -28,6 +28,7 @@ from lima.source import to_python
 from lima.systemds import ENVIRONMENT as OF_SYSTEMDS
 from lima.systemds import Source, recognised
 from lima.unfolding import Folded
+from lima.upkeep import Kept
 
 MAX_ROWS = 200
 """Nodes that the HTML form of a lineage lists."""
@@ -47,6 +48,8 @@ class Lineage:
     data_dir     folder with the arrays of the leaves, for a lineage that was read from a file
     foreign      the log of another system that this is read from (`lima.systemds`)
     folded       the program of a log with patches; nodes are made of it when they are asked for
+    kept         of a lineage that was read: the values that a store holds, by digest; None for a
+                 lineage of this process
 
     >>> from lima.node import Node, Spec, leaf
     >>> x = leaf(np.ones((2, 3)), "X")
@@ -58,7 +61,7 @@ class Lineage:
     """
 
     __slots__ = (
-        "_nodes", "_outputs", "checks", "data_dir", "environment", "folded", "foreign"
+        "_nodes", "_outputs", "checks", "data_dir", "environment", "folded", "foreign", "kept"
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +73,7 @@ class Lineage:
         data_dir: Path | None = None,
         foreign: Source | None = None,
         folded: Folded | None = None,
+        kept: Mapping[bytes, Kept] | None = None,
     ) -> None:
         nodes = resolved(unfolded(settled(list(outputs.values()))))
         made = dict(zip(outputs, nodes, strict=True))
@@ -79,6 +83,7 @@ class Lineage:
         self.environment = dict(present_environment() if environment is None else environment)
         self.data_dir = data_dir
         self.foreign = foreign
+        self.kept = kept
         self._nodes: list[Node] | None = None
 
     @property
@@ -194,6 +199,7 @@ class Lineage:
             checks={name: self.checks[name] for name in names if name in self.checks},
             environment=self.environment,
             data_dir=self.data_dir,
+            kept=self.kept,
         )
 
     def digest(self, name: str | None = None) -> str:
@@ -205,13 +211,16 @@ class Lineage:
             raise KeyError(f"{name!r} is none of the outputs {', '.join(digests)}")
         return digests[name].hex()
 
-    def log(self) -> str:
-        """The lineage as text, in the grammar of `docs/log-format.md`."""
-        return "".join(self.lines())
+    def log(self, *, lines: bool = False) -> str:
+        """The lineage as text, in the grammar of `docs/log-format.md`.
 
-    def lines(self) -> Iterator[str]:
-        """The lines of `log`, one after the other."""
-        return lines(Log(self.outputs, self.checks, self.environment))
+        `lines`: followed by the lines of the user's program at which operations stood.
+        """
+        return "".join(self.lines(lines))
+
+    def lines(self, origins: bool = False) -> Iterator[str]:
+        """The lines of `log`, one after the other; `origins` is its `lines`."""
+        return lines(Log(self.outputs, self.checks, self.environment), origins)
 
     def to_python(self) -> str:
         """A Python program that needs NumPy alone and gives the same bits (`lima.to_python`)."""
@@ -356,8 +365,13 @@ def _check_of_sparse(parts: Parts) -> Check | None:
 # --------------------------------------------------------------------------- files
 
 
-def write(target: Target, lineage: Lineage, data: Mapping[bytes, Any] | None = None) -> None:
-    """Write a log to a path or an open text file.
+def write(
+    target: Target,
+    lineage: Lineage,
+    data: Mapping[bytes, Any] | None = None,
+    lines: bool = False,
+) -> None:
+    """Write a log to a path or an open text file, with the lines of the user's program if asked.
 
     `data` maps digests of leaves to their arrays; they are stored in the folder `<path>.data`,
     one `.npy` file each, so that the log can be recomputed anywhere. Files are written aside and
@@ -368,16 +382,16 @@ def write(target: Target, lineage: Lineage, data: Mapping[bytes, Any] | None = N
         path = Path(target)
         if data:
             _write_arrays(data_dir_of(path), data)
-        _write_aside(path, lambda file: _write_lines(file, lineage))
+        _write_aside(path, lambda file: _write_lines(file, lineage, lines))
         return
     if data:
         raise TypeError("arrays are stored beside a file: give a path, not an open file")
-    for line in lineage.lines():
+    for line in lineage.lines(lines):
         target.write(line)
 
 
-def _write_lines(file: IO[bytes], lineage: Lineage) -> None:
-    for line in lineage.lines():
+def _write_lines(file: IO[bytes], lineage: Lineage, origins: bool) -> None:
+    for line in lineage.lines(origins):
         file.write(line.encode())
 
 
@@ -433,7 +447,7 @@ def _parsed(text: Iterator[str], path: Path | None) -> Lineage:
 
 
 def _foreign(source: Source) -> Lineage:
-    return Lineage({"result": source.root}, environment=OF_SYSTEMDS, foreign=source)
+    return Lineage({"result": source.root}, environment=OF_SYSTEMDS, foreign=source, kept={})
 
 
 def loads(text: str) -> Lineage:
@@ -444,7 +458,7 @@ def loads(text: str) -> Lineage:
 def _lineage(found: Log, data_dir: Path | None) -> Lineage:
     return Lineage(
         found.outputs, checks=found.checks, environment=found.environment, data_dir=data_dir,
-        folded=found.folded,
+        folded=found.folded, kept={},
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from lima.errors import InternalError
 from lima.forcing import adopt_lineage, force, mark_inexact
 from lima.node import Node, Spec, new_node
 from lima.op import OPS, Op, is_simple
-from lima.passes import through
+from lima.passes import through, weighted
 from lima.pattern import BITWISE, Declined, Offer, Same, Selected, finite
 from lima.pieces import Piece, bare, constant, form_of, parts, pieces, structured, upright
 from lima.stats import Outcome, outcome_row
@@ -248,6 +248,10 @@ class Tools:
     def through(self, x: Value, v: Value, z: Pending, w: Pending) -> Value | None:
         """X' w in one pass over X, for a w that waits for z, which is X v (`lima.passes`)."""
         return through(self.session, x, v, z, w)
+
+    def weighted(self, x: Value, w: Value, y: Value, twice: bool) -> Value | None:
+        """X' diag(w) Y in one pass, for few columns (`lima.passes`)."""
+        return weighted(self.session, x, w, y, twice)
 
     def building(self, value: Value) -> float:
         """Seconds that computing what waits below `value`, itself included, would take."""

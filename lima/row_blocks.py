@@ -20,7 +20,8 @@ import numpy as np
 
 from lima.node import Spec, new_node
 from lima.op import ALONG, OPS, Op, evaluate
-from lima.sessions import Session
+from lima.row_passes import row_pass
+from lima.sessions import Session, current
 from lima.values import Pending, Value, nodes_of
 
 ROOM = 1 << 18
@@ -35,7 +36,7 @@ LEAST = 1 << 20
 WIDEST = 1 << 14
 """Bytes of a row beyond which a block is no longer one."""
 
-IN_ROWS = "matmul.rows"
+IN_ROWS, NARROW = "matmul.rows", "matmul.narrow"
 
 Plan = Sequence[tuple[Pending, Sequence[Any]]]
 
@@ -61,6 +62,7 @@ class Blocks:
         self.rows: int = goal._meta[0][0]
         self.steps: list[_Step] | None = []
         self.places: dict[Value, int] = {}
+        self.compiled = row_pass(goal, plan, [i for i, _ in plan if is_product(i)])
         for item, args in plan:
             if item.data is not None:
                 continue
@@ -144,6 +146,19 @@ class Blocks:
 
     def reduced(self, asked: Sequence[tuple[Op, Spec]]) -> list[Any]:
         """What reductions make of the goal, along its last axis."""
+        if self.compiled is not None:
+            made = self.compiled.reduced(asked, current().threads)
+            if made is not None:
+                found, raised = made
+                for k, mode in enumerate(np.geterr().values()):
+                    if raised >> k & 1 and mode != "ignore":
+                        raise FloatingPointError
+                return found  # type: ignore[no-any-return]
+            self.compiled = None
+        return self._by_blocks(asked)
+
+    def _by_blocks(self, asked: Sequence[tuple[Op, Spec]]) -> list[Any]:
+        """The same by NumPy's functions, block by block."""
         size = self.block
         room = [np.empty((min(size + TURN, self.rows), *s), d) for s, d in self.buffers]
         found: list[Any] = []
@@ -202,7 +217,8 @@ def apart(value: Pending, plan: Plan) -> list[Pending]:
         shape = item._meta[0]
         sliced = len(shape) == len(value._meta[0]) or (is_product(item) and len(shape) == 2)
         inside = sliced and shape[0] == rows and (item.row.inner is not None or is_product(item))
-        if item is not value and (not inside or item.folded):
+        lonely = shape[-1:] == (1,) and len(shape) == 2 and value._meta[0][1] > 1
+        if item is not value and (not inside or item.folded or lonely):
             found.append(item)
     return found
 
@@ -246,8 +262,10 @@ def note(blocks: Blocks) -> bool:
         item.folded = True
         if step.function is np.matmul:
             products = True
-            row, node = OPS[IN_ROWS], item.node
-            spec = Spec(row.name, (("rows", blocks.block),), None, row.version)
+            compiled = blocks.compiled is not None
+            row, node = OPS[NARROW if compiled else IN_ROWS], item.node
+            params = () if compiled else (("rows", blocks.block),)
+            spec = Spec(row.name, params, None, row.version)
             node.derived = new_node(spec, nodes_of(item.args or ()))
             node.inexact = True
             item.row = row

@@ -18,8 +18,11 @@ cpdef Value light(Op row, Spec spec, object inputs)
 @cython.locals(value=Value, elements=Py_ssize_t)
 cpdef object effort(Op row, object inputs)
 
-@cython.locals(value=Value, below=Pending, size=Py_ssize_t, nodes=list)
+@cython.locals(value=Value, below=Pending, size=Py_ssize_t, nodes=list, little=bint)
 cpdef Pending waiting(Op row, Spec spec, object inputs)
+
+@cython.locals(below=Pending)
+cpdef bint _spares(object inputs)
 
 @cython.locals(value=Value, plain=bint, waits=bint, inputs=tuple, spec=Spec)
 cpdef Value binary(Op row, object a, object b, object run)

@@ -148,7 +148,8 @@ def waiting(row: Op, spec: Spec, inputs: Sequence[Any]) -> Pending | None:
     if meta is None:
         return None
     size = size_of(meta[0])
-    if (size <= FUSED or row.inner is None) and (size <= row.small or not current().reuses):
+    little = size <= FUSED or row.inner is None
+    if little and (size <= row.small or not current().reuses) and not _spares(inputs):
         return None
     held = 0
     nodes: list[Any] = []
@@ -173,6 +174,16 @@ def waiting(row: Op, spec: Spec, inputs: Sequence[Any]) -> Pending | None:
         made.place = here()
         made.node.place = large_line()
     return made
+
+
+def _spares(inputs: Sequence[Any]) -> bool:
+    """Whether a product waits below that what reads it may do without, however small it is."""
+    for i in inputs:
+        if isinstance(i, Pending):
+            below = i
+            if below.data is None and below.spares:
+                return True
+    return False
 
 
 def raising() -> bool:

@@ -14,7 +14,7 @@ from lima.errors import ReplayError
 from lima.literal import NUMBERS
 from lima.node import Node, Ref, Unique, content_bytes, dtype_text, layout_of
 from lima.op import Op
-from lima.ops import by_rows, in_blocks, solutions, sparse_text, tall
+from lima.ops import by_rows, in_blocks, labelled, solutions, sparse_text, tall
 from lima.ops.spelling import path
 from lima.streams import Slot
 
@@ -354,7 +354,7 @@ def shuffled(rng, x, **options):
 ''',
     **{
         function.__name__: function
-        for module in (solutions, tall, in_blocks, by_rows)
+        for module in (solutions, tall, in_blocks, by_rows, labelled)
         for function in module.HELPERS
     },
     **sparse_text.HELPERS,

@@ -14,6 +14,7 @@ from html import escape
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, overload
 
+from lima.ancestry import place_of
 from lima.errors import LogError, QueryError
 from lima.labels import is_seed, label, short
 from lima.node import LEAF, Node, Spec, leaf_with
@@ -271,12 +272,15 @@ class Tables:
     # ------------------------------------------------------------ stores
 
     def _store(self, store: Store) -> None:
-        stream = store.catalog.stream(
-            "SELECT digest, inputs, text, height, op, name FROM nodes ORDER BY height, digest"
-        )
+        columns, table = "digest, inputs, text, height, op, name", "nodes"
+        if store.catalog.has_lines():
+            columns += ", file, line, function"
+            table += " LEFT JOIN lines USING (digest)"
+        stream = store.catalog.stream(f"SELECT {columns} FROM {table} ORDER BY height, digest")
         try:
             for row in stream:
-                node, height = _stored_node(*row)
+                node, height = _stored_node(*row[:6])
+                node.place = place_of(*row[6:]) if row[6:] else 0
                 self.add(node, _leaf_meta(node), height)
             rows = store.catalog.stream(
                 "SELECT e.key, p.form, e.nbytes, e.seconds, e.hits, "

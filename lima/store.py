@@ -54,8 +54,14 @@ lineage, and the program while that happens (1 to 2 ms)."""
 SECONDS_A_BYTE = 2e-9
 """What writing to a disk and reading from it take, about: cheaper results are computed again."""
 
+INDEX = "index.sqlite"
+"""The file by which a folder is known for a store."""
+
 MAPPED = 64
 """Mapped arrays that are held for the case that they are asked for again."""
+
+APART = 1024
+"""Arrays of calls that have not been read with these, and may be asked for by themselves."""
 
 
 class Store:
@@ -94,6 +100,7 @@ class Store:
         self.objects = self.path / "objects"
         self.trouble = Trouble(os.fspath(self.path), not readonly)
         self._mapped: OrderedDict[bytes, Any] = OrderedDict()
+        self._apart: OrderedDict[bytes, tuple[Stored, Stored]] = OrderedDict()
         try:
             self.catalog = Catalog(self.path, readonly)
         except (Unusable, Busy) as error:
@@ -148,6 +155,8 @@ class Store:
                 self.trouble.say()
             return None
         fits = self._fitting(found) if found else None
+        if fits is None and (apart := self._apart.get(key)) is not None:
+            fits = self._fitting([apart[0]])
         if fits is None and self.second is not None and not self.readonly:
             if self.second.bring(key):
                 return self.find(key, True)
@@ -170,10 +179,28 @@ class Store:
         self.mixed = self.mixed or changed
         return changed
 
-    def read(self, found: Stored, wrap: Any = None) -> Any:
+    def set_apart(self, one: Stored, call: Stored) -> None:
+        """An array of a call that is not read with it may be asked for by its own digest."""
+        self._apart[one.key] = one, call
+        while len(self._apart) > APART:
+            self._apart.popitem(last=False)
+
+    def _home(self, found: Stored) -> Stored:
+        """The entry of the index that an entry stands for."""
+        one, call = self._apart.get(found.key, (None, found))
+        return call if one == found else found
+
+    def read(
+        self,
+        found: Stored,
+        wrap: Any = None,
+        later: Callable[[int, Part, Any], Any] | None = None,
+    ) -> Any:
         """The value of an entry, read-only; None if there is trouble with it.
 
         `wrap`: the named tuple that the operation gives. Large arrays are mapped into memory.
+        `later` is given the place of each part, the part, and what the first one is, and may give
+        something that stands for it.
         """
         known = self._mapped.get(found.key)
         if known is not None:
@@ -181,9 +208,10 @@ class Store:
         if sum(part.nbytes for part in found.parts) > self.budget:
             return None  # nor would it be kept: a session with a larger budget wrote it
         parts: list[Any] = []
-        for part in found.parts:
+        for k, part in enumerate(found.parts):
+            waits = later(k, part, parts[0]) if later is not None and k else None
             try:
-                parts.append(objects.read(part, self.objects))
+                parts.append(objects.read(part, self.objects) if waits is None else waits)
             except (Broken, OSError, MemoryError) as error:
                 self._spoilt(found, part, error)
                 return None
@@ -191,11 +219,11 @@ class Store:
         if found.env != self.env:
             self.mixed = True
         if not self.readonly:
-            self.writer.behind.put(Used(found.key, found.env), 0, soon=False)
+            self.writer.behind.put(Used(self._home(found).key, found.env), 0, soon=False)
         if found.kind == "named":
             return wrap(*parts) if wrap is not None else None
         value = parts[0] if found.kind == "one" else tuple(parts)
-        if max(part.nbytes for part in found.parts) >= objects.MAPPED_BYTES:
+        if later is None and max(part.nbytes for part in found.parts) >= objects.MAPPED_BYTES:
             self._mapped[found.key] = value
             while len(self._mapped) > MAPPED:
                 self._mapped.popitem(last=False)
@@ -207,6 +235,8 @@ class Store:
 
     def _spoilt(self, found: Stored, part: Part, error: Exception) -> None:
         """An entry that cannot be read: it goes, so that the value can be stored again."""
+        found = self._home(found)
+        self._apart.pop(found.key, None)
         gone = isinstance(error, FileNotFoundError)
         if not (gone or isinstance(error, Broken)):
             self.trouble.tell("a value cannot be read", error)
@@ -319,6 +349,10 @@ class Store:
     def ls(self) -> list[upkeep.Listed]:
         """The values that are kept, the dearest first, each with the operation that made it."""
         return self._asked(upkeep.listed)
+
+    def lineage(self, key: str) -> upkeep.Told:
+        """What is known of a value and how it was made; `key` as for `log`."""
+        return self._asked(upkeep.told, key)
 
     def log(self, key: str) -> str:
         """The log of the lineage of a value; no value is read. `key`: hexadecimal, or its begin."""

@@ -154,13 +154,16 @@ def _runs(texts: list[str]) -> list[str]:
 
 
 def _shortened(texts: list[str]) -> list[str]:
-    """Stretches that come again and again as one item each."""
+    """Stretches that come again and again as one item each, where that is shorter.
+
+    What is not worth it must not stand in the way of longer stretches: `a, b, b, a, b, b`.
+    """
     found: list[str] = []
     at = 0
-    for one in repeats(numbered(texts), 1, 2) if len(texts) > 3 else ():
+    sizes = np.cumsum([0, *[len(text) + 2 for text in texts]])
+    worth = len("times(00, ), ") + 1
+    for one in repeats(numbered(texts), worth, 2, sizes) if len(texts) > 3 else ():
         inner = ", ".join(texts[one.start : one.start + one.period])
-        if one.period == 1 or (len(inner) + 2) * (one.rounds - 1) <= len("times(00, ), "):
-            continue
         found += texts[at : one.start]
         found.append(f"times({one.rounds}, {inner})")
         at = one.end

@@ -140,6 +140,13 @@ _NOTHING: OrderedDict[Any, Any] = OrderedDict()
 _all: list[Noted] = []
 
 
+def forget() -> None:
+    """Empty all tables: plain arrays that come from now on are strangers."""
+    for noted in _all:
+        with noted.lock:
+            noted.table.clear()
+
+
 # --------------------------------------------------------------------------- arrays of items
 
 

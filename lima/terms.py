@@ -26,6 +26,7 @@ from lima.ops.random import generator_in
 from lima.placeholders import remember, stand_in, stated, unfolded
 from lima.plainly import FAULTS, natural, read_words, words_of
 from lima.store import Store
+from lima.unread import Unread
 from lima.walk import assign, layout_of
 
 FORMAT = 1
@@ -73,6 +74,7 @@ def written(record: Record) -> tuple[bytes, tuple[Any, ...], tuple[Node, ...]]:
             ]
             for k, node in zip(record.kept, nodes, strict=True)
         ],
+        "recast": sorted(record.recast),
         "boxes": [[_blank(b.blank), [*map(_term, b.items)], b.names] for b in record.boxes],
         "views": [[_term(t), [*map(_spec, path)], locked] for t, path, locked in record.views],
         "result": _term(record.result),
@@ -148,9 +150,10 @@ def _read(spelled: dict[str, Any], arrays: list[Any], store: Store) -> Record:
     record = Record(_seconds(spelled["seconds"]))
     for digest, height, settled_as, number in spelled["kept"]:
         data = arrays.pop(0) if number is None else read_words(number)
-        if not isinstance(data, np.ndarray | np.generic):
+        shown = data.blank() if type(data) is Unread else data
+        if not isinstance(shown, np.ndarray | np.generic):
             raise Broken("a number in the place of an array")
-        node = stand_in(_digest(digest), natural(height), data, _digest(settled_as), store)
+        node = stand_in(_digest(digest), natural(height), shown, _digest(settled_as), store)
         record.kept.append(Kept(node, data))
     if arrays:
         raise Broken("arrays that nobody mentions")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from lima import frames, tasks
 from lima.barriers import plain
+from lima.boxes import BOX, is_box
 from lima.bytecode import NotReusable
 from lima.code import CALLABLES, Code, code_of
 from lima.draws import TracedGenerator
@@ -204,6 +206,53 @@ class Leaving:
             release(h, data)
 
 
+class _Exit(Walk):
+    """Makes plain what leaves a call, wherever it stands: in containers, in arrays of objects.
+
+    given   the sparse arguments, by the ids of those that stood for them
+    mine    ids of the traced arrays that arguments became
+    traced  whether other arrays stay traced
+    """
+
+    def __init__(
+        self, leaving: Leaving, given: dict[int, Any], mine: set[int], traced: bool
+    ) -> None:
+        super().__init__(self._converted)
+        self.leaving = leaving
+        self.given = given
+        self.mine = mine
+        self.traced = traced
+
+    def _converted(self, x: Any) -> Any:
+        made = self._plain(x)
+        if is_box(made):
+            self.into(made, BOX)
+        return made
+
+    def _plain(self, x: Any) -> Any:
+        if type(x) is np.ndarray:
+            x = _behind(x)
+        if isinstance(x, Handle):
+            return x if self._stays([x]) else self.leaving(x)
+        if type(x) is Sparse:
+            if id(x) in self.given:
+                return self.given[id(x)]
+            return x if self._stays(parts_of(x).arrays) else self.leaving.sparse(x)
+        if type(x) in OPAQUE:
+            return plain(x)
+        if isinstance(x, TracedGenerator):
+            x.exposed = True
+            return x._generator
+        if frames.is_frame(x):
+            frames.leave(x, self.visit)
+        return plain_module(x) if isinstance(x, ModuleType) else x
+
+    def _stays(self, arrays: Iterable[Any]) -> bool:
+        """Whether arrays stay traced, as none is an argument's or a view of one."""
+        roots = [id(root_of(a)) for a in arrays if isinstance(a, Handle)]
+        return self.traced and self.mine.isdisjoint(roots)
+
+
 def settle(h: Handle, original: Any) -> None:
     """Bring the caller's array up to date with what the call wrote into it."""
     data = data_of(h)
@@ -239,6 +288,7 @@ class Entry:
         self._in_sparse = False
         self._generators: dict[int, TracedGenerator] = {}
         self._frames: list[Any] = []
+        self._used: list[Any] = []
 
     def take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Convert the arguments."""
@@ -254,8 +304,7 @@ class Entry:
         self.kwargs = {k: walk(v) for k, v in kwargs.items()} if kwargs else kwargs
         if len(self.originals) > 1:
             find_rivals(list(self.originals.values()))
-        if self.originals:
-            self._expose()
+        self._expose()
 
     def announce(self) -> None:
         """In a parallel loop: raises TracingError where another item writes what enters."""
@@ -328,6 +377,9 @@ class Entry:
                 continue
         if not data:
             return
+        self._used = [x for x in data if is_box(x) or layout_of(x) is not None]
+        if not self.originals:
+            return
         found: list[Any] = []
 
         def look(x: Any) -> Any:
@@ -355,40 +407,20 @@ class Entry:
             arrays = [h for h in now.arrays if isinstance(h, Handle)]
             if now is not parts or [h._value for h in arrays] != values:
                 fill(x, now._replace(arrays=tuple(map(leaving.part, now.arrays))))
-        given = {id(a): x for a, x, _, _ in self.sparse}
-
-        def convert(x: Any) -> Any:
-            if type(x) is np.ndarray:
-                x = _behind(x)
-            if isinstance(x, Handle):
-                kept = self.traced and id(root_of(x)) not in mine
-                return x if kept else leaving(x)
-            if type(x) is Sparse:
-                if id(x) in given:
-                    return given[id(x)]
-                roots = [id(root_of(a)) for a in parts_of(x).arrays if isinstance(a, Handle)]
-                kept = self.traced and mine.isdisjoint(roots)
-                return x if kept else leaving.sparse(x)
-            if type(x) in OPAQUE:
-                return plain(x)
-            if isinstance(x, TracedGenerator):
-                x.exposed = True
-                return x._generator
-            if frames.is_frame(x):
-                frames.leave(x, leaving)
-            return plain_module(x) if isinstance(x, ModuleType) else x
-
+        leave = _Exit(leaving, {id(a): x for a, x, _, _ in self.sparse}, mine, self.traced)
         for x in self._frames:
-            frames.leave(x, leaving)
+            frames.leave(x, leave.visit)
         for generator in self._generators.values():
             generator.exposed = True
         walk = self.walk
-        leave = Walk(convert)
         for original, made in (*walk.tuples, *(pair[:2] for pair in walk.copied)):
             leave.stands_for(made, original)
         result = leave(result)
-        for x in walk.objects:
+        for x in (*walk.objects, *self._used):
             leave(x)
+        for _, x in list(self.originals.values()):
+            if is_box(x):
+                leave(x)
         for original, copied, before in walk.copied:
             layout = layout_of(copied)
             assert layout is not None
@@ -399,6 +431,7 @@ class Entry:
                 layout.refill(original, [leave(v) for v in items])
         leaving.finish()
         walk.close()
+        leave.close()
         for x in result if type(result) is tuple else (result,):
             if type(x) is np.ndarray and not leaving.knows(x):
                 self._note(x)
@@ -408,13 +441,14 @@ class Entry:
 
     def fail(self, error: BaseException) -> None:
         """The call ends with an error, which may tell of arrays."""
-        args, held = error.args, dict(getattr(error, "__dict__", None) or {})
-        left_args, left = self.leave((args, held))
-        if left_args is not args:
-            error.args = left_args
-        for name, value in left.items():
-            if value is not error.__dict__[name]:
-                error.__dict__[name] = value
+        errors = _with_causes(error)
+        held = [(x.args, dict(getattr(x, "__dict__", None) or {})) for x in errors]
+        for x, (args, fields) in zip(errors, self.leave(held), strict=True):
+            if args is not x.args:
+                x.args = args
+            for name, value in fields.items():
+                if value is not x.__dict__[name]:
+                    x.__dict__[name] = value
 
     def _note(self, a: Any) -> None:
         """A plain array is returned, which code that is not traced has made."""
@@ -424,6 +458,19 @@ class Entry:
             why = f"{name} returned a plain array, which code that is not traced has made"
             entered.outcome = outcome_row(Outcome.ENTERED, why=why)
             remember(a, entered)
+
+
+def _with_causes(error: BaseException) -> list[BaseException]:
+    """An error, and those that led to it."""
+    found: list[BaseException] = []
+    todo: list[BaseException | None] = [error]
+    while todo:
+        x = todo.pop()
+        if x is not None and not any(x is other for other in found):
+            found.append(x)
+            todo += [x.__cause__, x.__context__]
+            todo += x.exceptions if isinstance(x, BaseExceptionGroup) else ()
+    return found
 
 
 def _behind(a: Any) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from lima.errors import LogError
@@ -45,21 +45,27 @@ class Folded:
     count    how many nodes it stands for
     digests  of the results, by name
     leaves   the nodes of data
+    runs     how often each line runs
+    at       the user's line of each line, or a pattern of them, where the log says it
     """
 
     def __init__(self, lines: list[tuple[int, str]], outputs: dict[str, Latest]) -> None:
         """Run it once, to see that it is right. Raises LogError with the number of the line."""
         self.lines, self.outputs = lines, outputs
         self.needs = _Needs(lines, outputs.values())
+        self.at: dict[int, int | list[Any]] = {}
         machine = _Digests(self.needs)
         found = self.run(machine)
         self.count = machine.count
         self.leaves = machine.leaves
+        home = self.needs.home
+        self.runs = [machine.times[home.get(k, "")] for k in range(1, machine.known_lines + 1)]
         self.digests = {name: node.digest for name, node in found.items()}
 
     def run(self, machine: Machine) -> dict[str, Any]:
         """What a machine makes of the results."""
         number = 0
+        machine.stand(self.at)
         try:
             for number, line in self.lines:  # noqa: B007
                 machine.feed(line)
@@ -171,6 +177,7 @@ class Machine(Lines):
     count      nodes that were made
     targets    of a line its first operand
     kinds      of a line its operation
+    times      how often each patch has run; "" stands for no patch
     """
 
     def __init__(self, needs: _Needs) -> None:
@@ -184,6 +191,9 @@ class Machine(Lines):
         self.count = self.known_lines = 0
         self.patches: dict[str, _Patch] = {}
         self.patch: _Patch | None = None
+        self.times = Counter({"": 1})
+        self.at: dict[int, int] = {}
+        self.next_at: dict[int, Iterator[int]] = {}
         self.targets: dict[int, Latest] = {}
         self.kinds: dict[int, str] = {}
 
@@ -295,6 +305,7 @@ class Machine(Lines):
         for name, count in counted(items).items():
             patch = self.patches[name]
             made += count * len(patch.lines)
+            self.times[name] += count
             for k, left in enumerate(patch.left):
                 if left < count:
                     raise LogError(f"${k + 1} of {name} ends before its runs do")
@@ -336,10 +347,22 @@ class Machine(Lines):
             if any(patch.left):
                 raise LogError(f"a stream of {name} has more values than the patch has runs")
 
+    def stand(self, at: Mapping[int, int | list[Any]]) -> None:
+        """Say at which of the user's lines each line stands, before any runs."""
+        for number, one in at.items():
+            if type(one) is int:
+                self.at[number] = one
+            else:
+                self.next_at[number] = values(one)  # type: ignore[arg-type]
+
     # ----------------------------------------------------------------- nodes
 
     def ran(self, number: int, node: Node, items: list[Any]) -> None:
         """Line `number` has made a node."""
+        if number in self.next_at:
+            node.place = next(self.next_at[number])
+        else:
+            node.place = self.at.get(number, 0)
         item = self.made(number, node, items)
         for history in self.readers.get(number, ()):
             history.append(item)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +11,11 @@ from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lima import objects
-from lima.ancestry import rebuilt
+from lima.ancestry import rebuilt, stand
 from lima.catalog import Stored, evict, fact, forget
 from lima.errors import LogError, StoreError
 from lima.log import Log, lines
-from lima.node import Node
+from lima.node import Node, topological
 from lima.objects import Broken
 
 if TYPE_CHECKING:
@@ -38,6 +39,30 @@ class Listed(NamedTuple):
     hits: int
     used: float
     here: bool  # whether it was made in the numeric environment of this process
+
+
+class Kept(NamedTuple):
+    """A value that a store holds: seconds that a use saves, uses, bytes, form of its array."""
+
+    seconds: float
+    uses: int
+    nbytes: int
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class Told(NamedTuple):
+    """What is known of a value: the lineage of its arrays by name, where it was computed.
+
+    kept   the nodes whose values the store holds, by digest
+    value  the value itself, if it is one array that can be read
+    """
+
+    digest: bytes
+    results: dict[str, Node]
+    facts: dict[str, str]
+    kept: dict[bytes, Kept]
+    value: Any
 
 
 class Cleared(NamedTuple):
@@ -85,23 +110,72 @@ def listed(store: Store) -> list[Listed]:
 
 def log(store: Store, key: str) -> str:
     """The log of the lineage of a value, without its values; `key` may be cut short."""
-    digest = _digest(store, key)
+    digest = digest_of(store, key)
+    return "".join(lines(Log(results(store, digest), {}, facts_of(store, digest))))
+
+
+def told(store: Store, key: str) -> Told:
+    """All that is known of a value, or of an ancestor of one. Looking at it is no use of it."""
+    digest = digest_of(store, key)
+    made = results(store, digest)
+    query = (
+        "SELECT e.seconds, e.hits, e.nbytes, p.form FROM entries e JOIN parts p USING (key, env) "
+        "WHERE key=? AND p.place=0 ORDER BY env<>? LIMIT 1"
+    )
+    kept = {}
+    for node in {node.digest: node for node in topological(made.values())}.values():
+        for row in store.catalog.rows(query, (node.digest, store.env)):
+            form = objects.read_form(row[3])
+            kept[node.digest] = Kept(
+                float(row[0]), int(row[1]), int(row[2]), form.shape, form.dtype
+            )
+    return Told(digest, made, facts_of(store, digest), kept, _value(store, digest))
+
+
+def _value(store: Store, digest: bytes) -> Any:
+    found = [one for one in store.catalog.find(digest, now=True) if one.kind == "one"]
+    found.sort(key=lambda one: one.env != store.env)
+    try:
+        return objects.read(found[0].parts[0], store.objects) if found else None
+    except (Broken, OSError):
+        return None
+
+
+def results(store: Store, digest: bytes) -> dict[str, Node]:
+    """The lineage of a value, by the names that a log gives to results; a call may have several."""
     query = "SELECT inputs FROM nodes WHERE digest=? AND op=?"
     calls = store.catalog.rows(query, (digest, CALL))
     inputs = calls[0][0] if calls else digest
     if type(inputs) is not bytes or not inputs or len(inputs) % 16:
         raise StoreError(f"{digest.hex()}: a call that gave no array has no lineage")
     roots = [inputs[k : k + 16] for k in range(0, len(inputs), 16)]
-    named = {
+    return {
         "result" if k == 0 else f"result{k + 1}": lineage(store, root.hex())
         for k, root in enumerate(roots)
     }
-    return "".join(lines(Log(named, {}, json.loads(store.facts))))
+
+
+def facts_of(store: Store, digest: bytes) -> dict[str, str]:
+    """The environment in which a value was computed; ours, if it is none or was computed in it."""
+    rows = store.catalog.rows(
+        "SELECT f.facts FROM entries e JOIN environments f USING (env) WHERE e.key=? "
+        "ORDER BY e.env<>?",
+        (digest, store.env),
+    )
+    facts = json.loads(rows[0][0] if rows else store.facts)
+    return {str(name): str(value) for name, value in facts.items()}
 
 
 def lineage(store: Store, key: str) -> Node:
     """The lineage of a value or of any of its ancestors, from the index alone."""
-    root = _digest(store, key)
+    return below(store, digest_of(store, key), {})
+
+
+def below(store: Store, root: bytes, known: dict[bytes, Node], most: float = math.inf) -> Node:
+    """The lineage of a node down to those that are `known`, which learn of the others.
+
+    Raises StoreError where it is not there, is damaged, or has more than `most` other nodes.
+    """
     found: dict[bytes, tuple[bytes, bytes, str]] = {}
     todo: list[tuple[bytes, bool]] = [(root, False)]
     order: list[bytes] = []
@@ -109,7 +183,7 @@ def lineage(store: Store, key: str) -> Node:
         digest, done = todo.pop()
         if done:
             order.append(digest)
-        elif digest not in found:
+        elif digest not in found and digest not in known:
             rows = store.catalog.rows("SELECT inputs, text FROM nodes WHERE digest=?", (digest,))
             if not rows:
                 raise StoreError(f"{digest.hex()}: its lineage is not in the store")
@@ -117,15 +191,19 @@ def lineage(store: Store, key: str) -> Node:
             if type(inputs) is not bytes:
                 raise StoreError(f"{digest.hex()}: its lineage is damaged")
             found[digest] = (digest, inputs, text)
+            if len(found) > most:
+                raise StoreError(f"{root.hex()}: its lineage is long")
             todo.append((digest, True))
             todo += [(inputs[k : k + 16], False) for k in range(0, len(inputs), 16)]
     try:
-        return rebuilt([found[digest] for digest in order])[root]
+        made = rebuilt([found[digest] for digest in order], known)
+        stand(store.catalog, made.values())
+        return made[root]
     except LogError as error:
         raise StoreError(f"{root.hex()}: {error}") from error
 
 
-def _digest(store: Store, key: str) -> bytes:
+def digest_of(store: Store, key: str) -> bytes:
     """The one digest that begins with `key`."""
     try:
         low = bytes.fromhex(key + "0" * (32 - len(key)))
@@ -233,6 +311,8 @@ def _clear_nodes(writer: Any) -> int:
             inputs = row[0] if row is not None else b""
             todo += [inputs[k : k + 16] for k in range(0, len(inputs), 16)]
     gone = writer.execute("DELETE FROM nodes WHERE digest NOT IN (SELECT digest FROM reached)")
+    if writer.execute("SELECT 1 FROM sqlite_schema WHERE name='lines'").fetchone():
+        writer.execute("DELETE FROM lines WHERE digest NOT IN (SELECT digest FROM reached)")
     if gone.rowcount:
         writer.execute("INSERT OR REPLACE INTO facts VALUES ('epoch', ?)", (_later(writer),))
     return int(gone.rowcount)

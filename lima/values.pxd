@@ -40,8 +40,9 @@ cdef class Pending(Value):
     cdef public object place
     cdef public Op row
     cdef public Py_ssize_t size
+    cdef public bint spares
 
-    @cython.locals(depth=Py_ssize_t, root=Value, value=Value, below=Pending)
+    @cython.locals(depth=Py_ssize_t, spares=bint, root=Value, value=Value, below=Pending)
     cdef object _wait(self, Op row, object args, object meta, tuple modes)
 
     cpdef object arrive(self, object data)
@@ -60,6 +61,8 @@ cpdef list live_users(Value value)
 
 @cython.locals(root=Value)
 cpdef object memory_of(Value value)
+
+cpdef bint rounds_in_place(Value value)
 
 @cython.locals(roots=list)
 cpdef Spec aliased(Op row, Spec spec, object inputs)

@@ -93,12 +93,13 @@ class Pending(Value):
     handle  what the program has of it (weak reference); None if it never had anything
     folded  whether a reduction has read it without having it written; the next one writes it
     notes   what the planner found out about its structure
+    spares  whether it, or what it waits for, is a product that what reads it may do without
     place   the user's line, for warnings (`places.Place`)
     """
 
     __slots__ = (
         "_meta", "args", "depth", "folded", "handle", "held", "modes", "notes", "place",
-        "row", "size",
+        "row", "size", "spares",
     )  # fmt: skip
 
     def __init__(self, node: Node, row: Op, args: Sequence[Any], meta: Meta) -> None:
@@ -118,6 +119,7 @@ class Pending(Value):
         self.place: Place | None = None
         depth = 0
         held = 0
+        spares = row.spared is not None
         me: weakref.ref[Value] = weakref.ref(self)
         for arg in args:
             if not isinstance(arg, Value):
@@ -130,6 +132,7 @@ class Pending(Value):
             elif isinstance(value, Pending):
                 below = value
                 held += below.held
+                spares = spares or below.spares
                 if below.depth > depth:
                     depth = below.depth
             if root.users is None:
@@ -138,6 +141,7 @@ class Pending(Value):
                 _add_user(root.users, me)
         self.depth: int = depth + 1
         self.held: int = held
+        self.spares: bool = spares
 
     def arrive(self, data: Any) -> None:
         """It waits no longer, and lets go of what it waited for."""
@@ -278,9 +282,10 @@ def overlapping(
 
     NumPy copies such a vector element by element, without looking at what it has overwritten; what
     has more than `most` axes it copies first. With `itself` false the very array that is written
-    does not count.
+    does not count, unless loops compute it by other means where it lies.
     """
     memory = memory_of(inputs[target])
+    itself = itself or rounds_in_place(inputs[target])
     for k, i in enumerate(inputs):
         if k == target or not isinstance(i, Value) or len(i.meta[0]) > most:
             continue
@@ -289,6 +294,19 @@ def overlapping(
         if memory_of(i) is memory:
             return Spec(spec.op, (*spec.params, ("alias", True)), spec.npos, spec.version)
     return spec
+
+
+def rounds_in_place(value: Value) -> bool:
+    """Whether a universal function may round otherwise when it writes what it reads.
+
+    NumPy's vector loops for complex and half precision numbers are not for single elements, nor for
+    arrays with gaps, that are written in place: `np.multiply(z, w, z)` is not `z * w`.
+    """
+    shape, dtype = value.meta
+    if dtype.char not in "FDe":
+        return False
+    data = value.data
+    return size_of(shape) == 1 or not (type(data) is np.ndarray and data.flags.forc)
 
 
 def memory_of(value: Value) -> Any:

@@ -31,6 +31,10 @@ ATOMS = frozenset(
 """Types of values that hold nothing else and never change."""
 
 
+_PLAIN = ATOMS - {slice}
+"""Those that no walk looks into."""
+
+
 class Layout(NamedTuple):
     """How to read and set what an object of one type holds.
 
@@ -311,6 +315,10 @@ class Walk:
         self._memo[id(x)] = made
         self._alive.append(x)
 
+    def into(self, x: Any, layout: Layout) -> None:
+        """Let what `x` holds be converted as well, before the walk ends."""
+        self._queue.append((x, x, layout))
+
     def close(self) -> None:
         """Let go of everything that was visited, without waiting for the garbage collector."""
         self.convert = _same
@@ -320,7 +328,7 @@ class Walk:
     def visit(self, x: Any) -> Any:
         """`x` converted; what it holds is converted before the walk ends."""
         kind = type(x)
-        if kind in ATOMS and kind is not slice:
+        if kind in _PLAIN:
             return x
         if id(x) in self._memo:
             return self._memo[id(x)]
@@ -359,7 +367,8 @@ class Walk:
         while k < len(self._queue):
             x, made, layout = self._queue[k]
             old = layout.items(x)
-            filled.append((old, [self.visit(v) for v in old]))
+            plain = _PLAIN.issuperset(map(type, old))
+            filled.append((old, old if plain else [self.visit(v) for v in old]))
             k += 1
         for (x, made, layout), (old, new) in zip(self._queue, filled, strict=True):
             if made is not x:

@@ -11,7 +11,7 @@ import numpy as np
 from lima.errors import UnsupportedError
 from lima.forcing import force, forced
 from lima.frame import refuse
-from lima.gates import known
+from lima.gates import give, known
 from lima.handle import Handle, is_outside, locked, release, root_of, turn_writing, value_of
 from lima.nesting import each
 from lima.node import OUTPUT, Node, Spec, leaf, new_node
@@ -64,6 +64,7 @@ def write(
         or target is not base
         or memory.dtype.hasobject
         or raising()
+        or spec.get("alias")
         or _overlaps(data, memory)
     ):
         # What NumPy's kernels do depends on overlaps, and they may fail half-way: the copy is
@@ -290,8 +291,15 @@ def kept(x: Any) -> Any:
     Who keeps an array sees what is written to it later, so its memory is shared.
     """
     if isinstance(x, Handle):
-        return share(x) if type(force(value_of(x))) is np.ndarray else x
-    return type(x)(each(kept, x)) if type(x) in (list, tuple) else x
+        if type(force(value_of(x))) is not np.ndarray:
+            return x
+        memory = share(x)
+        give(memory, x, value_of(x))  # as an element it is `x` again
+        return memory
+    if type(x) not in (list, tuple):
+        return x
+    items = list(each(kept, x))
+    return x if all(a is b for a, b in zip(items, x, strict=True)) else type(x)(items)
 
 
 def lent(x: Any) -> Any:

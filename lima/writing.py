@@ -12,7 +12,7 @@ from time import time
 from typing import Any, NamedTuple
 
 from lima import objects
-from lima.ancestry import MAX_NODES, NODES_A_SECOND, TooLong, ancestry
+from lima.ancestry import MAX_NODES, NODES_A_SECOND, TooLong, ancestry, lines_of, note_lines
 from lima.behind import MANY, Behind
 from lima.catalog import Busy, Catalog, Row, Stored, evict, fact, insert, touch, unused
 from lima.node import Node
@@ -133,6 +133,7 @@ class Writer:
         """Write and record a value; False where it must be tried again."""
         epoch, known = self._epoch, self._known
         rows = ancestry(offer.roots, known, int(MAX_NODES + NODES_A_SECOND * offer.seconds))
+        lines = lines_of(offer.roots, rows)
         rows += [offer.row] if offer.row is not None else []
         for one in packed:
             if one.part.inline is None:
@@ -148,6 +149,7 @@ class Writer:
             facts = (entry.env, offer.facts)
             writer.execute("INSERT OR IGNORE INTO environments VALUES (?, ?)", facts)
             held = insert(writer, entry, rows, time(), self.run_of(writer, offer.lima))
+            note_lines(writer, lines)
             self._epoch = now
             return evict(writer, self.budget) if held > self.budget else []
 

@@ -98,7 +98,7 @@ def test_a_reused_call_shows_where_it_was_first_made():
     )
 
 
-def test_a_log_has_no_lines(tmp_path):
+def test_a_log_has_no_lines_unless_asked(tmp_path):
     total, _ = made(lima.array(DATA, name="x"))
     path = tmp_path / "x.lima"
     lima.save(path, total=total)

@@ -201,6 +201,13 @@ def test_whole_floats_are_progressions():
     assert "-0.0" in assert_folds({"last": last})
 
 
+def test_a_branch_that_changes_a_literal_is_a_stream_that_repeats():
+    y = lima.array(np.array([0.2, 0.8]), name="y")
+    for k in range(300):
+        y = y * (0.5 if k % 3 == 0 else 0.25)
+    assert "$1 = times(100, 0.5, 0.25, 0.25)" in lima.lineage(y).log()
+
+
 def test_two_values_back():
     a, b = Y, node("add", Y, 1.0)
     for _ in range(40):

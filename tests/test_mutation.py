@@ -107,6 +107,10 @@ k **= k[::-1]; np.power(k, [1, 2, -1, 3], out=k); np.power([2, 3], [2, -1], out=
 r = np.apply_along_axis(np.sum, 0, z); s = np.trim_zeros(r); q = np.apply_along_axis(np.sum, 0, v); s = np.trim_zeros(q)
 r = v[...]; v.setflags(write=False); r[-1:] -= 1; np.ravel(r)[:1] = 5; r[0] += 1; r[[0, 1]] = 3; r[:2] = [8, "a"]; v[0] = 1; r.sort()
 r = np.broadcast_to(v, (2, 4)); r.flat[9] = 8; r.flat[0] = 1; r.flat = 2; np.add.accumulate(v[:1], out=A); np.add.accumulate(m[0, :1], axis=0, out=u); r = np.cumsum(k[:1], out=B); np.add.reduceat(v, [0], out=B)
+r = z * 1j + v / 3; a = r[:1] + 0; b = r[1:2] / 7; c = a * b; a *= b; d = (r[:1] + 0) * b; e = a + 0; np.multiply(e, b, e); s = np.square(e); np.square(e, e); np.square(r[::2], r[::2]); q = np.square(r[::2] + 0)
+r = (z / 7).astype("F"); a = r[2:3] + 0; np.multiply(r[1:2], a, out=a); r[3:] *= r[2:3]; r[:1] *= a; h = (v[1:2] / 9).astype("e"); np.arccos(h, h); g = np.arccos((v[1:2] / 9).astype("e"))
+c = np.empty(()); r = np.dot(v, v, out=c); s = np.round(v[1], 1, c); q = np.clip(v[1], 0, 2, out=c); t = np.round(v[:1].reshape(()), out=c); u = np.dot(v, v, c) + c; p = np.dot(v[:1].squeeze(), v[0], out=c[...])
+m.setflags(write=False); r = np.tile(m[:0], 2); s = np.tile(m[:0], (1, 1)); q = np.tile(m[:, :0], (3, 1, 2)); t = np.tile(A[:0], (2, 2)); u = np.tile(m, 2); p = np.tile(m[:0], ())
 r = np.real_if_close(z); r[0] = 9; s = np.trim_zeros(v); s[0] = 0; v[1] = 0; t = s.copy(); u = np.trim_zeros(v)
 """.strip().splitlines()
 

@@ -662,7 +662,7 @@ def test_an_anchor_goes_when_the_cache_has_lost_it():
         gram = X.T @ X
         for k in range(12):
             if k == 6:
-                assert here.stats.partial["squared-residuals"] == 5
+                assert here.stats.partial["squared-residuals"] == 6
                 here.clear()
                 gram = X.T @ X
             r = X @ lima.array(NEARBY[k]) - y
@@ -696,5 +696,5 @@ def test_a_log_has_the_anchor():
         assert here.stats.partial["gradient"] > 6
         found = np.asarray(got[-1])
         text = lima.lineage(got[-1]).log()
-    assert "gram.step" in text
+    assert text.count("= leaf(") == 4  # the first vector is there, too
     assert lima.recompute(loads(text), {"X": PLAIN, "y": y}).tobytes() == found.tobytes()

@@ -150,7 +150,7 @@ def test_lineage_says_what_was_computed():
         found = lima.traced(program)(*arrays)
         assert session.stats.partial["product-in-rows"] >= 1
         for one, wanted in zip(found, program(X, C), strict=True):
-            np.testing.assert_allclose(np.asarray(one), wanted, rtol=1e-10)
+            np.testing.assert_allclose(np.asarray(one), wanted, rtol=1e-10, atol=1e-14)
             same(np.asarray(lima.recompute(lima.lineage(one))), np.asarray(one))
         scope = {"__name__": "written"}
         exec(lima.to_python(lima.lineage(found[0])), scope)

@@ -31,6 +31,7 @@ ELSEWHERE = (
     "lima.ops.tall",
     "lima.ops.in_blocks",
     "lima.ops.by_rows",
+    "lima.ops.labelled",
     "lima.ops.counted",
 )
 ROWS = [

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +12,10 @@ import typer
 import lima
 from lima.cli.base import app
 from lima.cli.logs import Inputs, LogFile, array_of, loaded
+from lima.cli.stores import is_store, stored
+from lima.cli.tables import FORMS, check_form, plain
+
+Form = Annotated[str, typer.Option("--format", "-f", help=", ".join(FORMS))]
 
 
 @app.command("show")
@@ -30,7 +32,7 @@ def _show(
 
 @app.command("diff")
 def _diff(
-    a: Annotated[Path, typer.Argument(metavar="A", help="A lineage log.")],
+    a: Annotated[Path, typer.Argument(metavar="A", help="A lineage log, or STORE/KEY.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
     first: Annotated[int, typer.Option(help="Differences to print.")] = 20,
     html: Annotated[
@@ -45,18 +47,61 @@ def _diff(
     return 1 if found.total else 0
 
 
-def _csv(found: Any) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([found.columns, *found])
-    return out.getvalue().rstrip("\n")
+@app.command("explain")
+def _explain(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A lineage log, a store, or STORE/KEY.")
+    ],
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A result of the log; a key of a store.")
+    ] = None,
+    form: Form = "table",
+    most: Annotated[int, typer.Option("-n", help="Rows, the first ones.", min=1)] = 50,
+) -> None:
+    """Tell how results were made: operations, shapes, lines of the program, what a store holds.
+
+    Of a store without a key: its values, the dearest first.
+    """
+    check_form(form)
+    if is_store(file) and name is None:
+        _write_table(stored(file), form, most, str(file))
+        return
+    record = loaded(file / name if name is not None and is_store(file) else file)
+    if name is not None and not is_store(file):
+        record = record.only(name)
+    facts = [f"{key} {record.environment[key]}" for key in MADE if key in record.environment]
+    table = lima.explain(record).table()
+    if form == "table":
+        table = _readable(table)
+    _write_table(table, form, most, f"{record!r}\nmade with {', '.join(facts) or 'nothing known'}")
 
 
-TABLES: dict[str, Callable[[Any], str]] = {
-    "table": str,
-    "csv": _csv,
-    "json": lambda found: json.dumps([dict(zip(found.columns, row, strict=True)) for row in found]),
-}
-"""How `lima query` writes what a SELECT finds."""
+MADE = ("lima", "python", "numpy", "blas", "threads", "machine")
+"""Facts of the environment that are shown."""
+
+
+def _readable(table: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """An explanation for the eye: the line of the program in one cell."""
+    places = zip(table.pop("file"), table.pop("line"), table.pop("function"), strict=True)
+    why = table.pop("why")
+    table["line"] = [
+        None if file is None else f"{function} ({Path(file).name}:{line})"
+        for file, line, function in places
+    ]
+    return {**table, "why": why}
+
+
+def _write_table(table: dict[str, list[Any]], form: str, most: int, head: str) -> None:
+    """Print a table; on a terminal, `head` and the first rows."""
+    if form != "table":
+        typer.echo(FORMS[form](table))
+        return
+    rows = len(table["operation"])
+    typer.echo(head)
+    typer.echo(plain({column: values[:most] for column, values in table.items()}))
+    if rows > most:
+        typer.echo(f"... {rows - most:,} more rows; -n {rows} shows all")
+
 
 Lines = Annotated[
     str | None, typer.Option(metavar="A:B", help="Lines of what was used: 7, or 10:20.")
@@ -81,7 +126,7 @@ def _slice(text: str | None, option: str) -> int | slice | None:
 
 @app.command("query")
 def _query(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A lineage log, or a store.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A log, a store, or STORE/KEY.")],
     sql: Annotated[str | None, typer.Argument(metavar="[SQL]", help="A SELECT.")] = None,
     op: Annotated[str | None, typer.Option(help="Operation, as linalg.solve or linalg.*.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of leaves or results.")] = None,
@@ -90,7 +135,7 @@ def _query(
     columns: Lines = None,
     led_to: Annotated[str | None, typer.Option(help="Result that was made of it.")] = None,
     count: Annotated[bool, typer.Option("--count", help="Print the number only.")] = False,
-    form: Annotated[str, typer.Option("--format", "-f", help=", ".join(TABLES))] = "table",
+    form: Form = "table",
 ) -> None:
     """List nodes of a log: those for which all that is asked holds.
 
@@ -98,19 +143,17 @@ def _query(
     a SELECT: what it finds in the tables nodes, edges, names, parameters, literals, seeds,
     environment and stored.
     """
-    if form not in TABLES:
-        allowed = ", ".join(TABLES)
-        raise typer.BadParameter(f"{form!r} is none of {allowed}", param_hint="--format")
+    check_form(form)
     if sql is not None:
-        typer.echo(TABLES[form](lima.sql(file if file.is_dir() else loaded(file), sql)))
+        found = lima.sql(file if is_store(file) else loaded(file), sql)
+        typer.echo(str(found) if form == "table" else FORMS[form](found.table()))
         return
     record = loaded(file)
     if rows is not None or columns is not None:
         if uses is None:
             raise typer.BadParameter("of which leaf? name it with --uses", param_hint="--rows")
         lines = {"rows": _slice(rows, "--rows"), "columns": _slice(columns, "--columns")}
-        found = lima.reached(record, uses, **lines)
-        for use in found.values():
+        for use in lima.reached(record, uses, **lines).values():
             typer.echo(str(use))
         return
     wanted = [record.find(op, name=name)]

@@ -14,7 +14,7 @@ import typer
 import lima
 from lima.cli.base import Failure, app, say
 
-LogFile = Annotated[Path, typer.Argument(metavar="FILE", help="A lineage log.")]
+LogFile = Annotated[Path, typer.Argument(metavar="FILE", help="A lineage log, or STORE/KEY.")]
 Inputs = Annotated[
     list[str] | None,
     typer.Option("--input", metavar="NAME=x.npy", help="The array of a leaf; repeatable."),
@@ -32,9 +32,14 @@ def loaded(file: Path) -> lima.Lineage:
 
 
 @app.command("log")
-def _log(file: LogFile) -> None:
+def _log(
+    file: LogFile,
+    origins: Annotated[
+        bool, typer.Option("--lines", help="With the lines of the program, if they are known.")
+    ] = False,
+) -> None:
     """Check a lineage log and print it."""
-    for line in loaded(file).lines():
+    for line in loaded(file).lines(origins):
         sys.stdout.write(line)
     sys.stdout.flush()
 

@@ -29,6 +29,24 @@ def _place(path: Path | None) -> Path:
     return found
 
 
+def is_store(path: Path) -> bool:
+    """Whether a folder is a store."""
+    return (path / "index.sqlite").is_file()
+
+
+def stored(path: Path) -> dict[str, list[Any]]:
+    """The values of a store as columns, the dearest first."""
+    query = (
+        "SELECT substr(digest, 1, 16) AS key, iif(op = '(call)', 'call of ' || (SELECT value "
+        "FROM parameters WHERE id = nodes.id AND name = 'function'), op) AS operation, "
+        "iif(op = '(call)', NULL, stored.shape) AS shape, nbytes AS bytes, "
+        "stored.seconds AS saves, hits AS uses, used, "
+        "program, function || ' (' || file || ':' || line || ')' AS line "
+        "FROM stored JOIN nodes USING (id) ORDER BY stored.seconds DESC"
+    )
+    return lima.sql(path, query).table()
+
+
 @commands.command("info")
 def _info(path: Place = None) -> None:
     """Show numbers of a store."""

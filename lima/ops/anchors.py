@@ -7,8 +7,9 @@ those count that both matrices have, wherever they stand. So the fits of a forwa
 grow better at each step, lie near that of the columns kept so far, and the steps of a descent near
 an earlier one.
 
-An anchor takes passes over the rows, and is cast once the residuals in which too much cancelled
-have taken as many (`Account.allows`).
+The first residual of some y in which too much cancels is an anchor, since it is formed on the rows
+in any case. Another one takes passes over the rows, and is cast once the residuals in which too
+much cancelled have taken as many (`Account.allows`).
 """
 
 from __future__ import annotations
@@ -28,22 +29,31 @@ MAX_COLUMNS = 1024
 class Anchor(NamedTuple):
     """r = X v0 + y, or X v0 - y.
 
-    lines  the columns of X, as `lines` names them
-    start  v0
-    rest   the node of r
+    matrix  the digest of X
+    lines   its columns, as `lines` names them; a part of them where v0 is for a part
+    start   v0
+    rest    the node of r
     """
 
+    matrix: bytes
     lines: list[Any]
     start: Any
     rest: Node
 
 
 class Near(NamedTuple):
-    """An anchor that fits a residual, its r, and where its columns stand in the matrix."""
+    """An anchor that fits a residual.
+
+    start   v0
+    rest    r
+    places  where its columns are in the matrix; None where they are those of the matrix
+    fresh   whether r is the residual itself, which was computed just now
+    """
 
     start: Any
     rest: Any
-    places: list[int]
+    places: list[int] | None
+    fresh: bool = False
 
 
 def lines(p: Any, x: Any) -> list[Any]:
@@ -76,13 +86,12 @@ def near(p: Any, parts: Any) -> Near | None:
     anchor = None if account is None or account.table is None else account.table[1]
     if anchor is None or anchor.start.meta[0][1:] != parts.v.meta[0][1:]:
         return None
-    here = lines(p, parts.left)
-    if here == anchor.lines:
-        places = list(range(len(here)))
-    else:
+    places = None
+    if anchor.matrix != parts.x.digest or len(anchor.lines) != parts.v.meta[0][0]:
+        here = lines(p, parts.left)
         at = {line: k for k, line in reversed(list(enumerate(here)))}
         places = [at.get(line, -1) for line in anchor.lines]
-        if -1 in places:
+        if -1 in places or len(set(places)) < len(places):
             return None
     rest = p.recall(anchor.rest)
     return None if rest is None else Near(anchor.start, rest, places)
@@ -90,7 +99,10 @@ def near(p: Any, parts: Any) -> Near | None:
 
 def moved(p: Any, parts: Any, by: Near) -> Any:
     """The residual as X (v - v0) + r, or the negative of that."""
-    step = p.run("gram.step", parts.v, by.start, places=tuple(by.places))
+    if by.places is None:
+        step = p.run("subtract", parts.v, by.start)
+    else:
+        step = p.run("gram.step", parts.v, by.start, places=tuple(by.places))
     sign = parts.signs[0]
     return parts._replace(v=step, y=by.rest, signs=(sign, 1, sign))
 
@@ -98,39 +110,45 @@ def moved(p: Any, parts: Any, by: Near) -> Any:
 def cast(p: Any, product: str, parts: Any, direct: float) -> Near | None:
     """A new anchor near a residual in which too much cancels, if such have paid for it.
 
-    direct  seconds that this one takes as the program asked for it
+    The first one is the residual itself. `direct` are the seconds that it takes as the program
+    asked for it.
     """
     if not _can(parts):
         return None
     account = p.account(_key(parts))
+    if account.barred:
+        return None
     last, anchor = account.table or ((), None)
     here = lines(p, parts.left)
     shared = set(last)
     common = {line: k for k, line in reversed(list(enumerate(here))) if line in shared}
     places = sorted(common.values())
-    turned = p.run("transpose", parts.left)
     account.table = here, anchor
     price = direct + _price(p, parts.left, math.prod(parts.v.meta[0][1:]))
-    if not places or account.barred or account.allows(direct) < price:
+    paid = bool(places) and account.allows(direct) >= price
+    if not paid:
         account.spent += direct
-        return None
-    v = parts.v
-    if len(places) < len(here):
-        v = p.run("gram.part", v, places=tuple(places))
+        if anchor is not None:
+            return None
+        places = list(range(len(here)))  # this residual has to be formed in any case
+    fresh = len(places) == len(here)
+    v = parts.v if fresh else p.run("gram.part", parts.v, places=tuple(places))
     same = parts.signs[0] == parts.signs[2]
     rest = p.run("add" if same else "subtract", p.run(product, parts.left, v), parts.y)
     if not p.hold(rest, direct):
         account.barred = True
         return None
-    if len(places) < len(here):
+    if not fresh:
         v = p.run("take", v, indices=tuple(places), axis=0)
-    account.table = here, Anchor([here[k] for k in places], p.snapshot(v), rest.node)
-    account.spent = 0.0
-    table = table_of(p, OPS[product], turned, rest, trivial=True)
-    if table is not None and not table.recall():
-        table.price()
-        table.value()
-    return Near(v, rest, places)
+    found = [here[k] for k in places]
+    account.table = here, Anchor(parts.x.digest, found, p.snapshot(v), rest.node)
+    if paid:
+        account.spent = 0.0
+        table = table_of(p, OPS[product], p.run("transpose", parts.left), rest, trivial=True)
+        if table is not None and not table.recall():
+            table.price()
+            table.value()
+    return Near(v, rest, None if fresh else places, fresh)
 
 
 def _price(p: Any, x: Any, columns: int) -> float:

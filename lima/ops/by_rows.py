@@ -16,6 +16,9 @@ from lima.node import Node, large_line
 from lima.op import FUSES, Kind, op
 from lima.pattern import ROUNDING
 
+if FUSES:
+    from lima import narrow
+
 FEWEST = 4096
 """Rows from which a product waits."""
 
@@ -42,6 +45,30 @@ def product_of_rows(x: Any, v: Any, *, rows: int) -> Any:
     return found
 
 
+def narrow_product(x: Any, v: Any) -> Any:
+    """X V, the products of a row added up one after the other, as `lima.narrow` does it."""
+    found = np.zeros((len(x), v.shape[1]), x.dtype)
+    for p in range(v.shape[0]):
+        found += x[:, p : p + 1] * v[p]
+    return found
+
+
+def _narrow(x: Any, v: Any, threads: int = 1) -> Any:
+    fits = FUSES and narrow.takes(x, v)
+    return narrow.product(x, v, threads)[0] if fits else narrow_product(x, v)
+
+
+op(
+    "matmul.narrow",
+    _narrow,
+    Kind.EFFECT,
+    operands="x v",
+    calls=(),
+    params={},
+    threaded=True,
+    source=lambda inputs, params: f"narrow_product({', '.join(inputs)})",
+)
+
 op(
     "matmul.rows",
     product_of_rows,
@@ -52,7 +79,7 @@ op(
     source=lambda inputs, params: f"product_of_rows({', '.join(inputs)}, rows={params['rows']})",
 )
 
-HELPERS = (product_of_rows,)
+HELPERS = (product_of_rows, narrow_product)
 """Functions that a program defines when it calls them (`lima.spelled`)."""
 
 

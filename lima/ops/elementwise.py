@@ -11,7 +11,7 @@ import numpy as np
 
 from lima.node import Spec
 from lima.op import OPS, Kind, Meta, evaluate, op
-from lima.ops import forms, reach
+from lima.ops import forms, reach, reach_axes
 from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling, written
 
 # --------------------------------------------------------------------------- inference
@@ -133,7 +133,12 @@ def ufunc(
         _methods(function, name)
 
 
-REACHES = {"reduce": reach.reduced, "accumulate": reach.onward, "outer": reach.outer}
+REACHES: dict[str, reach.Reach] = {
+    "reduce": reach.reduced,
+    "accumulate": reach.onward,
+    "outer": reach.outer,
+    "reduceat": reach_axes.sums_of_stretches,
+}
 
 
 def _methods(function: np.ufunc, name: str) -> None:
@@ -158,6 +163,7 @@ def _methods(function: np.ufunc, name: str) -> None:
         signature="a, indices, b",
         calls=(function.at,),
         into="a",
+        reach=reach_axes.written_at,
         source=written(f"np.{name}.at", "indices", "b"),
     )
 
@@ -275,6 +281,11 @@ def _respell_where(args: Args, kwargs: Kwargs) -> Respelled:
     return OPS["where" if len(args) > 1 else "nonzero"], args, kwargs
 
 
+def is_scalar(a: Any) -> bool:
+    """Whether NumPy calls a method of scalars, which do without `out=`."""
+    return isinstance(a, np.generic)
+
+
 def _clip(a: Any, *, a_min: Any = None, a_max: Any = None, **options: Any) -> Any:
     """`np.clip`, whose bounds could not be left out at first."""
     return np.clip(a, a_min, a_max, **options)
@@ -293,6 +304,7 @@ op(
     calls=(np.clip,),
     reach=reach.elementwise,
     source=_clip_text,
+    unboxes=is_scalar,
 )
 
 
@@ -307,7 +319,8 @@ def _respell_clip(args: Args, kwargs: Kwargs) -> Respelled:
 
 
 op("isclose", np.isclose, Kind.LIGHT, operands="a b", reach=reach.elementwise)
-op("round", np.round, Kind.LIGHT, calls=(np.round, np.around), reach=reach.elementwise)
+op("round", np.round, Kind.LIGHT, calls=(np.round, np.around), reach=reach.elementwise,
+   unboxes=is_scalar)  # fmt: skip
 op("angle", np.angle, Kind.LIGHT, operands="z", reach=reach.elementwise)
 op("unwrap", np.unwrap, Kind.LIGHT, operands="p")
 family(

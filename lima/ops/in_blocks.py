@@ -2,7 +2,8 @@
 
 `X.T @ (w[:, None] * X)` writes a scaled copy of X and reads it again, which takes as long as the
 product itself where X has few columns: iteratively reweighted least squares, Hessians, covariances
-of mixtures. Block by block only X is read (reference: section 2.4, A8).
+of mixtures. Block by block only X is read (reference: section 2.4, A8): by BLAS, or for up to 64
+columns by a kernel (`lima.narrow`), which makes X as it goes where X waits.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ import numpy as np
 
 from lima import cost
 from lima.node import Spec
-from lima.op import Kind, Op, op
+from lima.op import FUSES, Kind, Op, op
 from lima.ops.weighted import weighted
 from lima.pattern import ROUNDING, Declined, Offer, Rule
+
+if FUSES:
+    from lima import narrow
 
 ROOM = 1 << 17
 """Bytes of scaled rows that are multiplied at a time."""
@@ -63,7 +67,44 @@ op(
     source=_text,
 )
 
-HELPERS = (weighted_product,)
+
+def weighted_sums(x: Any, w: Any, y: Any, *, twice: bool) -> Any:
+    """X' diag(w) Y as `lima.narrow` adds it up; `twice`: of the squares of w, where Y is X."""
+    scaled = y * w.reshape(-1, 1)
+    left = scaled if twice else x
+    size = max(8192, (len(x) + 65535) // 65536 * 1024)
+    total = None
+    for start in range(0, len(x), size):
+        stop = min(start + size, len(x))
+        found = np.zeros((x.shape[1], y.shape[1]), y.dtype)
+        for first in range(start, stop, 256):
+            part = np.zeros_like(found)
+            for i in range(first, min(first + 256, stop)):
+                part += left[i, :, None] * scaled[i]
+            found += part
+        total = found if total is None else total + found
+    return total
+
+
+def _sums(x: Any, w: Any, y: Any, *, twice: bool, threads: int = 1) -> Any:
+    if not (FUSES and narrow.lies(x) and narrow.lies(y)):
+        return weighted_sums(x, w, y, twice=twice)
+    other = None if y is x or twice else y
+    return narrow.gram(None, -1, x, w.reshape(-1), other, x.shape[1], twice, threads)[0]
+
+
+op(
+    "matmul.weighted_sums",
+    _sums,
+    Kind.EFFECT,
+    operands="x w y",
+    calls=(),
+    signature="x, w, y, twice",
+    threaded=True,
+    source=lambda inputs, params: f"weighted_sums({', '.join(inputs)}, twice={params['twice']})",
+)
+
+HELPERS = (weighted_product, weighted_sums)
 """Functions that a program defines when it calls them (`lima.spelled`)."""
 
 
@@ -89,6 +130,10 @@ def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     direct = float(p.product(a, b) + cost.build((m, columns), dtype.itemsize))
 
     def make() -> Any:
+        if FUSES and max(n, columns) <= narrow.MOST:
+            made = p.weighted(found.x, found.w, found.y, found.twice)
+            if made is not None:
+                return made
         x, y = p.data(found.x), p.data(found.y)
         if not (x.flags.c_contiguous and y.flags.c_contiguous):
             raise Declined

@@ -17,6 +17,7 @@ import numpy as np
 from lima import cost
 from lima.node import Spec, new_node
 from lima.op import Op
+from lima.ops.labelled import COUNTS
 from lima.ops.normal import SQUARES, TOTALS
 from lima.ops.subsets import stretches
 from lima.pattern import BITWISE, ROUNDING, Declined, Filled, Offer, Rule
@@ -353,7 +354,7 @@ SPREAD = Rule(
 
 RULES: dict[str, tuple[Rule, ...]] = {
     **dict.fromkeys(("max", "min", "any", "all", "count_nonzero", "prod"), (EXACT,)),
-    "sum": (EXACT, SUMS, *SQUARES, *TOTALS),
+    "sum": (EXACT, SUMS, *SQUARES, *TOTALS, COUNTS),
     "mean": (SUMS, *SQUARES, *TOTALS),
     "var": (SPREAD,),
     "std": (SPREAD,),

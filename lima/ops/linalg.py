@@ -9,13 +9,14 @@ import numpy as np
 
 from lima.node import Spec
 from lima.op import OPS, Kind, Op, op
-from lima.ops import reach
+from lima.ops import reach, reach_axes, reach_matrices
 from lima.ops.bordered import GROWN
 from lima.ops.contraction import CONTRACTION
 from lima.ops.dual import DUAL, wide
 from lima.ops.images import RULES as IMAGES
 from lima.ops.in_blocks import IN_BLOCKS
 from lima.ops.infer import as_view
+from lima.ops.labelled import SUMS as LABELLED
 from lima.ops.least_squares import AGAIN
 from lima.ops.mirrored import MIRRORED
 from lima.ops.normal import GRADIENTS, SQUARES
@@ -42,7 +43,7 @@ GUFUNC = (
 
 PRODUCTS = (
     *(*GRADIENTS, *RULES, WINDOW, *CENTRED, *SUBSETS, SCALED, *IMAGES, *WEIGHTED, *STRAIGHT),
-    *(*SQUARES, TALL, IN_BLOCKS, MIRRORED),
+    *(*SQUARES, TALL, IN_BLOCKS, LABELLED, MIRRORED),
 )
 """Rules of gradients come first, since they note which Gram matrices the others give."""
 
@@ -62,7 +63,7 @@ op(
     growth=1.5,
     rules=PRODUCTS,
     spared=spared,
-    reach=reach.product,
+    reach=reach_axes.gufunc("(n?,k),(k,m?)->(n?,m?)"),
     infix="@",
 )
 op(
@@ -72,8 +73,9 @@ op(
     signature=f"x1, x2, {GUFUNC}, axis=-1",
     calls=(np.vecdot, np.linalg.vecdot),
     aliasing=True,
+    reach=reach_axes.gufunc("(k),(k)->()"),
 )
-for _name in ("matvec", "vecmat"):  # NumPy 2.2 and later
+for _name, _axes in {"matvec": "(n,k),(k)->(n)", "vecmat": "(k),(k,m)->(m)"}.items():  # NumPy 2.2
     if hasattr(np, _name):
         op(
             _name,
@@ -81,6 +83,7 @@ for _name in ("matvec", "vecmat"):  # NumPy 2.2 and later
             operands="x1 x2",
             signature=f"x1, x2, {GUFUNC}",
             aliasing=True,
+            reach=reach_axes.gufunc(_axes),
         )
 
 op(
@@ -92,10 +95,12 @@ op(
     growth=1.5,
     rules=PRODUCTS,
     spared=spared,
-    reach=reach.product,
+    reach=reach_axes.dotted,
+    unboxes=lambda a: True,
 )
-op("inner", np.inner, operands="a b", signature="a, b", aliasing=True, growth=1.5)
-op("vdot", np.vdot, operands="a b", signature="a, b", aliasing=True)
+op("inner", np.inner, operands="a b", signature="a, b", aliasing=True, growth=1.5,
+   reach=reach_axes.inner)  # fmt: skip
+op("vdot", np.vdot, operands="a b", signature="a, b", aliasing=True, reach=reach_matrices.number)
 op(
     "tensordot",
     np.tensordot,
@@ -103,6 +108,7 @@ op(
     calls=(np.tensordot, np.linalg.tensordot),
     aliasing=True,
     growth=1.5,
+    reach=reach_axes.tensordot,
 )
 op(
     "linalg.multi_dot",
@@ -112,7 +118,7 @@ op(
     aliasing=True,
     growth=1.5,
 )
-op("linalg.matrix_power", np.linalg.matrix_power, growth=1.5)
+op("linalg.matrix_power", np.linalg.matrix_power, growth=1.5, reach=reach_matrices.matrices("mn"))
 
 
 # Of matrices these are `np.dot` inside, of the same operands: the bits are those of the row `dot`.
@@ -175,7 +181,7 @@ def _multi_dot(a: Any, b: Any, c: Any = None) -> Any:
 # These multiply element by element: it cannot matter whether two operands are one buffer.
 op("outer", np.outer, operands="a b", growth=2, reach=reach.outer)
 op("linalg.outer", np.linalg.outer, operands="x1 x2", growth=2, reach=reach.outer)
-op("kron", np.kron, operands="a b", growth=2)
+op("kron", np.kron, operands="a b", growth=2, reach=reach_axes.kron)
 op("cross", np.cross, operands="a b", weight=16.0)
 op("linalg.cross", np.linalg.cross, operands="x1 x2", weight=16.0)
 
@@ -205,7 +211,7 @@ op(
     growth=1.5,
     source=_einsum_text,
     rules=(CONTRACTION,),
-    reach=reach.contracted,
+    reach=reach_axes.contracted,
 )
 # One operand of which no label is summed or dropped: a transpose or a diagonal, which is a view.
 op(
@@ -271,20 +277,31 @@ def _keeps_every_label(subscripts: str) -> bool:
 # measured on matrices of order 32 to 300 and rounded to a power of two.
 CUBIC: dict[str, Any] = {"weight": 2.0, "growth": 1.5}
 SPECTRAL: dict[str, Any] = {"weight": 8.0, "growth": 1.5}
+EIGEN: dict[str, Any] = {"reach": reach_matrices.matrices("m", "mn"), **SPECTRAL}
 
 # The class of a named tuple, found on a matrix of one element: NumPy has no public name for them.
 _ONE: Any = np.ones((1, 1))
 
-op("linalg.eig", np.linalg.eig, wrap=type(np.linalg.eig(_ONE)), **SPECTRAL)
-op("linalg.eigh", np.linalg.eigh, wrap=type(np.linalg.eigh(_ONE)), **SPECTRAL)
+op("linalg.eig", np.linalg.eig, wrap=type(np.linalg.eig(_ONE)), **EIGEN)
+op("linalg.eigh", np.linalg.eigh, wrap=type(np.linalg.eigh(_ONE)), **EIGEN)
 # One array with mode="r".
-op("linalg.qr", np.linalg.qr, wrap=type(np.linalg.qr(_ONE)), **CUBIC)
+op("linalg.qr", np.linalg.qr, wrap=type(np.linalg.qr(_ONE)), reach=reach_matrices.orthogonal,
+   **CUBIC)  # fmt: skip
 # One array with compute_uv=False.
-op("linalg.svd", np.linalg.svd, wrap=type(np.linalg.svd(_ONE)), **SPECTRAL)
-op("linalg.slogdet", np.linalg.slogdet, wrap=type(np.linalg.slogdet(_ONE)), **CUBIC)
-op("linalg.cholesky", np.linalg.cholesky, rules=(GROWN,), **CUBIC)
-family((np.linalg.eigvals, np.linalg.eigvalsh), **SPECTRAL)
-op("linalg.svdvals", np.linalg.svdvals, operands="x", **SPECTRAL)
+op("linalg.svd", np.linalg.svd, wrap=type(np.linalg.svd(_ONE)), reach=reach_matrices.singular,
+   **SPECTRAL)  # fmt: skip
+op("linalg.slogdet", np.linalg.slogdet, wrap=type(np.linalg.slogdet(_ONE)),
+   reach=reach_matrices.matrices("", ""), **CUBIC)  # fmt: skip
+op("linalg.cholesky", np.linalg.cholesky, rules=(GROWN,), reach=reach_matrices.triangular_factor,
+   **CUBIC)  # fmt: skip
+family((np.linalg.eigvals, np.linalg.eigvalsh), reach=reach_matrices.matrices("m"), **SPECTRAL)
+op(
+    "linalg.svdvals",
+    np.linalg.svdvals,
+    operands="x",
+    reach=reach_matrices.matrices("k"),
+    **SPECTRAL,
+)
 
 # --------------------------------------------------------------------------- solvers and inverses
 
@@ -293,30 +310,32 @@ op(
     np.linalg.solve,
     operands="a b",
     rules=(SIDES, DUAL, SOLVING, PATH),
-    reach=reach.solution,
+    reach=reach_matrices.solution,
     **CUBIC,
 )
 op("linalg.tensorsolve", np.linalg.tensorsolve, operands="a b", **CUBIC)
-op("linalg.lstsq", np.linalg.lstsq, operands="a b", wrap=tuple, rules=(AGAIN,), **SPECTRAL)
-op("linalg.inv", np.linalg.inv, rules=INVERSES, **CUBIC)
+op("linalg.lstsq", np.linalg.lstsq, operands="a b", wrap=tuple, rules=(AGAIN,),
+   reach=reach_matrices.fitted, **SPECTRAL)  # fmt: skip
+op("linalg.inv", np.linalg.inv, rules=INVERSES, reach=reach_matrices.matrices("mn"), **CUBIC)
 op("linalg.tensorinv", np.linalg.tensorinv, **CUBIC)
-op("linalg.pinv", np.linalg.pinv, **SPECTRAL)
+op("linalg.pinv", np.linalg.pinv, reach=reach_matrices.matrices("nm"), **SPECTRAL)
 
 # --------------------------------------------------------------------------- numbers of a matrix
 
-op("linalg.det", np.linalg.det, **CUBIC)
-op("linalg.matrix_rank", np.linalg.matrix_rank, operands="A", **SPECTRAL)
+op("linalg.det", np.linalg.det, reach=reach_matrices.matrices(""), **CUBIC)
+op("linalg.matrix_rank", np.linalg.matrix_rank, operands="A", reach=reach_matrices.matrices(""),
+   **SPECTRAL)  # fmt: skip
 # Some norms are singular values.
 op("linalg.norm", np.linalg.norm, operands="x", rules=SQUARES, reach=reach.reduced, **CUBIC)
 family((np.linalg.cond, np.linalg.matrix_norm), operands="x", **CUBIC)
 op("linalg.vector_norm", np.linalg.vector_norm, operands="x", weight=2.0, reach=reach.reduced)
-op("linalg.trace", np.linalg.trace, operands="x", weight=2.0)
+op("linalg.trace", np.linalg.trace, operands="x", weight=2.0, reach=reach_matrices.traced)
 
 # --------------------------------------------------------------------------- polynomials
 
 # One array without `full` and `cov`.
 op("polyfit", np.polyfit, operands="x y", wrap=tuple, weight=256.0)
-op("polyval", np.polyval, operands="p x", weight=8.0)
+op("polyval", np.polyval, operands="p x", weight=8.0, reach=reach_axes.looked_up(0))
 op("poly", np.poly, operands="seq_of_zeros")
 op("roots", np.roots, operands="p", weight=8.0, growth=3)
 op("polyder", np.polyder, operands="p")
@@ -340,12 +359,20 @@ if hasattr(np.polynomial.polynomial, "polyvalnd"):  # NumPy 2.5
 
 # --------------------------------------------------------------------------- signals
 
-op("convolve", np.convolve, operands="a v", growth=1.5)
-op("correlate", np.correlate, operands="a v", growth=1.5)
+op("convolve", np.convolve, operands="a v", growth=1.5, reach=reach_axes.linear)
+op("correlate", np.correlate, operands="a v", growth=1.5, reach=reach_axes.linear)
 family((np.fft.fft, np.fft.ifft), weight=16.0, reach=reach.transformed)
-family((
-    np.fft.rfft, np.fft.irfft, np.fft.hfft, np.fft.ihfft, np.fft.fft2,
-    np.fft.ifft2, np.fft.rfft2, np.fft.irfft2, np.fft.fftn, np.fft.ifftn, np.fft.rfftn,
-    np.fft.irfftn,
-), weight=16.0)  # fmt: skip
+
+_LENGTHS: dict[str, Any] = {
+    "": lambda n: n,
+    "r": lambda n: n // 2 + 1,
+    "ir": lambda n: 2 * (n - 1),
+}
+_ALONG = {"rfft": "r", "irfft": "ir", "hfft": "ir", "ihfft": "r"}
+_PLANES = {"fft2": "", "ifft2": "", "rfft2": "r", "irfft2": "ir"}
+_ALL = {"fftn": "", "ifftn": "", "rfftn": "r", "irfftn": "ir"}
+for _names, _axes in ((_ALONG, ""), (_PLANES, "last two"), (_ALL, "all")):
+    for _name, _kind in _names.items():
+        _reach = reach_axes.spectrum(_LENGTHS[_kind], _axes)
+        family((getattr(np.fft, _name),), weight=16.0, reach=_reach)
 family((np.fft.fftshift, np.fft.ifftshift), Kind.LIGHT, operands="x", reach=reach.moved)

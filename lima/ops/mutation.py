@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lima.op import OPS, Kind, op
-from lima.ops import reach
+from lima.ops import reach, reach_axes
 from lima.ops.spelling import Args, Kwargs, Respelled, by_name, renamed, spelling
 
 LIGHT = Kind.LIGHT
@@ -29,12 +29,15 @@ op(
     reach=reach.moved,
 )
 # Lists stand as parameters where NumPy casts a list and refuses an array of the same numbers.
-op("put", np.put, LIGHT, into="a")
-op("place", np.place, LIGHT, operands="arr mask", into="arr")
-op("putmask", np.putmask, LIGHT, operands="a mask", signature="a, mask, values", into="a")
+op("put", np.put, LIGHT, into="a", reach=reach_axes.moved_by(blank="v"))
+op("place", np.place, LIGHT, operands="arr mask", into="arr",
+   reach=reach_axes.moved_by(1, blank="vals"))  # fmt: skip
+op("putmask", np.putmask, LIGHT, operands="a mask", signature="a, mask, values", into="a",
+   reach=reach_axes.moved_by(1, blank="values"))  # fmt: skip
 spelling(np.putmask)(lambda args, kwargs: (OPS["putmask"] if args else None, args, kwargs))
-op("put_along_axis", np.put_along_axis, LIGHT, operands="arr indices values", into="arr")
-op("fill_diagonal", np.fill_diagonal, LIGHT, operands="a val", into="a")
+op("put_along_axis", np.put_along_axis, LIGHT, operands="arr indices values", into="arr",
+   reach=reach_axes.moved_by(1))  # fmt: skip
+op("fill_diagonal", np.fill_diagonal, LIGHT, operands="a val", into="a", reach=reach.moved)
 
 # --------------------------------------------------------------------------- methods of ndarray
 

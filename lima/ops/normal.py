@@ -18,10 +18,11 @@ import numpy as np
 
 from lima import cost
 from lima.node import Node, Spec, new_node
-from lima.op import FUSED, OPS, Op
+from lima.op import OPS, Op
 from lima.ops.anchors import Near, cast, moved, near
 from lima.ops.by_rows import waits_for_rows
 from lima.ops.products import table_of
+from lima.ops.solutions import least_square
 from lima.ops.tall import waits
 from lima.pattern import GUARDED, ROUNDING, Declined, Offer, Rule, limit_of
 
@@ -183,9 +184,7 @@ def _account(p: Any, x: Node) -> Any:
 
 def _worth(shape: tuple[int, ...]) -> bool:
     """Whether a matrix is tall, and so large that what is computed of its products waits."""
-    if len(shape) != 2 or shape[0] <= FUSED or shape[0] * shape[1] < LEAST:
-        return False
-    return shape[0] >= TALL * shape[1]
+    return len(shape) == 2 and shape[0] * shape[1] >= LEAST and shape[0] >= TALL * shape[1]
 
 
 def _investment(shape: tuple[int, ...], dtype: Any) -> float:
@@ -282,7 +281,7 @@ def plan_gradient(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any])
     if len(inputs) != 2 or not (hasattr(inputs[0], "meta") and hasattr(inputs[1], "meta")):
         return None
     a, b = inputs
-    if a.meta[0] and a.meta[0][-1] <= FUSED:
+    if a.meta[0] and a.meta[0][-1] < TALL:
         return None
     found = _sides(p, a, b)
     if found is None or a.meta[1].char not in "fd" or a.meta[1] != b.meta[1]:
@@ -349,7 +348,7 @@ def _squared(squares: Any) -> Any:
 
 def _reduced(p: Any, rule: Any, row: Op, r: Any, name: str) -> Offer | None:
     shape, dtype = r.meta
-    if not _few(shape) or shape[0] <= FUSED or dtype.char not in "fd":
+    if not _few(shape) or dtype.char not in "fd":
         return None
     parts = residual(r) if shape[0] >= NOTED or _waits(r) else None
     if parts is None:
@@ -399,11 +398,16 @@ def _offer(
 
     def make() -> Any:
         found = _made(p, row, parts, by, gram, name, limit)
-        if found is None:
+        other = None
+        if found is None and not _vanishes(p, parts):
             other = cast(p, _product_name(row), parts, direct)
+        if other is not None and other.fresh:
+            _with(p, parts._replace(y=other.rest)).spent += direct
+            found = _formed(p, row, parts, other, name)
+        else:
             if other is not None:
                 found = _made(p, row, parts, other, gram, name, limit)
-        _refused(p, shape[0], found is None)
+            _refused(p, shape[0], found is None)
         if found is None:
             raise Declined
         if parts.c is not None and name == "gram.gradient":
@@ -420,6 +424,25 @@ def _made(
     here = parts if by is None else moved(p, parts, by)
     found = p.run(name, *_operands(p, row, here, gram, name), limit=limit)
     return found if np.isfinite(found.data).all() else None
+
+
+def _vanishes(p: Any, parts: Residual) -> bool:
+    """Whether X has columns whose squares are too small to tell anything."""
+    gram = p.recall(_account(p, parts.x).node)
+    return gram is None or not (p.data(gram).diagonal() > least_square(gram.meta[1])).all()
+
+
+def _formed(p: Any, row: Op, parts: Residual, by: Near, name: str) -> Any:
+    """What the operation `name` gives of a residual that was formed; None if not finite."""
+    if name == "gram.squares":
+        found = p.run("sum", p.run("square", by.rest))
+    elif name == "gram.sum":
+        found = p.run("sum", by.rest)
+    else:
+        found = p.run(_product_name(row), p.run("transpose", parts.left), by.rest)
+    if name != "gram.squares" and parts.signs[0] < 0:
+        found = p.run("negative", found)
+    return found if np.isfinite(p.data(found)).all() else None
 
 
 def _cross_price(p: Any, row: Op, parts: Residual) -> float:

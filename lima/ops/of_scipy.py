@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from lima.op import CALLS, OPS, Op, op
-from lima.ops import of_factors, of_sparse
+from lima.ops import of_factors, of_sparse, reach, reach_axes, reach_matrices
 from lima.ops.bordered import GROWN
 from lima.ops.dual import DUAL
 from lima.ops.ridge import PATH
@@ -38,9 +38,11 @@ def _rows(module: Any, names: str, **facts: Any) -> None:
 
 
 def _linalg(linalg: Any) -> None:
-    _rows(linalg, "solve", operands="a b", rules=(SIDES, DUAL, SOLVING, PATH), **CUBIC)
-    _rows(linalg, "solve_triangular", operands="a b", **CUBIC)
-    _rows(linalg, "inv det svdvals", operands="a", **CUBIC)
+    sides: dict[str, Any] = {"operands": "a b", "reach": reach_matrices.solution, **CUBIC}
+    _rows(linalg, "solve", rules=(SIDES, DUAL, SOLVING, PATH), **sides)
+    _rows(linalg, "solve_triangular", **sides)
+    for names, form in (("inv", "mn"), ("det", ""), ("svdvals", "k")):
+        _rows(linalg, names, operands="a", reach=reach_matrices.matrices(form), **CUBIC)
     _rows(linalg, "expm sqrtm logm cosm sinm null_space orth", operands="A", **CUBIC)
     _rows(linalg, "eigvals eigvalsh norm", operands="a", **CUBIC)
     _rows(linalg, "cholesky", operands="a", rules=(GROWN,), **CUBIC)
@@ -89,8 +91,8 @@ def _special(special: Any) -> None:
                 weight=16.0,
             )
         CALLS.setdefault(function, CALLS[ufunc])  # a function with SCIPY_ARRAY_API=1
-    _rows(special, "logsumexp", operands="a", wrap=tuple, weight=32.0)
-    _rows(special, "softmax log_softmax", operands="x", weight=32.0)
+    _rows(special, "logsumexp", operands="a", wrap=tuple, weight=32.0, reach=reach.reduced)
+    _rows(special, "softmax log_softmax", operands="x", weight=32.0, reach=reach_axes.normalized)
 
 
 def _fft(fft: Any) -> None:
@@ -105,7 +107,8 @@ def _fft(fft: Any) -> None:
 
 def _distance(distance: Any) -> None:
     more = "metric='euclidean', out=None, p=MISSING, V=MISSING, VI=MISSING, w=MISSING"
-    _rows(distance, "cdist", operands="XA XB", signature=f"XA, XB, {more}", growth=2.0)
+    cdist = {"signature": f"XA, XB, {more}", "reach": reach_axes.distances}
+    _rows(distance, "cdist", operands="XA XB", growth=2.0, **cdist)
     _rows(distance, "pdist", operands="X", signature=f"X, {more}", growth=2.0)
     _rows(distance, "squareform", operands="X")
 
@@ -161,6 +164,7 @@ def _densities(name: str, x: Any, discrete: bool) -> None:
                 operands="x",
                 signature=f"x, {shapes}loc=0" + ("" if discrete else ", scale=1"),
                 weight=64.0,
+                reach=reach.elementwise,
             )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lima.op import OPS, Kind, op
+from lima.ops import reach_axes
 
 State = dict[str, Any]
 
@@ -142,6 +143,11 @@ shuffle: x
 
 VARIADIC_SIZE = {"rand", "randn"}
 
+_ODD = frozenset("bytes choice dirichlet multinomial multivariate_hypergeometric".split())
+_ODD |= {"multivariate_normal"}
+_SHUFFLES = frozenset({"permutation", "permuted", "shuffle"})
+"""Draws whose shape is not that which is asked for, and those that put an operand in order."""
+
 
 def draw(generator: Any, method: str, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
     """Call a method of a plain generator; `shuffle` gives a shuffled copy instead of writing."""
@@ -167,6 +173,12 @@ def _kernel(method: str) -> Callable[..., Any]:
     return kernel
 
 
+def _reach(method: str) -> Any:
+    if method in _SHUFFLES:
+        return reach_axes.permuted
+    return None if method in _ODD else reach_axes.drawn
+
+
 def _rows(interface: str, table: str) -> None:
     for line in table.strip().splitlines():
         method, _, signature = line.partition(": ")
@@ -181,6 +193,7 @@ def _rows(interface: str, table: str) -> None:
             signature=f"state, {'size=()' if variadic else signature}",
             wrap=tuple,
             threads_state=method,
+            reach=_reach(method),
         )
 
 

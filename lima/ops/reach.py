@@ -12,12 +12,12 @@ which elements are meant.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lima.node import Ref, Spec, refs_in, resolve
+from lima.node import Ref, Spec, resolve
 from lima.op import Kind, Op
 from lima.ops.infer import place
 
@@ -77,7 +77,8 @@ def _either(lines: Sequence[Any]) -> Any:
     return None if made.all() else made
 
 
-def _given(inputs: Sequence[Any]) -> list[Part]:
+def given(inputs: Sequence[Any]) -> list[Part]:
+    """The operands that are arrays."""
     return [item for item in inputs if isinstance(item, Part)]
 
 
@@ -92,16 +93,16 @@ _HARMLESS = frozenset(
 def elementwise(row: Op, spec: Spec, inputs: Sequence[Any]) -> Part | None:
     """Each element of the result comes of those at its place in the operands, `where` and `out`."""
     for name, value in spec.params:
-        if name not in _HARMLESS and type(value) is not Ref and not _is_scalar(value):
+        if name not in _HARMLESS and type(value) is not Ref and not is_scalar(value):
             return None
-    parts = _given(inputs)
+    parts = given(inputs)
     shapes = [part.shape for part in parts]
     shapes += [np.shape(item) for item in inputs if not isinstance(item, Part)]
     shape = np.broadcast_shapes(*shapes)
     return Part(shape, union([_spread(part, shape) for part in parts]))
 
 
-def _is_scalar(value: Any) -> bool:
+def is_scalar(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | complex | str | np.generic)
 
 
@@ -121,7 +122,7 @@ def shaped(row: Op, spec: Spec, inputs: Sequence[Any]) -> Part | None:
     first = inputs[0]
     if not isinstance(first, Part) or spec.get("shape") is not None:
         return None
-    if any(part.touched for part in _given(inputs[1:])):
+    if any(part.touched for part in given(inputs[1:])):
         return None
     return Part(first.shape, None)
 
@@ -138,12 +139,12 @@ def moved(row: Op, spec: Spec, inputs: Sequence[Any]) -> Part | None:
     rest = list(inputs[count:])
     if any(not isinstance(i, Part) or i.touched or i.value is None for i in rest):
         return None
-    return _run(row, spec, list(inputs[:count]), [part.value for part in rest])
+    return run(row, spec, list(inputs[:count]), [part.value for part in rest])
 
 
 def moved_within(row: Op, spec: Spec, inputs: Sequence[Any]) -> Part | None:
     """As `moved`, where the operands stand inside parameters (`np.block`)."""
-    return _run(row, spec, list(inputs), [])
+    return run(row, spec, list(inputs), [])
 
 
 def ordered(row: Op, spec: Spec, inputs: Sequence[Any]) -> Part | None:
@@ -153,14 +154,22 @@ def ordered(row: Op, spec: Spec, inputs: Sequence[Any]) -> Part | None:
     return moved(row, spec, inputs) if plain or len(first.shape) < 2 else None
 
 
-def _run(row: Op, spec: Spec, operands: list[Any], rest: list[Any]) -> Part | None:
+def run(
+    row: Op,
+    spec: Spec,
+    operands: list[Any],
+    rest: list[Any],
+    fixed: Mapping[int, Any] | None = None,
+) -> Part | None:
+    """The kernel run on booleans; operands in `fixed` are what they are."""
     views = row.kind is Kind.VIEW and row.infer is not None  # else it may copy
-    if not views and sum(math.prod(part.shape) for part in _given(operands)) > LIMIT:
+    if not views and sum(math.prod(part.shape) for part in given(operands)) > LIMIT:
         return None
-    empty = [_nothing(item) for item in operands]
+    fixed = fixed or {}
+    empty = [fixed[k] if k in fixed else _nothing(item) for k, item in enumerate(operands)]
     found: list[Part] = []
     for k, part in enumerate(operands):
-        if not isinstance(part, Part) or part.lines is None:
+        if k in fixed or not isinstance(part, Part) or part.lines is None:
             continue
         axes: list[int | None] = [k for k, one in enumerate(part.lines) if one is not None]
         boxes: list[Part] = []
@@ -279,7 +288,7 @@ def reduced(row: Op, spec: Spec, inputs: Sequence[Any]) -> Part | None:
 def quantiles(row: Op, spec: Spec, inputs: Sequence[Any]) -> Part | None:
     """As `reduced`, of an operand and one quantile."""
     q = inputs[1]
-    if isinstance(q, Part) or not _is_scalar(q):
+    if isinstance(q, Part) or not is_scalar(q):
         return None
     return reduced(row, spec, [inputs[0], *inputs[2:]])
 
@@ -330,8 +339,7 @@ def _along(
     axis, ndim = _axis(row, spec), len(first.shape)
     if axis is None:
         if ndim != 1:
-            shape = (math.prod(first.shape),)
-            return whole(shape) if first.touched else Part(shape, None)
+            return Part((math.prod(first.shape),), _flat(first, mix))
         axis = 0
     k = place(axis, ndim)
     if k is None:
@@ -344,27 +352,23 @@ def _along(
     return Part(first.shape, tuple(lines))
 
 
+def _flat(part: Part, mix: Callable[[list[Any]], Any]) -> Lines | None:
+    """What `mix` makes of the elements in C order, or of those from the first line on."""
+    if part.lines is None:
+        return None
+    first = [0 if one is None else int(np.argmax(one)) for one in part.lines]
+    after = np.zeros(math.prod(part.shape), bool)
+    after[np.ravel_multi_index(first, part.shape) :] = True
+    found = mix([after])
+    return (None if found is None or found.all() else found,)
+
+
 # --------------------------------------------------------------------------- products
-
-
-def product(row: Op, spec: Spec, inputs: Sequence[Any]) -> Part | None:
-    """A product of matrices or vectors: rows come of rows, columns of columns."""
-    if any(name != "alias" for name, _ in spec.params) or len(inputs) != 2:
-        return None
-    a, b = inputs
-    if not (isinstance(a, Part) and isinstance(b, Part)):
-        return None
-    if len(a.shape) not in (1, 2) or len(b.shape) not in (1, 2):
-        return None
-    shape = (*a.shape[:-1], *b.shape[1:])
-    left = None if a.lines is None else (*a.lines[:-1], *((None,) * (len(b.shape) - 1)))
-    right = None if b.lines is None else (*((None,) * (len(a.shape) - 1)), *b.lines[1:])
-    return Part(shape, union([Part(shape, left), Part(shape, right)]))
 
 
 def outer(row: Op, spec: Spec, inputs: Sequence[Any]) -> Part | None:
     """Every element of one vector with every element of the other."""
-    parts = _given(inputs)
+    parts = given(inputs)
     if spec.params or len(inputs) != 2 or any(len(part.shape) != 1 for part in parts):
         return None
     if len(parts) != 2:
@@ -374,44 +378,3 @@ def outer(row: Op, spec: Spec, inputs: Sequence[Any]) -> Part | None:
     left = None if a.lines is None else (a.lines[0], None)
     right = None if b.lines is None else (None, b.lines[0])
     return Part(shape, union([Part(shape, left), Part(shape, right)]))
-
-
-def solution(row: Op, spec: Spec, inputs: Sequence[Any]) -> Part | None:
-    """The solution of a system of equations: each column for a column of the right side."""
-    if spec.params or len(_given(inputs)) != 2:
-        return None
-    a, b = inputs
-    if len(a.shape) != 2 or len(b.shape) not in (1, 2):
-        return None
-    if a.touched:
-        return whole(b.shape)
-    return Part(b.shape, None if b.lines is None else (None, *b.lines[1:]))
-
-
-def contracted(row: Op, spec: Spec, inputs: Sequence[Any]) -> Part | None:
-    """A sum over labels: a label of the result comes of the lines with that label."""
-    text = spec.get("subscripts")
-    if type(text) is not str or any(True for _ in refs_in(dict(spec.params))):
-        return None
-    before, arrow, after = text.replace(" ", "").partition("->")
-    terms = before.split(",")
-    parts = _given(inputs)
-    if not arrow or "." in text or len(terms) != len(parts) or len(parts) != len(inputs):
-        return None
-    lengths: dict[str, int] = {}
-    for term, part in zip(terms, parts, strict=True):
-        if len(term) != len(part.shape) or len({*term}) != len(term):
-            return None
-        for letter, n in zip(term, part.shape, strict=True):
-            lengths[letter] = max(lengths.get(letter, 1), n)
-    shape = tuple([lengths[letter] for letter in after])
-    found = []
-    for term, part in zip(terms, parts, strict=True):
-        if part.lines is not None:
-            by_label = dict(zip(term, zip(part.lines, part.shape, strict=True), strict=True))
-            lines = [
-                by_label[c][0] if c in by_label and by_label[c][1] == lengths[c] else None
-                for c in after
-            ]
-            found.append(Part(shape, tuple(lines)))
-    return Part(shape, union(found))

@@ -17,7 +17,7 @@ import numpy as np
 
 from lima.node import Spec
 from lima.op import ALONG, DOWN, FUSES, WHOLE, Fold, Meta, op
-from lima.ops import reach
+from lima.ops import reach, reach_axes, reach_matrices
 from lima.ops.counted import HISTOGRAM
 from lima.ops.joined import RULES
 from lima.ops.scans import GROUPED, SCANS
@@ -84,7 +84,7 @@ def _folds(name: str) -> Callable[[Spec, Meta], Fold | None] | None:
     """How the reduction of this name folds a value that waits; None if it does not."""
     function = _FOLDED.get(name)
     if name in _PLACES:
-        return _row_by_row
+        return functools.partial(_row_by_row, _PLACES[name])
     if function is None:
         return None
 
@@ -109,7 +109,7 @@ def _folds(name: str) -> Callable[[Spec, Meta], Fold | None] | None:
     return folds
 
 
-def _row_by_row(spec: Spec, meta: Meta) -> Fold | None:
+def _row_by_row(extreme: Any, spec: Spec, meta: Meta) -> Fold | None:
     """`argmin` and the like along the last axis: of whole rows."""
     given = dict(spec.params)
     axis, keepdims = given.pop("axis", None), given.pop("keepdims", False)
@@ -122,10 +122,11 @@ def _row_by_row(spec: Spec, meta: Meta) -> Fold | None:
         or axis not in (-1, ndim - 1)
     ):
         return None
-    return Fold(None, ALONG, None)
+    left = meta[0][:-1] + ((1,) if keepdims else ())
+    return Fold(None, ALONG, left, None, extreme)
 
 
-_PLACES = {"argmin", "argmax"}
+_PLACES = {"argmin": np.minimum, "argmax": np.maximum}
 
 _FOLDED = {"sum": np.add, "mean": np.add, "max": np.maximum, "min": np.minimum}
 
@@ -179,12 +180,12 @@ for _function, _other in ((np.max, np.amax), (np.min, np.amin)):
         rules=RULES[_function.__name__],
     )
 op("count_nonzero", np.count_nonzero, weight=4.0, reach=reach.reduced, rules=RULES["count_nonzero"])
-op("trace", np.trace)
+op("trace", np.trace, reach=reach_matrices.traced)
 op("average", np.average, wrap=tuple, weight=8.0, reach=reach.reduced)  # a tuple with returned=True
 
 for _name in ("cumulative_sum", "cumulative_prod"):  # NumPy 2.1 and later
     if hasattr(np, _name):
-        op(_name, getattr(np, _name), operands="x", weight=8.0)
+        op(_name, getattr(np, _name), operands="x", weight=8.0, reach=reach_axes.summed_on)
 
 # --------------------------------------------------------------------------- order statistics
 

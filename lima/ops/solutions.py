@@ -174,25 +174,34 @@ def lstsq_again(base: Any, a: Any, b: Any, *, cut: float) -> Any:
     return x, rest, np.int32(n), s.copy()
 
 
+def least_square(dtype: Any) -> Any:
+    """The square below which too little is left of what it is the square of."""
+    info = np.finfo(dtype)
+    return info.tiny / info.eps**2
+
+
 def squared_residual(gram: Any, v: Any, cross: Any, size: Any) -> Any:
-    """|X v + y|^2 from X'X, X'y and y'y, and the square of what its parts may add up to."""
+    """|X v + y|^2 from X'X, X'y and y'y, and what the sizes of its parts add up to.
+
+    That is infinite where squares vanish.
+    """
     reach = np.sqrt(gram.diagonal()) @ np.abs(v)
     both = gram @ v if cross is None else gram @ v + 2 * cross
     squares = v @ both if v.ndim == 1 else np.sum(v * both, axis=0)
     if cross is not None:
         squares = squares + size
         reach = reach + np.sqrt(size)
-    return squares, reach * reach
+    least = least_square(gram.dtype)
+    seen = (squares > least) & (gram.diagonal() > least).all()
+    return squares, np.where(seen, reach, np.inf)
 
 
 def gram_squares(gram: Any, v: Any, cross: Any = None, size: Any = None, *, limit: float) -> Any:
     """|X v + y|^2 from X'X, X'y and y'y; NaN where more than `limit` times as much cancels."""
     squares, reach = squared_residual(gram, v, cross, size)
-    info = np.finfo(gram.dtype)
-    least = info.tiny / info.eps**2  # below, squares vanish
-    fits = (reach <= limit * squares) & (squares > least)
+    fits = reach <= np.sqrt(limit) * np.sqrt(squares)
     total = squares if v.ndim == 1 else np.sum(squares)
-    return total if fits.all() and (gram.diagonal() > least).all() else total * np.nan
+    return total if fits.all() else total * np.nan
 
 
 def gram_gradient(gram: Any, v: Any, cross: Any = None, size: Any = None, *, limit: float) -> Any:
@@ -265,9 +274,9 @@ _row("linalg.inv.shifted", inv_shifted, "system added", "limit")
 _row("linalg.cholesky.grown", cholesky_grown, "a")
 _row("linalg.base", base, "a")
 _row("linalg.lstsq.again", lstsq_again, "base a b", "cut", wrap=tuple)
-_row("gram.squares", gram_squares, "gram v", "limit", version=2)
-_row("gram.gradient", gram_gradient, "gram v", "limit", version=2)
-_row("gram.sum", gram_sum, "gram v", "limit", version=2)
+_row("gram.squares", gram_squares, "gram v", "limit", version=3)
+_row("gram.gradient", gram_gradient, "gram v", "limit", version=3)
+_row("gram.sum", gram_sum, "gram v", "limit", version=3)
 _row("gram.bordered", gram_bordered, "gram sums", "rows")
 _row("gram.vector", gram_vector, "v number", "negative")
 _row("gram.part", gram_part, "v", "places")
@@ -284,6 +293,7 @@ HELPERS = (
     base,
     full_rank,
     lstsq_again,
+    least_square,
     squared_residual,
     gram_squares,
     gram_gradient,
@@ -300,6 +310,7 @@ NEEDS = {
     "inv_shifted": "shifted_values",
     "cholesky_grown": "substituted",
     "lstsq_again": "full_rank",
+    "squared_residual": "least_square",
     "gram_squares": "squared_residual",
     "gram_gradient": "gram_squares",
     "gram_sum": "gram_gradient",

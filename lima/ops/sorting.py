@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lima.op import OPS, Op, op
-from lima.ops import reach
+from lima.ops import reach, reach_axes, reach_matrices
 from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling, written
 
 # --------------------------------------------------------------------------- sorting
@@ -25,9 +25,9 @@ op("lexsort", np.lexsort, operands="", signature="keys, axis=-1", weight=128.0)
 op("nonzero", np.nonzero, wrap=tuple, weight=8.0)
 op("argwhere", np.argwhere, weight=8.0)
 op("flatnonzero", np.flatnonzero, weight=8.0)
-op("searchsorted", np.searchsorted, operands="a v", weight=128.0)
-op("digitize", np.digitize, operands="x bins", weight=16.0)
-op("interp", np.interp, operands="x xp fp", weight=128.0)
+op("searchsorted", np.searchsorted, operands="a v", weight=128.0, reach=reach_axes.looked_up(0))
+op("digitize", np.digitize, operands="x bins", weight=16.0, reach=reach_axes.looked_up(1))
+op("interp", np.interp, operands="x xp fp", weight=128.0, reach=reach_axes.looked_up(1, 2))
 
 # --------------------------------------------------------------------------- sets
 
@@ -49,14 +49,14 @@ op(
     "intersect1d", np.intersect1d, operands="ar1 ar2", wrap=tuple, weight=64.0
 )  # with return_indices
 family((np.union1d, np.setdiff1d, np.setxor1d), operands="ar1 ar2", weight=64.0)
-op("isin", np.isin, operands="element test_elements", weight=16.0)
+op("isin", np.isin, operands="element test_elements", weight=16.0, reach=reach_axes.looked_up(1))
 
 # --------------------------------------------------------------------------- comparison
 
 # These return a Python bool.
-op("allclose", np.allclose, operands="a b", weight=8.0)
-op("array_equal", np.array_equal, operands="a1 a2", weight=2.0)
-op("array_equiv", np.array_equiv, operands="a1 a2", weight=4.0)
+op("allclose", np.allclose, operands="a b", weight=8.0, reach=reach_matrices.number)
+op("array_equal", np.array_equal, operands="a1 a2", weight=2.0, reach=reach_matrices.number)
+op("array_equiv", np.array_equiv, operands="a1 a2", weight=4.0, reach=reach_matrices.number)
 
 # --------------------------------------------------------------------------- differences, integrals
 
@@ -66,8 +66,8 @@ def _gradient(f: Any, *, spacing: Any = (), **options: Any) -> Any:
 
 
 op("diff", np.diff, weight=2.0, reach=reach.differenced)
-op("ediff1d", np.ediff1d, operands="ary", weight=2.0)
-op("trapezoid", np.trapezoid, operands="y", weight=4.0)
+op("ediff1d", np.ediff1d, operands="ary", weight=2.0, reach=reach_axes.linear)
+op("trapezoid", np.trapezoid, operands="y", weight=4.0, reach=reach.reduced)
 op(
     "gradient",
     _gradient,
@@ -77,6 +77,7 @@ op(
     wrap=tuple,  # one array along one axis
     weight=8.0,
     source=written("np.gradient", "*spacing"),
+    reach=reach_axes.linear,
 )
 
 

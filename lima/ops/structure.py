@@ -12,8 +12,8 @@ import numpy as np
 
 from lima.frame import refuse
 from lima.op import CALLS, OPS, Kind, op
-from lima.ops import forms, infer, reach
-from lima.ops.infer import as_view, transposed
+from lima.ops import forms, infer, reach, reach_axes
+from lima.ops.infer import as_shape, as_view, transposed
 from lima.ops.spelling import (
     SPELLINGS,
     Args,
@@ -354,8 +354,22 @@ for _name in ("split", "array_split", "hsplit", "vsplit", "dsplit", "unstack"):
 op("roll", np.roll, LIGHT, infer=infer.rolled, **MOVED)
 op("repeat", np.repeat, LIGHT, infer=infer.repeated, **MOVED)
 op("tile", np.tile, LIGHT, operands="A", infer=infer.tiled, **MOVED)
-op("resize", np.resize, LIGHT)
-op("insert", np.insert, LIGHT, operands="arr")
+
+
+@spelling(np.tile)
+def _respell_tile(args: Args, kwargs: Kwargs) -> Respelled:
+    """Of nothing, `np.tile` is a view, unless it repeats nothing."""
+    named = by_name(OPS["tile"].names, args, kwargs)
+    shape, reps = getattr(named.get("A"), "shape", ()), as_shape(named.get("reps"))
+    if 0 not in shape or reps is None or set(reps) <= {1}:
+        return OPS["tile"], args, kwargs
+    ndim = max(len(reps), len(shape))
+    pairs = zip((1,) * (ndim - len(shape)) + shape, (1,) * (ndim - len(reps)) + reps, strict=True)
+    return OPS["reshape"], (named["A"], tuple(n * r for n, r in pairs)), {}
+
+
+op("resize", np.resize, LIGHT, **MOVED)
+op("insert", np.insert, LIGHT, operands="arr", reach=reach_axes.moved_by(blank="values"))
 op("delete", np.delete, LIGHT, operands="arr", infer=infer.deleted, form=forms.deleted, **MOVED)
 # What a mode does not know is refused even where it equals another mode's default.
 op(
@@ -365,6 +379,7 @@ op(
     operands="array",
     signature="array, pad_width, mode='constant', constant_values=MISSING, end_values=MISSING,"
     " stat_length=MISSING, reflect_type=MISSING",
+    reach=reach_axes.padded,
 )
 op("packbits", np.packbits, LIGHT, signature="a, axis=None, bitorder='big'")
 op("unpackbits", np.unpackbits, LIGHT, signature="a, axis=None, count=None, bitorder='big'")
@@ -392,11 +407,17 @@ def _respell_diag(args: Args, kwargs: Kwargs) -> Respelled:
 
 # The indices are a parameter since an empty list of them is no array of floating point numbers.
 op("take", np.take, LIGHT, form=forms.taken, **MOVED)
-op("take_along_axis", np.take_along_axis, LIGHT, operands="arr indices")
-op("compress", np.compress, LIGHT, operands="condition a")
-op("extract", np.extract, LIGHT, operands="condition arr")
-op("choose", np.choose, LIGHT)
-op("select", np.select, LIGHT, operands="")
+op(
+    "take_along_axis",
+    np.take_along_axis,
+    LIGHT,
+    operands="arr indices",
+    reach=reach_axes.moved_by(1, otherwise=reach_axes.along_axis),
+)
+op("compress", np.compress, LIGHT, operands="condition a", reach=reach_axes.moved_by(0))
+op("extract", np.extract, LIGHT, operands="condition arr", reach=reach_axes.moved_by(0))
+op("choose", np.choose, LIGHT, reach=reach_axes.across)
+op("select", np.select, LIGHT, operands="", reach=reach_axes.across)
 
 # --------------------------------------------------------------------------- index arrays
 
