@@ -285,7 +285,8 @@ def test_a_recipe_that_begins_elsewhere_is_not_followed(path, reads):
         del reads[:]
         inner.cache_clear()
         with lima.session(store=path, exactness="bitwise"):
-            assert lima.traced(lambda X: inner(X)[1] + count)(X.copy()) == 400 + count
+            traced = lima.traced(lambda X, more=count: inner(X)[1] + more)
+            assert traced(X.copy()) == 400 + count
         assert len(reads) == count, inner.cache_info()
 
 
