@@ -325,7 +325,7 @@ class Node:
     def inputs(self) -> tuple[Any, ...]:
         """Nodes and literals; of a node whose ancestors are wound up they are made again."""
         items = self._inputs
-        return items if type(items) is tuple else items.inputs_of(self)  # type: ignore[no-any-return]
+        return items if type(items) is tuple else items.inputs_of(self)
 
     @inputs.setter
     def inputs(self, items: tuple[Any, ...]) -> None:

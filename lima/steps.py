@@ -199,7 +199,7 @@ class Steps:
         step = self.exact.get(key)
         if step is not None:
             return step
-        one = (form, id(spec))
+        one: tuple[Any, Any] = (form, id(spec))
         step = self.varying.get(one)
         if step is not None:
             return step
