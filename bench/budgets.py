@@ -66,12 +66,12 @@ BUDGETS = [
     _micro("import of lima loads numba or scipy", "startup", "heavy_modules", 0, "modules"),
     _micro("lineage memory, plain, per operation", "memory", "lineage_bytes", 400, "bytes"),
     _micro("chain of 1e6 operations: wrong results", "chain", "wrong_results", 0, "results"),
-    Budget(
+    _micro(
         "lineage memory, loop of one patch, per iteration",
-        ("micro", "loop", "traced_bytes_per_round"),
+        "loop",
+        "traced_bytes_per_round",
         64,
         "bytes",
-        must=False,
     ),
     _micro(
         "lineage read from a log, one patch, per iteration",

@@ -12,6 +12,7 @@ import itertools
 import operator
 import os
 import struct
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -300,16 +301,17 @@ class Node:
     `derived` is the node of the operations that gave the bits where a rule stood in for this one,
     and `inexact` says that there is such a node here or among the ancestors. `place` numbers the
     user's line that made it, where lines are recorded (`record_lines`); it is no part of the
-    identity either.
+    identity either. `mark` belongs to `lima.spools`, which keeps what came before in columns.
     """
 
     __slots__ = (
-        "_digest", "_height", "derived", "inexact", "inputs", "name", "outcome", "place", "spec",
+        "_digest", "_height", "_inputs", "derived", "inexact", "mark", "name", "outcome", "place",
+        "spec",
     )  # fmt: skip
 
     def __init__(self, spec: Spec, inputs: tuple[Any, ...] = ()) -> None:
         self.spec = spec
-        self.inputs = inputs
+        self._inputs: Any = inputs
         self._digest: bytes | None = None
         self._height = 0
         self.outcome: Any = None
@@ -317,6 +319,17 @@ class Node:
         self.derived: Node | None = None
         self.inexact = False
         self.place = 0
+        self.mark = 0
+
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        """Nodes and literals; of a node whose ancestors are wound up they are made again."""
+        items = self._inputs
+        return items if type(items) is tuple else items.inputs_of(self)
+
+    @inputs.setter
+    def inputs(self, items: tuple[Any, ...]) -> None:
+        self._inputs = items
 
     @property
     def digest(self) -> bytes:
@@ -346,9 +359,10 @@ class Node:
 
 def new_node(spec: Spec, inputs: tuple[Any, ...]) -> Node:
     """`Node(spec, inputs)`, at less cost where this module is compiled."""
+    global _left
     node = Node.__new__(Node)
     node.spec = spec
-    node.inputs = inputs
+    node._inputs = inputs
     node._digest = None
     node._height = 0
     node.outcome = None
@@ -356,7 +370,42 @@ def new_node(spec: Spec, inputs: tuple[Any, ...]) -> Node:
     node.derived = None
     node.inexact = False
     node.place = stand() if _records else 0
+    node.mark = 0
+    _left -= 1
+    if _left <= 0:
+        _left = _grown(node)
     return node
+
+
+def _never(node: Node) -> int:
+    return 1 << 30
+
+
+_grown: Callable[[Node], int] = _never
+_left = 0
+
+
+def when_grown(notice: Callable[[Node], int]) -> None:
+    """Have `notice` called with a new node, after as many of them as it said the last time."""
+    global _grown, _left
+    _grown, _left = notice, 0
+
+
+_owed = 0
+
+
+def hasten() -> None:
+    """Have the notice come with the next node already."""
+    global _left, _owed
+    if _left > 1:
+        _left, _owed = 1, _left - 1
+
+
+def owed() -> int:
+    """How many nodes before its time a notice has come."""
+    global _owed
+    rest, _owed = _owed, 0
+    return rest
 
 
 _records = False
@@ -387,7 +436,16 @@ def _finish(root: Node) -> bytes:
         text = spec._prefix or spec.prefix
         height = 0
         waiting = inexact = False
-        for item in node.inputs:
+        items = node._inputs
+        if type(items) is not tuple:
+            lacking = items.lacking()
+            if lacking:
+                stack += lacking
+            else:
+                items.finish(node)
+                pop()
+            continue
+        for item in items:
             if type(item) is Node:
                 below = item
                 digest = below._digest
@@ -461,21 +519,62 @@ def topological(
     `below` gives what comes before a node.
     """
     seen: set[int] = set()
-    for root in roots:
-        stack: list[tuple[Node, Iterator[Any]]] = [(root, iter(below(root)))]
-        if id(root) in seen:
-            continue
-        seen.add(id(root))
-        while stack:
-            node, rest = stack[-1]
-            for item in rest:
-                if type(item) is Node and id(item) not in seen:
-                    seen.add(id(item))
-                    stack.append((item, iter(below(item))))
-                    break
-            else:
-                stack.pop()
-                yield node
+    with WALKS:
+        for root in roots:
+            if id(root) in seen:
+                continue
+            stack: list[tuple[Node, Iterator[Any]]] = [(root, iter(below(root)))]
+            seen.add(id(root))
+            while stack:
+                node, rest = stack[-1]
+                for item in rest:
+                    if type(item) is Node and id(item) not in seen:
+                        seen.add(id(item))
+                        stack.append((item, iter(below(item))))
+                        break
+                else:
+                    stack.pop()
+                    yield node
+
+
+class Walks:
+    """How many walks are under way: they tell nodes apart by their places in memory.
+
+    Meanwhile no node that only lineage refers to may go away. `begun` is called before the first
+    of them, `ended` after the last.
+    """
+
+    __slots__ = ("begun", "count", "ended", "lock")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.lock = threading.RLock()
+        self.begun: Callable[[], None] | None = None
+        self.ended: Callable[[], None] | None = None
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if not self.count and self.begun is not None:
+                self.begun()
+            self.count += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.count -= 1
+            if not self.count and self.ended is not None:
+                self.ended()
+
+
+WALKS = Walks()
+
+
+def _in_child() -> None:
+    """After a fork: the walks of other threads have ended, one of which may have held the lock."""
+    WALKS.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
 
 
 def settled(roots: Sequence[Node]) -> list[Node]:
@@ -492,6 +591,11 @@ def as_asked(root: Node) -> Node:
 
 
 def _rebuilt(roots: Sequence[Node], derivations: bool) -> list[Node]:
+    with WALKS:
+        return _made_anew(roots, derivations)
+
+
+def _made_anew(roots: Sequence[Node], derivations: bool) -> list[Node]:
     made: dict[int, Node] = {}
     for root in roots:
         stack = [root]
@@ -526,7 +630,7 @@ def _rebuilt(roots: Sequence[Node], derivations: bool) -> list[Node]:
 def exchanged(roots: Sequence[Node], other: Callable[[Node], Node | None]) -> list[Node]:
     """The roots with `other(node)` in the place of every node for which it gives one."""
     made: dict[int, Node] = {}
-    for node in topological(roots):
+    for node in topological(roots):  # which holds all nodes until the last has been seen
         fresh = other(node)
         if fresh is None:
             fresh = node

@@ -26,6 +26,7 @@ from lima.pattern import CLASSES, ROUNDING
 from lima.spill import Spill
 from lima.stats import HIT, Stats, outcome_row
 from lima.store import Store, opened
+from lima.winding import WINDER as _WINDER  # noqa: F401  (winds up what is traced)
 
 CREDIT = 8_000_000
 """Bytes of results of one operation that are kept on trust (see `Session.keep`)."""
