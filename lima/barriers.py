@@ -179,8 +179,9 @@ def write_untraced(
 ) -> Any:
     """A barrier that writes `target`, its first argument or `out`, and that NumPy gives a copy."""
     refuse_readonly(target)
-    if value_of(target).meta[1].hasobject and type(data_of(target)) is np.ndarray:
-        return _write_objects(func, target, args, kwargs, why)
+    dtype = value_of(target).meta[1]
+    if (dtype.hasobject or has_gaps(dtype)) and type(data_of(target)) is np.ndarray:
+        return _write_memory(func, target, args, kwargs, why)
     copy = clone(data_of(target))
     if kwargs.get("out") is target:
         kwargs = {**kwargs, "out": copy}
@@ -193,11 +194,18 @@ def write_untraced(
     return target if found is copy else adopt(found, why)
 
 
-def _write_objects(
+def has_gaps(dtype: Any) -> bool:
+    """Whether there are bytes between the fields of records: of a view, those of other fields."""
+    fields = () if dtype.names is None else [dtype.fields[name][0] for name in dtype.names]
+    return bool(fields) and sum(d.itemsize for d in fields) < dtype.itemsize
+
+
+def _write_memory(
     func: Any, target: Handle, args: Sequence[Any], kwargs: dict[str, Any], why: str
 ) -> Any:
     """The same for an array of Python objects: NumPy writes its memory, which holds the very
-    objects of the program, with the traced arrays in them, until the call ends.
+    objects of the program, with the traced arrays in them, until the call ends. Of records with
+    gaps, a copy would not have what lies there.
     """
     current().counts.barriers += 1
     window = share(target)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lima import drawn
-from lima.barriers import barrier, opened, plain, write_untraced
+from lima.barriers import barrier, has_gaps, opened, plain, write_untraced
 from lima.calls import LIFT, result
 from lima.entries import Entry
 from lima.errors import NotCanonical
@@ -219,6 +219,10 @@ class _Method:
             return call_here(partial(method, **kwargs) if kwargs else method, *args)
         if self.name == "shuffle" and args:
             refuse_readonly(args[0])
+            if has_gaps(args[0].dtype):  # NumPy moves what lies there as well
+                owner._node = None
+                method = owner._generator.shuffle
+                return write_untraced(method, args[0], args, kwargs, "it shuffles parts of records")
         if row.operands == ("state",) and "size" in row.params and self.name in ("rand", "randn"):
             args = (tuple(int(n) for n in args),)
         try:
