@@ -111,6 +111,7 @@ r = z * 1j + v / 3; a = r[:1] + 0; b = r[1:2] / 7; c = a * b; a *= b; d = (r[:1]
 r = (z / 7).astype("F"); a = r[2:3] + 0; np.multiply(r[1:2], a, out=a); r[3:] *= r[2:3]; r[:1] *= a; h = (v[1:2] / 9).astype("e"); np.arccos(h, h); g = np.arccos((v[1:2] / 9).astype("e"))
 c = np.empty(()); r = np.dot(v, v, out=c); s = np.round(v[1], 1, c); q = np.clip(v[1], 0, 2, out=c); t = np.round(v[:1].reshape(()), out=c); u = np.dot(v, v, c) + c; p = np.dot(v[:1].squeeze(), v[0], out=c[...])
 m.setflags(write=False); r = np.tile(m[:0], 2); s = np.tile(m[:0], (1, 1)); q = np.tile(m[:, :0], (3, 1, 2)); t = np.tile(A[:0], (2, 2)); u = np.tile(m, 2); p = np.tile(m[:0], ())
+r = np.nan_to_num(v.sum(), copy=False); np.nan_to_num([1, v[0]], copy=False); s = np.nan_to_num(None, copy=False); q = np.nan_to_num(v[0], nan=1); np.nan_to_num(v[:1].reshape(()), copy=False)
 r = t[["x", "y"]]; rng.shuffle(r); rng.shuffle(t[["y", "p"]][::2]); s = t[["x"]]; rng.shuffle(s, axis=0); np.random.shuffle(r[1:]); q = t.copy()
 r = np.real_if_close(z); r[0] = 9; s = np.trim_zeros(v); s[0] = 0; v[1] = 0; t = s.copy(); u = np.trim_zeros(v)
 """.strip().splitlines()

@@ -87,8 +87,6 @@ def _respell_byteswap(args: Args, kwargs: Kwargs) -> Respelled:
 
 def _nan_to_num_in_place(x: Any, **options: Any) -> Any:
     cleaned = np.nan_to_num(x, **options)
-    if np.ndim(x) == 0 and not isinstance(x, np.ndarray):
-        return cleaned  # scalars are immutable
     if cleaned.dtype.kind not in "fc":  # nothing to clean, so NumPy does not write
         return x if x.ndim else x[()]
     np.copyto(x, cleaned)
@@ -101,5 +99,8 @@ def _respell_nan_to_num(args: Args, kwargs: Kwargs) -> Respelled:
     if len(args) < 2 and kwargs.get("copy", True):
         return row, args, kwargs
     named = by_name(row.names, args, kwargs)
-    in_place = not named.pop("copy", True) and hasattr(named["x"], "dtype")
-    return _nan_to_num_in_place if in_place else row, (), named
+    if named.pop("copy", True):
+        return row, (), named
+    if not isinstance(named["x"], np.ndarray):
+        return None, args, kwargs  # what is no array cannot be written: an error
+    return _nan_to_num_in_place, (), named
