@@ -48,8 +48,7 @@ class Lineage:
     data_dir     folder with the arrays of the leaves, for a lineage that was read from a file
     foreign      the log of another system that this is read from (`lima.systemds`)
     folded       the program of a log with patches; nodes are made of it when they are asked for
-    kept         of a lineage that was read: the values that a store holds, by digest; None for a
-                 lineage of this process
+    kept         values of a store, by digest, for a lineage that was read from one
 
     >>> from lima.node import Node, Spec, leaf
     >>> x = leaf(np.ones((2, 3)), "X")

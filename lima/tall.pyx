@@ -9,7 +9,7 @@ The order of addition follows from the sizes alone, whatever the threads, blocks
 * X v: sixteen sums of float32 or eight of float64, of every sixteenth or eighth product, then
   these by halves, then what is left at the end of the row.
 * X' w: rows in eights, added up by halves, eight after eight, what is left row by row; `portion`
-  rows make a sum of their own.
+  rows make a sum of their own. Where w is mostly zero, the same of the rows where it is not.
 
 `lima.ops.tall` has twins in NumPy, with the same bits.
 """
@@ -96,6 +96,36 @@ cdef extern from *:
                     + ((t * e[j] + u * f[j]) + (y * g[j] + z * h[j])); } \\
         for (; i < rows; i++) { \\
             const REAL *a = x + i * line; const REAL p = w[i]; \\
+            for (j = 0; j < columns; j++) out[j] += p * a[j]; } } \\
+    /* The same over the rows where w is not zero, in eights of these. */ \\
+    LIMA_CLONES static void lima_some_##REAL( \\
+        const REAL *x, npy_intp rows, npy_intp columns, npy_intp line, const REAL *w, \\
+        REAL *LIMA_ALONE out) { \\
+        enum { LANES = 64 / sizeof(REAL), ROOM = 512 }; \\
+        npy_intp at[ROOM + 16], i, j, k, m, n = 0; \\
+        for (i = 0; i < rows; i++) { \\
+            at[n] = i; n += w[i] != 0; \\
+            if (n < ROOM && i < rows - 1) continue; \\
+            for (k = 0; k < 16; k++) at[n + k] = i; \\
+            for (k = 0; k + 8 <= n; k += 8) { \\
+                const npy_intp *o = at + k, *next = at + k + 8; \\
+                const REAL *a = x + o[0] * line, *b = x + o[1] * line, *c = x + o[2] * line; \\
+                const REAL *d = x + o[3] * line, *e = x + o[4] * line, *f = x + o[5] * line; \\
+                const REAL *g = x + o[6] * line, *h = x + o[7] * line; \\
+                const REAL p = w[o[0]], q = w[o[1]], r = w[o[2]], s = w[o[3]]; \\
+                const REAL t = w[o[4]], u = w[o[5]], y = w[o[6]], z = w[o[7]]; \\
+                for (j = 0; j + LANES <= columns; j += LANES) { \\
+                    for (m = 0; m < 8; m++) lima_ahead(x + next[m] * line + j); \\
+                    for (m = j; m < j + LANES; m++) \\
+                        out[m] += ((p * a[m] + q * b[m]) + (r * c[m] + s * d[m])) \\
+                            + ((t * e[m] + u * f[m]) + (y * g[m] + z * h[m])); } \\
+                for (; j < columns; j++) \\
+                    out[j] += ((p * a[j] + q * b[j]) + (r * c[j] + s * d[j])) \\
+                        + ((t * e[j] + u * f[j]) + (y * g[j] + z * h[j])); } \\
+            for (m = 0; k < n; k++) at[m++] = at[k]; \\
+            n = m; } \\
+        for (k = 0; k < n; k++) { \\
+            const REAL *a = x + at[k] * line; const REAL p = w[at[k]]; \\
             for (j = 0; j < columns; j++) out[j] += p * a[j]; } }
     #ifdef _MSC_VER
     #define LIMA_ALONE __restrict
@@ -107,6 +137,8 @@ cdef extern from *:
     """
     void lima_dots_double(const double *, npy_intp, npy_intp, npy_intp, const double *, double *) nogil
     void lima_sums_double(const double *, npy_intp, npy_intp, npy_intp, const double *, double *) nogil
+    void lima_some_double(const double *, npy_intp, npy_intp, npy_intp, const double *, double *) nogil
+    void lima_some_float(const float *, npy_intp, npy_intp, npy_intp, const float *, float *) nogil
     void lima_dots_float(const float *, npy_intp, npy_intp, npy_intp, const float *, float *) nogil
     void lima_sums_float(const float *, npy_intp, npy_intp, npy_intp, const float *, float *) nogil
 
@@ -130,6 +162,7 @@ cdef struct Pass:
     npy_intp columns, line, rows  # of a block
     npy_intp place  # of w in the scratch memory
     int itemsize
+    bint some  # whether rows are left out where w is zero
 
 
 def portion(n):
@@ -164,6 +197,12 @@ def sums(cnp.ndarray x, cnp.ndarray w, int threads=1):
     return out, _passed(None, -1, x, None, None, w, out, threads)
 
 
+def some(cnp.ndarray x, cnp.ndarray w, int threads=1):
+    """X' w of the rows where w is not zero, likewise."""
+    cdef cnp.ndarray out = np.empty(x.shape[1], x.dtype)
+    return out, _passed(None, -1, x, None, None, w, out, threads, True)
+
+
 def through(Program program, int slot, cnp.ndarray x, cnp.ndarray v, cnp.ndarray z, int threads=1):
     """X' w for the w that `program` leaves in a slot, where it reads X v, likewise.
 
@@ -175,7 +214,7 @@ def through(Program program, int slot, cnp.ndarray x, cnp.ndarray v, cnp.ndarray
 
 cdef int _passed(
     Program program, int slot, cnp.ndarray x, cnp.ndarray v, cnp.ndarray z, cnp.ndarray w,
-    cnp.ndarray out, int threads
+    cnp.ndarray out, int threads, bint some=False
 ) except -1:
     cdef Work work, steps
     cdef Pass it
@@ -193,6 +232,9 @@ cdef int _passed(
     it.columns = x.shape[1]
     it.line = x.strides[0] // it.itemsize
     it.rows = max(<npy_intp>FEWEST, min(BLOCK, ROOM // x.strides[0] // FEWEST * FEWEST))
+    it.some = some
+    if some:
+        it.rows = work.piece
     it.v = NULL if v is None else <char *>cnp.PyArray_DATA(v)
     it.z = NULL if z is None else <char *>cnp.PyArray_DATA(z)
     it.w = NULL if w is None else <char *>cnp.PyArray_DATA(w)
@@ -247,7 +289,13 @@ cdef void pass_rows(Work *work, char *scratch, npy_intp start, npy_intp stop) no
         if it.sums != NULL:
             w = left if it.w == NULL else it.w + start * it.itemsize
             total = it.sums + start // work.piece * it.columns * it.itemsize
-            if it.itemsize == sizeof(double):
+            if it.some and it.itemsize == sizeof(double):
+                lima_some_double(
+                    <double *>x, count, it.columns, it.line, <double *>w, <double *>total)
+            elif it.some:
+                lima_some_float(
+                    <float *>x, count, it.columns, it.line, <float *>w, <float *>total)
+            elif it.itemsize == sizeof(double):
                 lima_sums_double(
                     <double *>x, count, it.columns, it.line, <double *>w, <double *>total)
             else:

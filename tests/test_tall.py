@@ -8,6 +8,7 @@ import pytest
 import lima
 from lima.op import FUSES
 from lima.ops.tall import row_products, row_sums
+from lima.record import loads
 
 pytestmark = pytest.mark.skipif(not FUSES, reason="there is no pass where lima is not compiled")
 if FUSES:
@@ -51,11 +52,27 @@ def test_kernels_have_the_bits_of_their_twins(dtype, rows, columns):
 
 
 @pytest.mark.parametrize("dtype", "fd")
+@pytest.mark.parametrize("columns", [1, 9, 16, 33])
+@pytest.mark.parametrize("rows", [1, 8, 511, 513, 1031, 8192, 16_390])
+@pytest.mark.parametrize("part", [0.0, 0.01, 0.3, 1.0])
+def test_rows_without_weight_are_left_out(dtype, rows, columns, part):
+    X, w = numbers(0, rows, columns, dtype=dtype), numbers(1, rows, dtype=dtype)
+    w[np.random.default_rng(2).random(rows) >= part] = -0.0
+    out = tall.some(X, w)[0]
+    assert out.tobytes() == row_sums(X, w, some=True).tobytes() == tall.some(X, w, 2)[0].tobytes()
+    np.testing.assert_allclose(out, X.T @ w, rtol=0, atol=1e-3 if dtype == "f" else 1e-11)
+    X[w == 0] = np.nan
+    assert tall.some(X, w)[0].tobytes() == out.tobytes()
+
+
+@pytest.mark.parametrize("dtype", "fd")
 def test_rows_may_lie_apart(dtype):
     wide, v, w = numbers(0, 9001, 45, dtype=dtype), numbers(1, 40, dtype=dtype), numbers(2, 9001)
     X, w = wide[:, 3:43], w.astype(dtype)
     assert tall.dots(X, v)[0].tobytes() == row_products(X.copy(), v).tobytes()
     assert tall.sums(X, w)[0].tobytes() == row_sums(X.copy(), w).tobytes()
+    w[::3] = 0
+    assert tall.some(X, w)[0].tobytes() == row_sums(X.copy(), w, some=True).tobytes()
 
 
 def test_what_the_kernels_leave_to_numpy():
@@ -280,3 +297,108 @@ def test_the_same_again_is_found():
         assert session.stats.hits + session.stats.function_hits >= 2
     for a, b in zip(found, program(X, y, w), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-9)
+
+
+# ---------------------------------------------------------------------------- rows without weight
+
+SOME = "product-of-weighted-rows"
+WIDE = numbers(3, ROWS, 120)
+
+
+def hinges(X, y, steps):
+    """Gradients of a squared hinge loss."""
+    w, found = np.zeros(X.shape[1], X.dtype), []
+    for _ in range(steps):
+        margin = X @ w
+        if margin[0] > 1e9:  # so it does not wait for what is made of it
+            break
+        slack = np.maximum(1.0 - y * margin, 0.0) * (y > 0.3)
+        found.append(X.T @ (slack * y))
+        w = w + found[-1] / len(X)
+    return found
+
+
+def from_left(X, y, steps):
+    return [np.dot(np.where(y > k / 9, y * k, 0.0), X) for k in range(4, 4 + steps)]
+
+
+@pytest.mark.parametrize("program", [hinges, from_left])
+@pytest.mark.parametrize("dtype", "fd")
+def test_products_of_weighted_rows(program, dtype):
+    X, y = WIDE.astype(dtype), numbers(4, ROWS, dtype=dtype)
+    plain = program(X, y, 9)
+    with rounding() as here:
+        found = lima.traced(program)(X, y, 9)
+        assert partial(here)[SOME] >= 4
+    for a, b in zip(found, plain, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-3 if dtype == "f" else 1e-9)
+        assert a.dtype == b.dtype
+    with lima.session(exactness="bitwise") as here:
+        found = lima.traced(program)(X, y, 9)
+        assert SOME not in partial(here)
+    assert [a.tobytes() for a in found] == [b.tobytes() for b in plain]
+
+
+def test_few_zeros_are_no_reason():
+    X, y = WIDE, np.abs(numbers(4, ROWS)) + 0.1
+    with rounding() as here:
+        lima.traced(lambda X, y: [X.T @ (y * k) for k in range(1, 9)])(X, y)
+        assert SOME not in partial(here)
+
+
+@pytest.mark.parametrize("what", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [0, ROWS - 1])
+def test_zero_times_infinity_is_as_in_numpy(what, place):
+    """Of which a row without weight would say nothing."""
+    X, y = WIDE.copy(), numbers(4, ROWS)
+    X[place, 5], y[place] = what, -1.0
+    with np.errstate(invalid="ignore"):
+        plain = from_left(X, y, 9)
+        with rounding() as here:
+            found = lima.traced(from_left)(X, y, 9)
+            assert SOME not in partial(here)
+    assert all(np.isnan(a[5]) for a in plain)
+    assert [np.isnan(a).tobytes() for a in found] == [np.isnan(b).tobytes() for b in plain]
+
+
+def test_a_matrix_that_is_written_is_looked_at_again():
+    def program(X, y):
+        found = from_left(X, y, 6)
+        X[7, 2] = np.inf
+        return found, from_left(X, np.where(np.arange(len(y)) == 7, -1.0, y), 6)
+
+    y = numbers(4, ROWS)
+    with np.errstate(invalid="ignore"), rounding() as here:
+        first, second = lima.traced(program)(WIDE.copy(), y)
+        assert partial(here)[SOME] >= 3
+    assert np.isfinite(first).all()
+    assert np.isnan([a[2] for a in second]).all()
+
+
+@pytest.mark.parametrize("what", [np.nan, np.inf])
+def test_weights_that_are_not_finite(what):
+    y = np.where(numbers(4, ROWS) > 0.5, 1.0, 0.0)
+    bad = y.copy()
+    bad[77] = what
+
+    def program(X, y, bad):
+        return [X.T @ (y * k) for k in range(1, 6)], X.T @ (bad * 2.0)
+
+    with np.errstate(invalid="ignore"), rounding() as here:
+        _, last = lima.traced(program)(WIDE, y, bad)
+        assert partial(here)[SOME] >= 2
+        plain = WIDE.T @ (bad * 2.0)
+    assert np.array_equal(np.isnan(last), np.isnan(plain))
+    assert np.array_equal(np.isinf(last), np.isinf(plain))
+
+
+def test_a_log_says_which_rows_were_added_up():
+    y = numbers(4, ROWS)
+    with rounding():
+        found = lima.traced(hinges)(WIDE, y, 8)[-1]
+        record = lima.traced(hinges).lineage(WIDE, y, 8)
+    text = record.log()
+    assert "tall.some" in text
+    again = lima.recompute(loads(text), {"X": WIDE, "y": y})
+    last = list(again.values())[-1] if isinstance(again, dict) else again[-1]
+    assert np.asarray(last).tobytes() == found.tobytes()

@@ -30,7 +30,7 @@ from lima.ops.solving import SOLVING
 from lima.ops.spelling import Args, Kwargs, Respelled, family, spelling
 from lima.ops.straight import RULES as STRAIGHT
 from lima.ops.subsets import RULES as SUBSETS
-from lima.ops.tall import TALL
+from lima.ops.tall import SOME, TALL
 from lima.ops.weighted import RULES as WEIGHTED
 from lima.ops.windows import WINDOW
 
@@ -43,7 +43,7 @@ GUFUNC = (
 
 PRODUCTS = (
     *(*GRADIENTS, *RULES, WINDOW, *CENTRED, *SUBSETS, SCALED, *IMAGES, *WEIGHTED, *STRAIGHT),
-    *(*SQUARES, TALL, IN_BLOCKS, LABELLED, MIRRORED),
+    *(*SQUARES, TALL, SOME, IN_BLOCKS, LABELLED, MIRRORED),
 )
 """Rules of gradients come first, since they note which Gram matrices the others give."""
 

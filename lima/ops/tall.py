@@ -1,4 +1,4 @@
-"""The rule of X' f(X v), where f works element by element: one pass over X instead of two.
+"""Rules of X' w for a tall matrix X: in the pass that makes w of X v, or of the rows that count.
 
 Gradients and products with Hessians are such: X' (X v - y), X' (w (X v)), X' (g(X v) - y). Where
 X v waits for what reads it, blocks of rows are multiplied with v, taken through f, and multiplied
@@ -6,6 +6,10 @@ with the result, while they are in the cache (`lima.tall`). The order in which p
 up is another than BLAS's, and known: the rows `tall.dots` and `tall.sums` have the bits of the
 pass, so that lineage says what was computed. Whether X v had better wait is seen when such a
 product was computed in two passes before.
+
+Where many elements of w are zero (hinge losses, of which most rows are on the right side; clipped
+residuals; assignments), only the other rows of X are read. NumPy would say NaN of zero times
+infinity, so all of X has to be finite, which is looked at once.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ import numpy as np
 from lima import cost
 from lima.node import Node, Spec
 from lima.op import FUSED, FUSES, Kind, Op, op
-from lima.pattern import ROUNDING, Declined, Offer, Rule
+from lima.pattern import ROUNDING, Declined, Offer, Rule, finite
 
 if FUSES:
     from lima import tall
@@ -54,12 +58,15 @@ def row_products(x: Any, v: Any) -> Any:
     return found
 
 
-def row_sums(x: Any, w: Any) -> Any:
-    """X' w as `lima.tall.sums` adds it up."""
+def row_sums(x: Any, w: Any, some: bool = False) -> Any:
+    """X' w as `lima.tall.sums` adds it up, or `some`: without the rows where w is zero."""
     size = max(8192, (len(x) + 65535) // 65536 * 1024)
     total = None
     for start in range(0, len(x), size):
-        part = x[start : start + size] * w[start : start + size, None]
+        rows = np.arange(start, min(start + size, len(x)))
+        if some:
+            rows = rows[w[rows] != 0]
+        part = x[rows] * w[rows, None]
         whole = len(part) // 8 * 8
         eights = part[:whole].reshape(whole // 8, 8, x.shape[1])
         while eights.shape[1] > 1:
@@ -69,6 +76,11 @@ def row_sums(x: Any, w: Any) -> Any:
             found += line
         total = found if total is None else total + found
     return total
+
+
+def _some(x: Any, w: Any, threads: int = 1) -> Any:
+    fits = FUSES and tall.takes(x, w, long=True)
+    return tall.some(x, w, threads)[0] if fits else row_sums(x, w, some=True)
 
 
 def _dots(x: Any, v: Any) -> Any:
@@ -90,11 +102,14 @@ op("tall.dots", _dots, Kind.EFFECT, operands="x v", calls=(), params={},
 op("tall.sums", _sums, Kind.EFFECT, operands="x w", calls=(), params={},
    source=_called("row_sums"))  # fmt: skip
 
+op("tall.some", _some, Kind.EFFECT, operands="x w", calls=(), params={}, threaded=True,
+   source=lambda inputs, params: f"row_sums({', '.join(inputs)}, some=True)")  # fmt: skip
+
 HELPERS = (row_products, row_sums)
 """Functions that a program defines when it calls them (`lima.spelled`)."""
 
 
-# --------------------------------------------------------------------------- the rule
+# --------------------------------------------------------------------------- the rules
 
 
 def _account(p: Any, x: Node) -> Any:
@@ -212,6 +227,71 @@ TALL = Rule(
         "    for _ in range(3):\n"
         "        first, v = v, X.T @ np.tanh(X @ v) / len(X)\n"
         "    return first, v"
+    ),
+    structured=False,
+)
+
+
+SPARSE = 0.6
+"""Rows with weights, as a part of all, up to which leaving out the others is worth it."""
+
+SAMPLED = 16
+"""One of so many weights is looked at to find out."""
+
+
+def plan_some(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
+    """X' w of the rows where w is not zero, if X is finite."""
+    if not FUSES or len(inputs) != 2 or spec.params:
+        return None
+    a, b = inputs
+    if not (hasattr(a, "meta") and hasattr(b, "meta")):
+        return None
+    found = _sides(a, b)
+    if found is None:
+        return None
+    x, w = found
+    (shape, dtype), data = x.meta, x.data
+    if not _fits(shape, dtype) or w.meta != ((shape[0],), dtype) or data is None:
+        return None
+    if _below(w, x) is not None:
+        return None  # it may be had in one pass
+    account = p.account(("some", x.node.digest))
+    weights = None if account.barred else p.data(w)
+    if weights is None or not tall.takes(data, weights, long=True):
+        return None
+    sample = weights[::SAMPLED]
+    part = np.count_nonzero(sample) / len(sample)
+    if part > SPARSE:
+        return None
+    direct = p.product(a, b)
+    price = cost.DERIVATION + direct * part + cost.build(w.meta[0], dtype.itemsize)
+    if account.node is None:  # X has not been looked at
+        once = shape[0] * shape[1] * dtype.itemsize / cost.machine().stream
+        if account.allows(direct - price) < once:
+            account.spent += max(0.0, direct - price)
+            return None
+
+    def make() -> Any:
+        if account.node is None and not finite(data):
+            account.barred = True
+            raise Declined
+        account.node = x.node
+        return p.run("tall.some", x, w)
+
+    return Offer(rule, ((shape[1],), dtype), make, direct - price, direct, price)
+
+
+SOME = Rule(
+    name="product-of-weighted-rows",
+    equation="X' w = X[k]' w[k], where k are the rows with w[k] != 0",
+    saves="reading the other rows of a tall matrix that is finite",
+    exactness=ROUNDING,
+    plan=plan_some,
+    example=(
+        "def f(X, d):\n"
+        "    X = np.tile(X, (4, 2))[:20000, :16].copy()\n"
+        "    hinge = np.maximum(X[:, 0] - 0.5, 0.0)\n"
+        "    return [X.T @ (hinge / k) for k in range(1, 6)]"
     ),
     structured=False,
 )
