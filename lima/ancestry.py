@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from lima.catalog import LINES, MAX_TEXT, Catalog, Row
 from lima.errors import LogError, NotCanonical
+from lima.graph import topological
 from lima.log import node_text
-from lima.node import Node, Unique, topological
+from lima.node import Node, Unique
 from lima.objects import is_plain_dtype
 from lima.origins import MAX_TEXT as MAX_NAME
 from lima.origins import lines_by_digest, printable

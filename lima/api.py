@@ -16,7 +16,8 @@ from lima.barriers import plain
 from lima.errors import ReplayError, StoreError, UnknownLineage
 from lima.explained import Explanation
 from lima.formats import Parts, named_arrays, taken
-from lima.node import Node, topological
+from lima.graph import topological
+from lima.node import Node
 from lima.op import OPS
 from lima.pattern import Rule
 from lima.record import Lineage, check_of

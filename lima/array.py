@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import importlib
 import math
 import operator
 import sys
@@ -14,13 +13,12 @@ import numpy as np
 
 from lima import gates, in_place
 from lima.barriers import barrier, leaf_value, plain, write_untraced
-from lima.calls import call, function, leaves_to, method_of, transposed
+from lima.calls import function, method_of, transposed
 from lima.calls import ufunc as ufunc_call
 from lima.environment import compiled
 from lima.flat import Fact, Flags, Flat
-from lima.frame import active, as_numpy, refuse
+from lima.frame import active, as_numpy
 from lima.handle import (
-    Handle,
     data_of,
     handle,
     locked,
@@ -30,11 +28,12 @@ from lima.handle import (
 )
 from lima.indexing import getitem, setitem
 from lima.leaves import seen
+from lima.methods import Methods, is_scalar, shared
 from lima.node import Node, leaf
 from lima.op import CALLS, OPS
 from lima.operators import Operators
 from lima.ops.spelling import SPELLINGS
-from lima.records import as_lists, as_tuple, fields, is_record
+from lima.records import fields, is_record
 from lima.stats import Outcome
 from lima.values import Value
 from lima.writes import set_in_place, share
@@ -102,21 +101,7 @@ _SOLVERS = frozenset(
 """Methods of SciPy that give what the user's function made to solvers, which write into it."""
 
 
-_DTYPE_CLASS = type(np.dtype)
-"""What `np.dtypes.Float32DType` and its kin are; NumPy takes them for dtypes in most places."""
-
-
-def _is_scalar(a: Handle) -> bool:
-    """Whether a plain program would have a NumPy scalar here, which has no view and no copy."""
-    return issubclass(type(a._value.data), np.generic)
-
-
-def _shared(a: Handle) -> Any:
-    """The memory of `a` for plain code that may write it, or keep it; a scalar as it is."""
-    return plain(a) if _is_scalar(a) else share(a)
-
-
-class Array(Operators, Buffered):
+class Array(Methods, Buffered):
     """An array that knows how it was made.
 
     It behaves as an `ndarray` does in expressions, calls of NumPy functions, indexing, in-place
@@ -210,7 +195,7 @@ class Array(Operators, Buffered):
     @property
     def data(self) -> memoryview:
         """The memory, which the array shares with who has this from then on."""
-        return _shared(self).data  # type: ignore[no-any-return]
+        return shared(self).data  # type: ignore[no-any-return]
 
     @property
     def device(self) -> str:
@@ -222,7 +207,7 @@ class Array(Operators, Buffered):
 
     @property
     def mT(self) -> Any:
-        if _is_scalar(self):
+        if is_scalar(self):
             raise AttributeError("a NumPy scalar has no attribute mT")
         if self.ndim < 2:
             raise ValueError("matrix transpose with ndim < 2 is undefined")
@@ -263,7 +248,7 @@ class Array(Operators, Buffered):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         if not copy and "numpy.ma" in sys.modules and _would_be_masked():
-            data = _shared(self)
+            data = shared(self)
         else:
             data = plain(self)
         if type(data) is not np.ndarray:
@@ -409,7 +394,7 @@ class Array(Operators, Buffered):
         return self.copy("K")
 
     def __reduce__(self) -> Any:
-        return _unpickled, (data_of(self) if _is_scalar(self) else np.array(plain(self)),)
+        return _unpickled, (data_of(self) if is_scalar(self) else np.array(plain(self)),)
 
     def __getattr__(self, name: str) -> Any:
         """What NumPy's scalars alone have, such as `is_integer`; else the error of NumPy."""
@@ -418,191 +403,22 @@ class Array(Operators, Buffered):
             return getattr(data_of(self), name)
         raise AttributeError(f"{_shown(kind)} object has no attribute {name!r}")
 
-    # ---------------------------------------------------------------- methods without a function
-
-    def item(self, *args: Any) -> Any:
-        """The only element, or the one at `args`, as a Python scalar."""
-        if self.dtype.names is None:
-            return data_of(self).item(*args)
-        found: Any = np.arange(self.size).reshape(self.shape).item(*args)
-        return as_tuple(self.flat[found] if self.shape else self)
-
-    def tolist(self) -> Any:
-        """The elements as nested lists of Python scalars."""
-        return data_of(self).tolist() if self.dtype.names is None else as_lists(self)
-
-    def tobytes(self, order: Any = "C") -> bytes:
-        """The bytes of the elements."""
-        return data_of(self).tobytes(order)  # type: ignore[no-any-return]
-
-    def astype(self, dtype: Any, order: str = "K", casting: str = "unsafe", subok: bool = True,
-               copy: bool = True) -> Any:  # fmt: skip
-        """A copy with another dtype; itself with `copy=False` where nothing changes."""
-        options: dict[str, Any] = {"order": order, "casting": casting}
-        if isinstance(dtype, _DTYPE_CLASS):
-            if self.dtype.kind not in "biufc":  # whose elements decide how long text is
-                options |= {"dtype": dtype, "copy": copy}
-                return barrier(np.ndarray.astype, (self,), options, "a class of dtypes")
-            dtype = np.empty(0, self.dtype).astype(dtype).dtype
-        if not copy and np.dtype(dtype) == self.dtype and order == "K":
-            return self
-        return function(np.ndarray.astype, (self, np.dtype(dtype)), options)
-
-    def copy(self, order: Any = "C") -> Any:
-        """A copy, a new step of the lineage; a scalar is its own copy."""
-        if _is_scalar(self):
-            if is_record(self):
-                return barrier(np.void.copy, (self,), {}, "one record")
-            return self
-        return call(OPS["copy"], (self,), {"order": order})
-
-    def tofile(self, file: Any, sep: str = "", format: str = "%s") -> None:
-        """Write the elements to a file."""
-        refuse("it writes a file")
-        plain(self).tofile(file, sep, format)
-
-    def dump(self, file: Any) -> None:
-        """Pickle the plain array to a file."""
-        refuse("it writes a file")
-        np.array(self).dump(file)
-
-    def dumps(self) -> bytes:
-        """The pickle of the plain array."""
-        return np.array(self).dumps()
-
-    def setfield(self, val: Any, dtype: Any, offset: int = 0) -> None:
-        """Write `val` as `dtype` into the bytes from `offset` on of every element."""
-        self.getfield(dtype, offset)[...] = val
-
-    def to_device(self, device: str, /, *, stream: Any = None) -> Any:
-        """The array itself, for the one device there is."""
-        if device != "cpu" or stream is not None:
-            data_of(self).to_device(device, stream=stream)  # raises
-        return self
-
-    def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None,
-                   copy: bool | None = None) -> Any:  # fmt: skip
-        """A capsule of a copy, since not every library heeds that memory is read-only.
-
-        With `copy=False` of the array's own memory: it belongs to plain code from then on, and the
-        array is read anew at each use.
-        """
-        data = share(self) if copy is False else np.array(self)
-        return data.__dlpack__(
-            stream=stream, max_version=max_version, dl_device=dl_device, copy=copy
-        )
+    # ---------------------------------------------------------------- its memory
 
     def _lend(self, writable: bool) -> np.ndarray[Any, Any]:
         """The memory for compiled code; what may write it shares it from then on."""
         return share(self) if writable else np.asarray(plain(self))
 
-    def __dlpack_device__(self) -> Any:
-        return _EMPTY.__dlpack_device__()
-
-    def __delitem__(self, index: Any) -> None:
-        raise ValueError("cannot delete array elements")
-
-    @property
-    def ctypes(self) -> Any:
-        """The memory for C code, which the array shares with it from then on."""
-        return _shared(self).ctypes
-
-    def __array_namespace__(self, *, api_version: Any = None) -> Any:
-        """`lima.numpy.array_api`; ValueError for versions of the standard it does not support."""
-        return importlib.import_module("lima.numpy.array_api").supporting(api_version)
-
-    def view(self, dtype: Any = None, type: Any = None) -> Any:
-        """A view, with the bytes read as `dtype` if it is given."""
-        if isinstance(dtype, _TYPE) and issubclass(dtype, np.ndarray):
-            return self.view(type=dtype)
-        if type is not None and type is not np.ndarray:
-            options = {"type": type} if dtype is None else {"dtype": dtype, "type": type}
-            if _is_scalar(self):
-                return barrier(np.ndarray.view, (self,), options, "view as another class")
-            return share(self).view(**options)
-        if dtype is not None:
-            return call(OPS["ndarray.view"], (self, np.dtype(dtype)), {})
-        return self if _is_scalar(self) else self[...]
-
-    def reshape(self, *shape: Any, order: Any = "C", copy: Any = None) -> Any:
-        """The elements in another shape; a view where NumPy gives one."""
-        if not shape:
-            return function(np.ndarray.reshape, (self,), {})  # NumPy says what is missing
-        target = shape[0] if len(shape) == 1 else shape
-        more = {} if copy is None else {"copy": copy}
-        return function(np.reshape, (self, target), {"order": order, **more})
-
-    def transpose(self, *axes: Any) -> Any:
-        """The axes in reverse or in the given order."""
-        order = axes[0] if len(axes) == 1 else (axes or None)
-        return function(np.transpose, (self, order), {})
-
-    def flatten(self, order: Any = "C") -> Any:
-        """A one-dimensional copy."""
-        return function(np.ravel, (self,), {"order": order}).copy()
-
-    def sort(
-        self, axis: int = -1, kind: Any = None, order: Any = None, *, stable: Any = None
-    ) -> None:
-        """Sort in place, along one axis."""
-        axis = operator.index(axis)
-        if locked(self):
-            plain(self).sort(axis, kind, order, stable=stable)  # NumPy says why not
-        self[...] = np.sort(self, axis=axis, kind=kind, order=order, stable=stable)
-
-    def partition(
-        self, kth: Any, axis: int = -1, kind: Any = "introselect", order: Any = None
-    ) -> None:
-        """Partition in place, along one axis."""
-        axis = operator.index(axis)
-        if locked(self):
-            plain(self).partition(plain(kth), axis, kind, order)  # NumPy says why not
-        self[...] = np.partition(self, kth, axis=axis, kind=kind, order=order)
-
-    def fill(self, value: Any) -> None:
-        """Set every element."""
-        if self.dtype.hasobject:
-            in_place.fill_objects(self, value)
-            return
-        if np.ndim(value):  # which NumPy takes for no element, or for one
-            made = np.empty((), self.dtype)
-            made.fill(plain(value))
-            value = made[()]
-        self[...] = value
-
-    def setflags(self, write: Any = None, align: Any = None, uic: Any = None) -> None:
-        """Make the array read-only, or writable again."""
-        if write is not None:
-            in_place.set_writeable(self, bool(write))
-
-    def resize(self, *shape: Any, refcheck: bool = True) -> None:
-        """Change shape and size in place; zeros follow where it grows.
-
-        Where NumPy may refuse for the sake of others that see the memory, lima does.
-        """
-        operator.index(refcheck)
-        target = shape[0] if len(shape) == 1 else shape or None
-        if target is not None:
-            in_place.resize(self, target, refcheck)
-
-    def __divmod__(self, other: Any) -> Any:
-        if leaves_to(other):
-            return NotImplemented
-        return function(np.divmod, (self, other), {})
-
-    def __rdivmod__(self, other: Any) -> Any:
-        return function(np.divmod, (other, self), {})
-
 
 def _install() -> None:
-    for name, fact in list(vars(Array).items()):
+    for name, fact in [*vars(Methods).items(), *vars(Array).items()]:
         if type(fact) is property and name[:2] != "__":
             setattr(Array, name, Fact(fact.fget, fact.fset, None, fact.__doc__))
     for name, row_name in in_place.OPERATORS.items():
         setattr(Array, f"__i{name}__", in_place.operator_of(name, OPS[row_name]))
     for name, method in vars(np.ndarray).items():
         known = callable(method) and (method in CALLS or method in SPELLINGS)
-        if known and name not in vars(Array) and name not in vars(Operators):
+        if known and not any(name in vars(kind) for kind in (Array, Methods, Operators)):
             made = method_of(method)
             made.__wrapped__ = method  # which has the signature
             setattr(Array, name, made)

@@ -17,8 +17,9 @@ from lima.array import Array
 from lima.compare import FIRST, Diff
 from lima.compare import diff as _diff
 from lima.errors import ReplayError, StoreError, UnknownLineage
+from lima.graph import topological
 from lima.handle import data_of
-from lima.node import Node, topological
+from lima.node import Node
 from lima.nonfinite import Blame, Search
 from lima.queries import metas
 from lima.reaching import Reached, part_of

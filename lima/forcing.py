@@ -13,7 +13,8 @@ from lima import herds
 from lima.entries import MIN_SECONDS, Entry
 from lima.errors import InternalError
 from lima.fusion import Group
-from lima.node import Node, Spec, as_asked
+from lima.graph import as_asked
+from lima.node import Node, Spec
 from lima.op import ALONG, FUSED, VIEW, Fold, Op, clone, evaluate, own
 from lima.ops.by_rows import note_reduced
 from lima.places import Said, modes, warn_at

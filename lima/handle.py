@@ -15,7 +15,8 @@ import numpy as np
 from lima.errors import InternalError
 from lima.forcing import force
 from lima.gates import of_content
-from lima.node import Node, Spec, leaf, settled
+from lima.graph import settled
+from lima.node import Node, Spec, leaf
 from lima.op import OPS, evaluate
 from lima.runtime import apply
 from lima.sessions import current

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import cachetools
 
-from lima.node import Node, exchanged, topological
+from lima.graph import exchanged, topological
+from lima.node import Node
 
 HELD_BYTES = 64_000_000
 """Bytes of arguments of calls that are kept for questions."""

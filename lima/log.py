@@ -16,8 +16,9 @@ from typing import Any
 from xxhash import xxh3_128
 
 from lima.errors import LogError
+from lima.graph import topological
 from lima.literal import quoted, spell
-from lima.node import LEAF, Node, Param, topological
+from lima.node import LEAF, Node, Param
 from lima.origins import Section, lines_by_digest, section
 from lima.patches import Latest, Line, Program, program_of
 from lima.reading import Lines, check_hex, operand

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from lima.aligned import Difference
 from lima.compare import closest
+from lima.graph import topological
 from lima.labels import label
-from lima.node import Node, topological
+from lima.node import Node
 from lima.sessions import current
 from lima.stats import Outcome
 from lima.tree import recent

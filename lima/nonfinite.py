@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lima.graph import topological
 from lima.labels import label
-from lima.node import Node, topological
+from lima.node import Node
 from lima.op import Kind
 from lima.ops.of_scipy import row_of
 from lima.record import Lineage

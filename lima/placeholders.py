@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lima.errors import StoreError
-from lima.node import Node, Spec, dtype_text, exchanged, layout_of, leaf_with, topological
+from lima.graph import exchanged, topological
+from lima.node import Node, Spec, dtype_text, layout_of, leaf_with
 from lima.upkeep import lineage
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lima.errors import UnknownLineage
+from lima.graph import settled
 from lima.handle import Handle, value_of
 from lima.labels import is_seed, label, short
-from lima.node import LEAF, OUTPUT, Node, leaf, settled
+from lima.node import LEAF, OUTPUT, Node, leaf
 from lima.op import CALLS, OPS, Meta
 
 SAID = 12

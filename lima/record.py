@@ -20,9 +20,10 @@ from lima.environment import recorded as present_environment
 from lima.errors import LogError, ReplayError, UnknownLineage
 from lima.folding import LIMIT
 from lima.formats import Parts, taken
+from lima.graph import settled
 from lima.histories import resolved
 from lima.log import MAX_LINE, Check, Log, distinct, lines, node_text, parse
-from lima.node import Node, content_bytes, dtype_text, encode, settled
+from lima.node import Node, content_bytes, dtype_text, encode
 from lima.placeholders import unfolded
 from lima.source import to_python
 from lima.systemds import ENVIRONMENT as OF_SYSTEMDS

@@ -17,7 +17,8 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
-from lima.node import WALKS, Node, hasten
+from lima.graph import WALKS
+from lima.node import Node, hasten
 from lima.stats import OutcomeRow
 from lima.steps import Step, Steps, feeds, items_of, made_again, matches, outer_of, take
 

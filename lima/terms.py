@@ -16,10 +16,11 @@ import numpy as np
 
 from lima import kept
 from lima.errors import NotCanonical
+from lima.graph import settled
 from lima.handle import value_of
 from lima.kept import Box, Kept, Record, Term
 from lima.keys import Scan
-from lima.node import Node, Spec, settled
+from lima.node import Node, Spec
 from lima.objects import Broken
 from lima.op import OPS, Kind
 from lima.ops.random import generator_in

@@ -18,6 +18,7 @@ from lima.errors import InternalError
 from lima.forcing import force
 from lima.formats import Parts, fill, kind_of, taken
 from lima.gates import given_back
+from lima.graph import settled
 from lima.handle import (
     Handle,
     data_of,
@@ -31,7 +32,7 @@ from lima.handle import (
 )
 from lima.keys import Parameters, share_memory
 from lima.leaves import seen
-from lima.node import Node, leaf, settled
+from lima.node import Node, leaf
 from lima.op import OPS, clone, evaluate, owner
 from lima.placeholders import is_stand_in
 from lima.sessions import current

@@ -17,8 +17,9 @@ import numpy as np
 
 from lima.catalog import Stored
 from lima.errors import StoreError
+from lima.graph import topological
 from lima.handle import Handle, is_outside
-from lima.node import LEAF, OUTPUT, Node, topological
+from lima.node import LEAF, OUTPUT, Node
 from lima.objects import MAPPED_BYTES, Broken, Form, Part
 from lima.op import Kind, Op
 from lima.ops.of_scipy import row_of

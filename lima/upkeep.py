@@ -14,8 +14,9 @@ from lima import objects
 from lima.ancestry import rebuilt, stand
 from lima.catalog import Stored, evict, fact, forget
 from lima.errors import LogError, StoreError
+from lima.graph import topological
 from lima.log import Log, lines
-from lima.node import Node, topological
+from lima.node import Node
 from lima.objects import Broken
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import Any
 
 from xxhash import xxh3_128_digest
 
-from lima.node import LEAF, WALKS, Node, Spec, owed, when_grown
+from lima.graph import WALKS
+from lima.node import LEAF, Node, Spec, owed, when_grown
 from lima.spools import OPEN, Spool, wind
 
 BOUND = 8192

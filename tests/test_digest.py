@@ -16,7 +16,8 @@ from hypothesis.extra import numpy as hnp
 from strategies import params
 
 from lima.errors import NotCanonical
-from lima.node import Node, Ref, Spec, Unique, encode, leaf, topological
+from lima.graph import topological
+from lima.node import Node, Ref, Spec, Unique, encode, leaf
 
 NAMES = {"np": np, "leaf": leaf, "Node": Node, "Spec": Spec, "Ref": Ref}
 

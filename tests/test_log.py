@@ -15,9 +15,10 @@ from strategies import arrays, params
 
 import lima  # fills the operation table
 from lima.errors import LogError, NotCanonical
+from lima.graph import topological
 from lima.literal import arrange, spell
 from lima.log import Check, Log, lines, parse
-from lima.node import Node, Ref, Spec, Unique, encode, layout_of, leaf, topological
+from lima.node import Node, Ref, Spec, Unique, encode, layout_of, leaf
 from lima.op import OPS
 from lima.record import Lineage, data_dir_of, loads, read, write
 from lima.scan import MAX_DEPTH, Scanner, read_dtype

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 import lima
 import lima.numpy as lima_np
-from lima.node import Node, Spec, leaf, topological
+from lima.graph import topological
+from lima.node import Node, Spec, leaf
 from lima.packed import pack, unpack
 from lima.spools import OPEN
 from lima.winding import BOUND, WINDER

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import lima
 from lima.cli import main
-from lima.node import topological
+from lima.graph import topological
 from lima.op import OPS
 from lima.record import Lineage, loads
 from lima.systemds import Source, recognised

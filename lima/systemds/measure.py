@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from lima.node import LEAF, OUTPUT, Node, Unique, topological
+from lima.graph import topological
+from lima.node import LEAF, OUTPUT, Node, Unique
 from lima.op import OPS, evaluate
 
 

@@ -16,7 +16,8 @@ import numpy as np
 from xxhash import xxh3_128_digest
 
 from lima.errors import LogError
-from lima.node import Node, Unique, leaf, leaf_with, topological
+from lima.graph import topological
+from lima.node import Node, Unique, leaf, leaf_with
 from lima.op import OPS
 from lima.systemds import build
 from lima.systemds.files import Read
