@@ -13,7 +13,7 @@ from lima.calls import LIFT, binary, function
 from lima.errors import NotCanonical, UnsupportedError
 from lima.forcing import force
 from lima.frame import refuse
-from lima.handle import Handle, is_outside, locked, value_of
+from lima.handle import Handle, is_outside, locked, root_of, value_of
 from lima.node import Ref, Spec, new_node
 from lima.op import OPS, Op
 from lima.outs import is_new
@@ -104,7 +104,13 @@ def set_writeable(a: Handle, wanted: bool) -> None:
     if wanted is not locked(a):
         return
     if wanted and a._base is not None and locked(a._base):
-        raise ValueError("cannot set WRITEABLE flag to True of this array")
+        root = root_of(a)
+        if type(root._value) is not Borrowed and not is_outside(root):
+            raise ValueError("cannot set WRITEABLE flag to True of this array")
+        share(root)
+        value_of(a).data.view().setflags(
+            write=True
+        )  # as NumPy says, which knows whose memory it is
     refuse("it changes the flags of an array")
     a._locked = not wanted
 

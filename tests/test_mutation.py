@@ -602,3 +602,50 @@ def test_a_view_that_numpy_locks_can_be_unlocked_and_written():
         return a, b, d, e, np.diagonal(b).flags.writeable
 
     same(use, lambda: (np.arange(9.0).reshape(3, 3)[::-1].copy(),))
+
+
+def _unlocks_a_view(a):
+    v = a[1:]
+    v.setflags(write=True)
+    v[0] += 5.0
+    return v.sum(), a + 1.0
+
+
+def _unlocks_a_view_of_a_view(a):
+    v = a[1:]
+    w = v[1:]
+    w.setflags(write=True)
+    w[0] = 3.0
+    return v.flags.writeable, w.flags.writeable, a * 2.0, v.sum()
+
+
+def _unlocks_and_locks(a):
+    v = a[::2]
+    v.setflags(write=True)
+    v += 1.0
+    v.setflags(write=False)
+    v[0] = 4.0
+
+
+@pytest.mark.parametrize(
+    "program", [_unlocks_a_view, _unlocks_a_view_of_a_view, _unlocks_and_locks]
+)
+@pytest.mark.parametrize("memory", ["a view", "its own", "bytes"])
+def test_a_view_of_a_locked_argument_is_unlocked_where_numpy_does(program, memory):
+    def run(function):
+        base = a = np.arange(5.0) if memory != "bytes" else np.frombuffer(bytes(40))
+        if memory == "a view":
+            a = base[:]
+        if memory != "bytes":
+            a.setflags(write=False)
+        found = []
+        for _ in range(3):  # the second and third of which may be found
+            try:
+                found.append([np.asarray(x).tolist() for x in function(a)])
+            except ValueError as error:
+                found.append(str(error))
+            found.append((base.tolist(), a.flags.writeable))
+        return found
+
+    with lima.session():
+        assert run(lima.traced(program)) == run(program)
