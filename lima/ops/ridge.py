@@ -88,7 +88,9 @@ def _at_hand(base: Any) -> bool:
     if base.data is not None:
         return True
     below = [x for x in base.args or () if hasattr(x, "meta")]
-    return base.row.inner is not None and all(x.data is not None for x in below)
+    row = base.row
+    by_element = row.elides or row.inner is not None
+    return by_element and all(x.data is not None for x in below)
 
 
 def _origin(node: Node) -> Node | None:
