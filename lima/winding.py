@@ -199,7 +199,7 @@ class Winder:
     """Winds up what is old, from time to time.
 
     roots   nodes from which the next winding goes out
-    wait    operations until then
+    wait    operations until then, at `least`
     failed  the error that ended winding, if there was one
     """
 
@@ -211,7 +211,7 @@ class Winder:
     def restart(self, wait: int) -> None:
         """Begin anew, with `wait` operations between two windings."""
         self.roots: list[Node] = []
-        self.wait = wait
+        self.wait = self.least = wait
         self.wound = 0
         self.failed: Exception | None = None
         when_grown(self.notice)
@@ -274,6 +274,8 @@ class Winder:
         self.wound += wound
         if again:
             self.wait *= 2
+        elif wound > failed:  # an irregular part of the program may be over
+            self.wait = max(self.least, self.wait // 2)
 
 
 WINDER = Winder()

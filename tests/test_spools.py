@@ -234,6 +234,26 @@ def test_a_long_loop_takes_few_bytes_a_round() -> None:
         assert len(lima.lineage(y)) == 150_002
 
 
+def test_an_irregular_part_of_a_program_is_forgotten() -> None:
+    """What does not repeat is looked at in longer stretches, and a loop after it as ever."""
+    winding(128, shortest=16)
+    WINDER.worth = 140
+    draw = random.Random(5)
+    ops = [np.sin, np.cos, np.tanh, np.abs, np.cbrt, np.negative, np.floor, np.arctan]
+    with lima.session(reuse="none"):
+        x = lima.array(np.full(2, 0.4), name="x")
+        for _ in range(6000):
+            f = draw.choice(ops)
+            x = f(x) * draw.random() + draw.random() if draw.random() < 0.5 else f(x)
+        longest = WINDER.wait
+        assert longest > 128
+        before = WINDER.wound
+        for _ in range(6000):
+            x = x * 0.5 + 0.25
+    assert WINDER.wait == 128
+    assert WINDER.wound - before > 8000
+
+
 def test_what_was_made_again_goes_again() -> None:
     winding(100)
     with lima.session(reuse="none"):
