@@ -65,7 +65,8 @@ def extensions():
     # A product and a sum contracted to one instruction would round once where NumPy rounds twice.
     flags = [] if os.name == "nt" else ["-O2", "-g0", "-ffp-contract=off"]
     options = {
-        "include_dirs": [numpy.get_include()],
+        "include_dirs": [numpy.get_include(), "lima"],
+        "depends": ["lima/lanes.h"],
         "define_macros": [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
         "extra_compile_args": flags,
     }

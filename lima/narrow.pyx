@@ -34,22 +34,16 @@ cdef extern from "<fenv.h>" nogil:
     int feclearexcept(int)
     int fetestexcept(int)
 
+cdef extern from "lanes.h":
+    pass
+
 cdef extern from *:
     """
     #include <math.h>
     #include <string.h>
-    #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12 && defined(__x86_64__) \\
-        && defined(__ELF__) && defined(__GLIBC__)
-    #define LIMA_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
-    #else
-    #define LIMA_CLONES
-    #endif
     #ifdef __GNUC__
-    #define LIMA_LANES(REAL) \\
-        typedef REAL lima_lanes_##REAL __attribute__((vector_size(64), aligned(sizeof(REAL)), may_alias));
     #define LIMA_MORE(s, e, y) s += (e) * (y)
     #else
-    #define LIMA_LANES(REAL) typedef struct { REAL e[64 / sizeof(REAL)]; } lima_lanes_##REAL;
     #define LIMA_MORE(s, x, y) \\
         { int k_; for (k_ = 0; k_ < (int)(64 / sizeof(x)); k_++) s.e[k_] += (x) * (y).e[k_]; }
     #endif

@@ -8,6 +8,7 @@ blocks, so that threads can share them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ class RowPass:
             if fold is None:
                 return None
             function = fold.function or fold.place
-            if function not in narrow.KINDS_OF or (function is np.add and width > SUMMED):
+            if function not in narrow.KINDS_OF or (function is np.add and width > summed()):
                 return None
             wanted.append((function, fold.function is None))
         if len(wanted) != len(asked) or len(wanted) > MOST_ASKED:
@@ -151,11 +152,9 @@ def _group(steps: Sequence[Step], local: dict[Value, Any]) -> Group | None:
     return group
 
 
-SUMMED = 0
-"""Elements of a row up to which its sum has NumPy's bits; how NumPy adds is not documented."""
-
-
-def _summed() -> int:
+@lru_cache(maxsize=1)
+def summed() -> int:
+    """Elements of a row up to which its sum has NumPy's bits; how NumPy adds is not documented."""
     rng = np.random.default_rng(0)
     for width in (1, 2, 3, 7, 8, 9, 15, 16, 17, 20, 63, 64, 65, 100, 127, 128):
         for char in "df":
@@ -164,7 +163,3 @@ def _summed() -> int:
             if narrow.totals(a).tobytes() != np.add.reduce(a, axis=1).tobytes():
                 return 0
     return int(narrow.WIDEST)
-
-
-if FUSES:
-    SUMMED = _summed()

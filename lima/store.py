@@ -99,7 +99,7 @@ class Store:
         readonly = folder.prepare(self.path)
         self.objects = self.path / "objects"
         self.trouble = Trouble(os.fspath(self.path), not readonly)
-        self._mapped: OrderedDict[bytes, Any] = OrderedDict()
+        self._mapped: OrderedDict[tuple[bytes, bytes], Any] = OrderedDict()
         self._apart: OrderedDict[bytes, tuple[Stored, Stored]] = OrderedDict()
         try:
             self.catalog = Catalog(self.path, readonly)
@@ -186,9 +186,9 @@ class Store:
             self._apart.popitem(last=False)
 
     def _home(self, found: Stored) -> Stored:
-        """The entry of the index that an entry stands for."""
+        """The entry of the index that an entry stands for: that of its call, if it is set apart."""
         one, call = self._apart.get(found.key, (None, found))
-        return call if one == found else found
+        return call if one is not None and one.parts == found.parts else found
 
     def read(
         self,
@@ -202,7 +202,7 @@ class Store:
         `later` is given the place of each part, the part, and what the first one is, and may give
         something that stands for it.
         """
-        known = self._mapped.get(found.key)
+        known = self._mapped.get((found.key, found.env))
         if known is not None:
             return known
         if sum(part.nbytes for part in found.parts) > self.budget:
@@ -224,7 +224,7 @@ class Store:
             return wrap(*parts) if wrap is not None else None
         value = parts[0] if found.kind == "one" else tuple(parts)
         if later is None and max(part.nbytes for part in found.parts) >= objects.MAPPED_BYTES:
-            self._mapped[found.key] = value
+            self._mapped[found.key, found.env] = value
             while len(self._mapped) > MAPPED:
                 self._mapped.popitem(last=False)
         return value
@@ -235,8 +235,9 @@ class Store:
 
     def _spoilt(self, found: Stored, part: Part, error: Exception) -> None:
         """An entry that cannot be read: it goes, so that the value can be stored again."""
-        found = self._home(found)
+        home = self._home(found)
         self._apart.pop(found.key, None)
+        found = home
         gone = isinstance(error, FileNotFoundError)
         if not (gone or isinstance(error, Broken)):
             self.trouble.tell("a value cannot be read", error)

@@ -302,11 +302,11 @@ def rounds_in_place(value: Value) -> bool:
     NumPy's vector loops for complex and half precision numbers are not for single elements, nor for
     arrays with gaps, that are written in place: `np.multiply(z, w, z)` is not `z * w`.
     """
-    shape, dtype = value.meta
+    data = value.data
+    dtype = value.meta[1] if data is None else data.dtype
     if dtype.char not in "FDe":
         return False
-    data = value.data
-    return size_of(shape) == 1 or not (type(data) is np.ndarray and data.flags.forc)
+    return size_of(value.meta[0]) == 1 or not (type(data) is np.ndarray and data.flags.forc)
 
 
 def memory_of(value: Value) -> Any:

@@ -306,3 +306,49 @@ def test_lineage_is_that_of_the_operations(filled):
         assert "read(" not in text
         found = lima.recompute(lineage, {"X": X})
     same(found, plainly(one, X.copy()))
+
+
+# --------------------------------------------------------------------------- arrays set apart
+
+
+def apart_of(path):
+    """A store in which an array of a call is set apart, and what `find` gives of it."""
+    opened = Store(path)
+    calls = [opened.find(bytes.fromhex(row.key)) for row in opened.ls()]
+    found = max(calls, key=lambda call: len(call.parts))
+    part = max(found.parts, key=lambda part: part.nbytes)
+    key = bytes(16)
+    one = found._replace(key=key, kind="one", parts=(part,))
+    opened.set_apart(one, found)
+    return opened, one, found
+
+
+def test_an_array_set_apart_is_found_by_its_own_digest(filled):
+    opened, one, _ = apart_of(filled)
+    with opened:
+        assert opened.find(one.key) == one
+        assert opened.read(one).shape == one.parts[0].form.shape
+
+
+@pytest.mark.parametrize("dearer", [False, True], ids=["the same entry", "as another call has it"])
+def test_one_that_has_gone_is_not_asked_for_again(filled, dearer):
+    """And the call goes that it was a part of, so that it can be stored again."""
+    opened, one, call = apart_of(filled)
+    with opened, warnings.catch_warnings():
+        warnings.simplefilter("ignore", lima.StoreWarning)
+        asked = one._replace(seconds=one.seconds * 2) if dearer else one
+        remove()
+        assert opened.read(asked) is None
+        assert opened.find(one.key) is None
+        assert opened.find(call.key, now=True) is None
+
+
+def test_arrays_of_two_environments_are_kept_apart(filled):
+    """Of which a session with `environment="any"` may read both."""
+    opened, one, call = apart_of(filled)
+    other = max((p for p in call.parts if p != one.parts[0]), key=lambda part: part.nbytes)
+    with opened:
+        first = opened.read(one)
+        second = opened.read(one._replace(env=b"other", parts=(other,)))
+        assert first.tobytes() != second.tobytes()
+        assert opened.read(one) is first

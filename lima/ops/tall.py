@@ -144,6 +144,22 @@ def _sides(a: Any, b: Any) -> tuple[Any, Any] | None:
     return (b, a) if len(a.meta[0]) == 1 and len(b.meta[0]) == 2 else None
 
 
+def _tall_sides(spec: Spec, inputs: Sequence[Any]) -> tuple[Any, Any] | None:
+    """X and w of a product X' w that the kernels may take, X being present."""
+    if not FUSES or len(inputs) != 2 or spec.params:
+        return None
+    a, b = inputs
+    if not (hasattr(a, "meta") and hasattr(b, "meta")):
+        return None
+    found = _sides(a, b)
+    if found is None:
+        return None
+    x, w = found
+    shape, dtype = x.meta
+    fits = x.data is not None and _fits(shape, dtype) and w.meta == ((shape[0],), dtype)
+    return found if fits else None
+
+
 def _below(w: Any, x: Any) -> Any:
     """The product X v that waits below `w`; None if there is none, or more than one."""
     found: Any = None
@@ -180,23 +196,16 @@ def _made_of(node: Node, x: Node) -> bool:
 
 def plan(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     """X' f(X v) in one pass; notes where it was asked for and X v had not waited."""
-    if not FUSES or len(inputs) != 2 or spec.params:
-        return None
-    a, b = inputs
-    if not (hasattr(a, "meta") and hasattr(b, "meta")):
-        return None
-    found = _sides(a, b)
+    found = _tall_sides(spec, inputs)
     if found is None:
         return None
     x, w = found
     (shape, dtype), data = x.meta, x.data
-    if not _fits(shape, dtype) or w.meta != ((shape[0],), dtype) or data is None:
-        return None
     z = _below(w, x)
     if z is None:
         account = _account(p, x.node)
         if not account.spent and _made_of(w.node, x.node):
-            account.spent = p.product(a, b)
+            account.spent = p.product(*inputs)
         return None
     v = z.args[1]
     if not tall.takes(data, p.data(v)):
@@ -241,29 +250,21 @@ SAMPLED = 16
 
 def plan_some(p: Any, rule: Any, row: Op, spec: Spec, inputs: Sequence[Any]) -> Any:
     """X' w of the rows where w is not zero, if X is finite."""
-    if not FUSES or len(inputs) != 2 or spec.params:
-        return None
-    a, b = inputs
-    if not (hasattr(a, "meta") and hasattr(b, "meta")):
-        return None
-    found = _sides(a, b)
+    found = _tall_sides(spec, inputs)
     if found is None:
         return None
     x, w = found
     (shape, dtype), data = x.meta, x.data
-    if not _fits(shape, dtype) or w.meta != ((shape[0],), dtype) or data is None:
-        return None
     if _below(w, x) is not None:
         return None  # it may be had in one pass
-    account = p.account(("some", x.node.digest))
-    weights = None if account.barred else p.data(w)
+    account, direct = p.account(("some", x.node.digest)), p.product(*inputs)
+    weights = None if account.barred or direct <= cost.DERIVATION else p.data(w)
     if weights is None or not tall.takes(data, weights, long=True):
         return None
     sample = weights[::SAMPLED]
     part = np.count_nonzero(sample) / len(sample)
     if part > SPARSE:
         return None
-    direct = p.product(a, b)
     price = cost.DERIVATION + direct * part + cost.build(w.meta[0], dtype.itemsize)
     if account.node is None:  # X has not been looked at
         once = shape[0] * shape[1] * dtype.itemsize / cost.machine().stream
