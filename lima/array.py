@@ -17,6 +17,7 @@ from lima.calls import function, method_of, transposed
 from lima.calls import ufunc as ufunc_call
 from lima.environment import compiled
 from lima.flat import Fact, Flags, Flat
+from lima.forcing import force
 from lima.frame import active, as_numpy
 from lima.handle import (
     data_of,
@@ -35,7 +36,7 @@ from lima.operators import Operators
 from lima.ops.spelling import SPELLINGS
 from lima.records import fields, is_record
 from lima.stats import Outcome
-from lima.values import Value
+from lima.values import Value, new_value
 from lima.writes import set_in_place, share
 
 if compiled():
@@ -391,6 +392,12 @@ class Array(Methods, Buffered):
     def __deepcopy__(self, memo: Any) -> Any:
         if self.dtype.hasobject:  # which are copied as well
             return barrier(np.ndarray.__deepcopy__, (self, memo), {}, "Python objects")
+        value = value_of(self)
+        data = force(value)
+        if type(data) is np.ndarray and data.flags.aligned:
+            made = data.copy("K")
+            if made.strides == data.strides:
+                return handle(new_value(value.node, made))  # the very value, made the same way
         return self.copy("K")
 
     def __reduce__(self) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -99,7 +100,7 @@ class _Lift(Lift):
         if kind in (list, tuple):
             return self.nested(x, SHORT)
         if isinstance(x, np.generic):
-            return leaf_value(x) if x.dtype.kind in "SUV" else x
+            return held(x) if x.dtype.kind in "SUV" else x
         raise NotCanonical(f"{kind.__module__}.{kind.__qualname__} is no operand")
 
     def nested(self, x: Sequence[Any], short: int) -> Value:
@@ -112,9 +113,7 @@ class _Lift(Lift):
             raise NotCanonical("a nested sequence that NumPy takes for Python objects")
         if plain.size <= short and plain.dtype.kind in "biufc":
             return value_of(call(OPS["nested"], (x,), {}))
-        value = leaf_value(plain)
-        leaves.hold(value.node.digest, plain)
-        return value
+        return held(plain)
 
     def is_array(self, x: Any) -> bool:
         return isinstance(x, (Handle, np.ndarray))
@@ -128,6 +127,13 @@ class _Lift(Lift):
         return type(x)(each(self.numbers, x)) if type(x) in (list, tuple) else x
 
 
+def held(a: Any) -> Value:
+    """A value for data that exists nowhere else, so that a log can hold it."""
+    value = leaf_value(a)
+    leaves.hold(value.node.digest, a)
+    return value
+
+
 SHORT = 16
 """Elements of a list among the operands up to which logs say what they are."""
 
@@ -135,10 +141,14 @@ LIFT = _Lift()
 
 
 def nested(x: Sequence[Any], dtype: np.dtype[Any]) -> Any:
-    """A nested sequence as an array of a given dtype."""
+    """A nested sequence as an array of a given dtype; a leaf if it is long, or not of numbers."""
     if _has_handle(x):
         return call(OPS["nested"], (x,), {"dtype": dtype})
-    return np.asarray(x, dtype)
+    plain = np.asarray(x, dtype)
+    if plain.size <= SHORT and plain.dtype.kind in "biufc":
+        with suppress(NotCanonical):
+            return call(OPS["nested"], (x,), {"dtype": dtype})
+    return handle(held(plain))
 
 
 def _has_handle(x: Any) -> bool:

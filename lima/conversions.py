@@ -48,6 +48,9 @@ def _from_sequence(plain: Any) -> Callable[..., Any]:
     """`np.array` and kin: a sequence becomes a step, or a leaf if it is long and has no history."""
 
     def made(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not args and plain is np.array and "object" in kwargs:
+            kwargs = dict(kwargs)
+            args = (kwargs.pop("object"),)
         x = args[0] if args else None
         if type(kwargs.get("copy")) is str or len(args) > (3 if plain in _ORDERED else 2):
             return plain(*args, **kwargs)  # which raises

@@ -1,7 +1,8 @@
 """Where the arrays behind leaves can be found again, so that a log can be made self-contained.
 
 Arrays of the user's are held weakly and checked by content when asked for; arrays that exist
-nowhere else (results of barriers, long literals) are held, up to `HELD_BYTES`.
+nowhere else (results of barriers, long literals), and copies of small ones, which often are gone
+after the statement, are held, up to `HELD_BYTES`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from lima.node import leaf
 HELD_BYTES = 64_000_000
 """Bytes of arrays kept for logs although nothing else refers to them."""
 
+SMALL_BYTES = 1024
+"""Bytes of an array of the user's up to which a copy of it is held."""
+
 SEEN_LIMIT = 1 << 14
 """Arrays of the user's that are remembered (weakly)."""
 
@@ -35,6 +39,10 @@ _lock = Lock()
 
 def seen(digest: bytes, a: Any) -> None:
     """Remember where the leaf `digest` came from, without keeping the array alive."""
+    if a.nbytes <= SMALL_BYTES and a.flags.forc:
+        if digest not in _held:
+            hold(digest, a.copy("K"))
+        return
     with _lock:
         others = [ref for ref in _seen.get(digest, ()) if ref() is not None and ref() is not a]
         _seen[digest] = (weakref.ref(a), *others[: TWINS - 1])

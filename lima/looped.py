@@ -1,8 +1,8 @@
 """The statements of a program with loops, from the lines and patches of a lineage.
 
 A line is a statement, a patch the body of a loop (or a branch of one, where several patches run in
-turn), a stream what a loop goes through. What writes an array or a generator gets a copy, unless
-nothing else reads what it writes.
+turn), a stream what a loop goes through. What writes an array or a generator does so in place
+(`lima.owned`).
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from lima.errors import ReplayError
 from lima.literal import spell
 from lima.node import LEAF, OUTPUT, Node, Ref, Spec
-from lima.op import OPS, Kind, Op
+from lima.op import Kind, Op
 from lima.ops.of_scipy import row_of
+from lima.owned import COPIES, UNWRITTEN, WINDOW
 from lima.patches import Latest, Line, Patch, Program, Run
 from lima.reading import items_of
 from lima.scan import Scanner
-from lima.spelled import Text, call_text, literal, operator_text
+from lima.segments import Call
+from lima.spelled import Text, call_text, literal, operator_text, write_text
 from lima.streams import Floats, Slot, Times, pattern
 from lima.variables import Names, Variables
 
@@ -34,7 +34,6 @@ class Looped(Variables):
     def __init__(self, program: Program, outputs: Mapping[str, Node], names: Names) -> None:
         super().__init__(program, outputs, names)
         self.feeds: dict[str, list[str]] = {}
-        self.own = {key for line in self.lines.values() for key in self._written(line)}
         for one in program.blocks:
             if isinstance(one, Line):
                 self.add(one)
@@ -56,11 +55,15 @@ class Looped(Variables):
         if call.op == OUTPUT:
             self.hold(line.number, f"{self.text(call.inputs[0])}[{self.text(call.params[0][1])}]")
             return
+        if call.op in COPIES:
+            self.hold(line.number, f"{call.op}({self.text(call.inputs[0])})")
+            return
         row = row_of(call.op)
         if row is None:
             raise ReplayError(f"{call.op!r} is no operation that can be written in Python")
-        if row.into is not None or row.threads_state is not None:
-            self.write(line, row)
+        places = _targets(call, row)
+        if places:
+            self.write(line, row, places)
             return
         text = self.expression(line, row)
         if self._inlines(line, row, text):
@@ -88,81 +91,41 @@ class Looped(Variables):
         return not any(k in seen or self._writes(k) for k in range(line.number, reader))
 
     def _writes(self, number: int) -> bool:
-        row = row_of(self.lines[number].call.op)
-        return row is not None and (row.into is not None or row.threads_state is not None)
-
-    def write(self, line: Line, row: Op) -> None:
-        """A call that writes its first operand, an array or a generator."""
-        call, target = line.call, line.call.inputs[0]
-        draws, split = row.threads_state is not None, row.wrap is not None
-        owned = type(target) is Latest and self.key(target.lines) in self.own
-        if owned or (draws and self._spent(target)):
-            name = str(self.text(target))
-        else:
-            name = self.names.fresh("rng" if draws else "a")
-            made = f"copy.deepcopy({self.text(target)})" if draws else self.copy_of(target)
-            self.say(f"{name} = {made}")
-        inputs = [Text(name), *(self.text(item) for item in call.inputs[1:])]
-        params = self.params(line, inputs)
-        if params.pop("path", None) is not None:
-            for op, given in dict(call.params)["path"]:
-                texts = {key: self.param(value, inputs) for key, value in given}
-                inputs[0] = Text(call_text(OPS[op], [inputs[0]], texts))
-        text = call_text(row, inputs[: call.npos], params)
-        if split:
-            self.hold(line.number, f"({text}, {name})" if draws else f"({name}, {text})")
-            return
-        self.say(text)
-        self.hold(line.number, name)
-
-    def _written(self, line: Line) -> Iterator[tuple[int, ...]]:
-        """The lines whose array a line may write in place, because nothing else reads it."""
-        row = row_of(line.call.op)
-        if row is None or row.into is None or row.wrap is not None:
-            return
-        target = line.call.inputs[0]
-        if type(target) is not Latest or not target.once or target.back != 0:
-            return
-        key = self.key(target.lines)
-        rows = [row_of(self.lines[k].call.op) for k in key]
-        views = any(one is not None and one.kind is Kind.VIEW for one in rows)
-        others = [found for k in key for found in self.readers[k] if found[0] != line.number]
-        if self.back[key] == 0 and not others and not views and not self.block[line.number]:
-            yield key
-
-    def private(self, number: int) -> bool:
-        """Whether a line gives an array that no other value shares memory with."""
         call = self.lines[number].call
-        row = row_of(call.op)
-        if row is None or "out" in dict(call.params):
-            return False
-        if row.into is not None:
-            return row.wrap is None
-        return (
-            row.kernel is np.copy
-            or row.aliasing
-            or isinstance(getattr(row.kernel, "__self__", row.kernel), np.ufunc)
-        )
+        return bool(_targets(call, row_of(call.op)))
 
-    def _spent(self, operand: Any) -> bool:
-        """Whether nothing else reads what `operand` is, so that it may be written."""
-        return (
-            type(operand) is Latest
-            and operand.once
-            and operand.back == 0
-            and self.back[operand.lines] == 0
-            and all(len(self.readers[line]) == 1 for line in operand.lines)
-        )
+    def write(self, line: Line, row: Op, places: tuple[int, ...]) -> None:
+        """A call that writes one of its operands, an array or a generator; a shuffle writes both."""
+        call, draws = line.call, row.threads_state is not None
+        inputs = [self.text(item) for item in call.inputs]
+        for place in places:
+            name, target = inputs[place], call.inputs[place]
+            if not name.isidentifier():
+                name = Text(self.names.fresh("rng" if draws and place == 0 else "a"))
+                self.say(f"{name} = {inputs[place]}")
+            same = [k for k, item in enumerate(call.inputs) if item == target]
+            for k in same:
+                inputs[k] = name
+        window = dict(call.params).get(WINDOW)
+        if window is not None and not inputs[window].isidentifier():
+            view = self.names.numbered()
+            self.say(f"{view} = {inputs[window]}")
+            inputs[window] = Text(view)
+        names = [inputs[place] for place in places]
+        text = write_text(row, call.params, call.npos, inputs, places[-1], self.param)
+        if len(places) == 2:
+            self.say(text)
+            self.hold(line.number, f"({names[1]}, {names[0]})")
+        elif row.wrap is not None and _out(call) is None:
+            self.hold(line.number, f"({text}, {names[0]})" if draws else f"({names[0]}, {text})")
+        else:
+            self.say(text)
+            self.hold(line.number, names[0])
 
     def expression(self, line: Line, row: Op) -> Text:
         call = line.call
         inputs = [self.text(item) for item in call.inputs]
-        if row.aliasing and not dict(call.params).get("alias"):
-            self.keep_apart(call.inputs, inputs)
-        params = self.params(line, inputs)
-        out = dict(call.params).get("out")
-        if out is not None:
-            params["out"] = Text(self.copy_of(call.inputs[out.index]))
+        params = {k: self.param(v, inputs) for k, v in call.params if k not in UNWRITTEN}
         if row.infix is not None and not params and len(inputs) == 2:
             items = [self._kind(item) for item in call.inputs]
             text = operator_text(row.infix, items, inputs)
@@ -180,13 +143,6 @@ class Looped(Variables):
         same = all(type(value) is type(values[0]) for value in values)
         return values[0] if same else None
 
-    def params(self, line: Line, inputs: list[Text]) -> dict[str, Text]:
-        named = {k: v for k, v in line.call.params if k != "alias"}
-        return {
-            key: Text("") if key == "path" else self.param(value, inputs)
-            for key, value in named.items()
-        }
-
     def param(self, value: Any, inputs: list[Text]) -> Text:
         def refer(place: Any) -> Text:
             return inputs[place.index] if type(place) is Ref else self.slots[place.index - 1]
@@ -195,46 +151,6 @@ class Looped(Variables):
 
     def text(self, item: Any) -> Text:
         return self.operand(item) if type(item) is Latest else self.param(item, [])
-
-    def keep_apart(self, items: tuple[Any, ...], inputs: list[Text]) -> None:
-        """Copy operands that may share memory with an operand before them."""
-        seen: set[int] = set()
-        for k, item in enumerate(items):
-            if type(item) is Latest:
-                homes = self.homes(item)
-                if homes & seen:
-                    inputs[k] = Text(self.copy_of(item))
-                seen |= homes
-
-    def homes(self, operand: Latest) -> set[int]:
-        """The lines whose memory an operand may be in."""
-        found: set[int] = set()
-        todo, seen = list(operand.lines), set(operand.lines)
-        while todo:
-            line = self.lines[todo.pop()]
-            row = row_of(line.call.op)
-            first = line.call.inputs[0] if line.call.inputs else None
-            if row is None or row.kind is not Kind.VIEW or type(first) is not Latest:
-                found.add(line.number)
-                continue
-            todo += [m for m in first.lines if m not in seen]
-            seen |= set(first.lines)
-        return found
-
-    def copy_of(self, item: Any) -> str:
-        """A copy in the same memory order, gaps included."""
-        gaps = type(item) is Latest and any(map(self.has_gaps, item.lines))
-        return f"{'clone' if gaps else 'np.copy'}({self.text(item)})"
-
-    def has_gaps(self, number: int) -> bool:
-        """Whether there may be memory between the elements of a value."""
-        call = self.lines[number].call
-        row = row_of(call.op)
-        if call.op == LEAF:
-            return type(dict(call.params)["layout"]) is tuple
-        if row is None or row.kind is Kind.VIEW or row.into is not None:
-            return True
-        return any(key == "out" for key, _ in call.params)
 
     # ----------------------------------------------------------------- loops
 
@@ -288,7 +204,7 @@ class Looped(Variables):
         """The streams that the statements of a patch need."""
         used: set[int] = set()
         for line in patch.lines:
-            items = [*line.call.inputs, *(value for _, value in line.call.params)]
+            items = [*line.call.inputs, *(v for k, v in line.call.params if k not in UNWRITTEN)]
             if line.call.op == LEAF:
                 items = [dict(line.call.params)["digest"]]
             items += [i.back for i in line.call.inputs if type(i) is Latest]
@@ -301,7 +217,7 @@ class Looped(Variables):
         wishes = {k: f"{patch.name}_{k + 1}" for k in range(len(patch.streams))}
         for line in patch.lines:
             for key, value in line.call.params:
-                if type(value) is Slot and line.call.op != LEAF:
+                if type(value) is Slot and line.call.op != LEAF and key not in UNWRITTEN:
                     wishes[value.index - 1] = key
         return [self.names.fresh(wishes[k]) for k in range(len(patch.streams))]
 
@@ -338,6 +254,22 @@ class Looped(Variables):
         self.slots = []
 
     patch: Patch
+
+
+def _targets(call: Call, row: Op | None) -> tuple[int, ...]:
+    """Which inputs a call writes (`lima.owned.targets_of`)."""
+    if row is None:
+        return ()
+    out = _out(call)
+    place = 0 if out is None else out.index
+    if row.threads_state is not None and dict(call.params).get("path") is not None:
+        return (0, 1)
+    writes = out is not None or row.into is not None or row.threads_state is not None
+    return (place,) if writes and type(call.inputs[place]) is Latest else ()
+
+
+def _out(call: Call) -> Any:
+    return dict(call.params).get("out")
 
 
 def _is_slot(value: Any, index: int) -> bool:

@@ -1,10 +1,11 @@
 """A lineage as a Python program that needs NumPy alone and gives the same bits.
 
 The program is one function of the leaves with one statement for each node; views, and arithmetic of
-scalars, are written where they are used. Three things keep the bits: calls that write get a copy of
-what they write unless nothing else needs it; operands of a product that lima held in two buffers
-are held in two buffers (kernels look); and no arithmetic of arrays is nested, since NumPy may put
-the result of a nested expression into a temporary with another memory order.
+scalars, are written where they are used. Calls that write do so in place, as the traced program did
+(`lima.owned` gives them memory to write). Two things more keep the bits: operands of a product that
+lima held in two buffers are held in two buffers (kernels look); and no arithmetic of arrays is
+nested, since NumPy may put the result of a nested expression into a temporary with another memory
+order.
 """
 
 from __future__ import annotations
@@ -19,13 +20,23 @@ from typing import Any
 import numpy as np
 
 from lima.errors import ReplayError
-from lima.log import Check, distinct
+from lima.log import Check
 from lima.looped import Looped
-from lima.node import OUTPUT, Node, Ref
-from lima.op import OPS, Kind, Op
+from lima.node import OUTPUT, Node
+from lima.op import Kind, Op
 from lima.ops.of_scipy import module_of, row_of
+from lima.owned import UNWRITTEN, WINDOW, drawn, is_copy, owned, shuffles, splits, targets_of
 from lima.patches import program_of
-from lima.spelled import HELPERS, NEEDS, Text, call_text, helper_text, literal, operator_text
+from lima.spelled import (
+    HELPERS,
+    NEEDS,
+    Text,
+    call_text,
+    helper_text,
+    literal,
+    operator_text,
+    write_text,
+)
 
 SHORT = 60
 """Characters of the longest expression that is written inside another one."""
@@ -51,8 +62,9 @@ def to_python(
     folder given as first argument) and saves the outputs as `.npz` (second argument). Raises
     ReplayError for what NumPy alone cannot do.
     """
-    names = _Names(outputs)
-    program = program_of(names.nodes, outputs)
+    nodes, outputs = owned(outputs)
+    names = _Names(nodes, outputs)
+    program = program_of(nodes, outputs)
     body = _Body(outputs, names) if program is None else Looped(program, outputs, names)
     return _program(body, names, data_dir, dict(checks or {}))
 
@@ -60,10 +72,10 @@ def to_python(
 class _Names:
     """Python names for leaves, outputs and intermediate results."""
 
-    def __init__(self, outputs: Mapping[str, Node]) -> None:
+    def __init__(self, nodes: list[Node], outputs: Mapping[str, Node]) -> None:
         self.taken: set[str] = set(RESERVED) | set(HELPERS)
         self.count = 0
-        self.nodes = list(distinct(outputs.values()))
+        self.nodes = nodes
         self.function = self.fresh("program")
         leaves = [node for node in self.nodes if node.is_leaf]
         self.leaves = {
@@ -71,8 +83,8 @@ class _Names:
         }
         self.wanted: dict[bytes, str] = {}
         for name, node in outputs.items():
-            drawn = node.spec.op == OUTPUT and _drawn(node) == 0
-            digest = node.inputs[0].digest if drawn else node.digest
+            draw = drawn(node) == 0 and not shuffles(node.inputs[0])
+            digest = node.inputs[0].digest if draw else node.digest
             if digest not in self.leaves and digest not in self.wanted:
                 self.wanted[digest] = self.fresh(name)
         for node in self.nodes:
@@ -115,11 +127,6 @@ def _threads(node: Node) -> bool:
     return row is not None and row.threads_state is not None and isinstance(node.inputs[0], Node)
 
 
-def _drawn(node: Node) -> int | None:
-    """For an item of a draw: which one. Item 0 is what was drawn, item 1 the generator."""
-    return node.spec.get("index") if _threads(node.inputs[0]) else None
-
-
 def _inputs(node: Node) -> list[Node]:
     return [item for item in node.inputs if isinstance(item, Node)]
 
@@ -131,10 +138,8 @@ class _Body:
     variables  of a value that has one
     left       nodes and outputs that still have to use a value
     parts      of an inlined expression: the nodes it is made of
-    home       of a value that shares memory: the value that owns the memory
-    holds      what a value may share memory with, until it is used no more
-    held       how many values may share memory with a value
-    gappy      values whose elements have gaps between them: a copy by NumPy would close them
+    written    of a call that writes and returns something else: the variables of items it writes
+    ends       of a value that is written: what becomes of it in the end
     """
 
     def __init__(self, outputs: Mapping[str, Node], names: _Names) -> None:
@@ -143,16 +148,18 @@ class _Body:
         self.variables = dict(names.leaves)
         self.texts = {digest: Text(name) for digest, name in names.leaves.items()}
         self.parts: dict[bytes, list[bytes]] = {}
-        self.home: dict[bytes, bytes] = {}
-        self.holds: dict[bytes, list[bytes]] = {}
-        self.held: Counter[bytes] = Counter()
-        self.written: dict[bytes, str] = {}
+        self.written: dict[bytes, dict[int, str]] = {}
         self.scalars: set[bytes] = set()
-        self.gappy: set[bytes] = set()
-        self.private: set[bytes] = set()
+        self.ends: dict[bytes, bytes] = {}
         self.left = Counter(node.digest for node in outputs.values())
         for node in names.nodes:
             self.left.update(item.digest for item in _inputs(node))
+        for node in reversed(names.nodes):
+            end = self.ends.get(node.digest, node.digest)
+            if drawn(node) == 0 and shuffles(node.inputs[0]):
+                self.ends[node.inputs[0].inputs[1].digest] = end
+            elif not splits(node):
+                self.ends.update((node.inputs[place].digest, end) for place in targets_of(node))
         for node in names.nodes:
             self.add(node)
 
@@ -164,22 +171,27 @@ class _Body:
     def add(self, node: Node) -> None:
         """Write `node`: as a statement, or for use inside others."""
         if node.is_leaf:
-            layout = node.spec.get("layout")
-            if layout == "scalar":
+            if node.spec.get("layout") == "scalar":
                 self.scalars.add(node.digest)
-            elif type(layout) is tuple:
-                self.gappy.add(node.digest)
         elif node.spec.op == OUTPUT:
             self.add_item(node)
-        elif _row(node).into is not None or _row(node).threads_state is not None:
+        elif is_copy(node):
+            name = self.name_of(node)
+            self.assign(node, name, f"{name} = {node.spec.op}({self.text(node.inputs[0])})")
+        elif targets_of(node):
             self.add_write(node, _row(node))
         else:
             self.add_call(node, _row(node))
 
+    def name_of(self, node: Node) -> str:
+        """The variable for a value: named after what it will be in the end, where it is written."""
+        end = self.ends.get(node.digest, node.digest)
+        return self.names.wanted.get(end) or self.names.of(node)
+
     def add_call(self, node: Node, row: Op) -> None:
         digest, view = node.digest, row.kind is Kind.VIEW
         text = self.expression(node, row)
-        scalar = self.note(node, row)
+        scalar = self.is_scalar(node, row)
         once = self.left[digest] == 1 and (view or scalar)
         # A row of views that infers its shapes gives views only; others may give copies.
         often = view and row.infer is not None and len(text) <= SHORT // 4
@@ -187,33 +199,19 @@ class _Body:
             self.texts[digest] = text
             self.parts[digest] = [item.digest for item in _inputs(node)]
             return
-        name = self.names.of(node)
+        name = self.name_of(node)
         self.assign(node, name, f"{name} = {text}")
 
-    def note(self, node: Node, row: Op) -> bool:
-        """Keep account of shared memory; says whether `node` is a scalar computed from scalars."""
-        digest, spec = node.digest, node.spec
-        inputs = _inputs(node)
-        universal = isinstance(getattr(row.kernel, "__self__", row.kernel), np.ufunc)
-        fresh = universal or row.kernel is np.copy
-        if fresh or not inputs:
-            self.private.add(digest)
-        elif row.kind is Kind.VIEW:
-            first = inputs[0].digest
-            self.home[digest] = self.home.get(first, first)
-        if not fresh:
-            self.holds[digest] = [self.home.get(i.digest, i.digest) for i in inputs]
-            self.held.update(self.holds[digest])
-        if spec.out is not None and node.inputs[spec.out.index].digest in self.gappy:
-            self.gappy.add(digest)
+    def is_scalar(self, node: Node, row: Op) -> bool:
+        """Whether `node` is a scalar computed from scalars."""
         scalar = (
             isinstance(row.kernel, np.ufunc)
-            and not spec.params
-            and all(item.digest in self.scalars for item in inputs)
+            and not node.spec.params
+            and all(item.digest in self.scalars for item in _inputs(node))
             and all(isinstance(i, Node | np.generic | int | float | complex) for i in node.inputs)
         )
         if scalar:
-            self.scalars.add(digest)
+            self.scalars.add(node.digest)
         return scalar
 
     def assign(self, node: Node, name: str, statement: str) -> None:
@@ -226,44 +224,52 @@ class _Body:
         """Item k of a tuple: a subscript; or a variable, where a call writes and returns."""
         (call,) = node.inputs
         digest, index = node.digest, node.spec.get("index")
-        name = self.written.get(call.digest)
-        if name is not None:
-            is_target = index == (1 if _threads(call) else 0)
-            text = Text(name if is_target else self.variables[call.digest])
+        items = self.written.get(call.digest)
+        if items is not None:
+            text = Text(items.get(index) or self.variables[call.digest])
             self.variables[digest] = text
             self.left[call.digest] -= 1
-            self.private.add(digest)
         else:
             text = Text(f"{self.texts[call.digest]}[{index}]")
             self.parts[digest] = [call.digest]
         self.texts[digest] = text
         wanted = self.names.wanted.get(digest)
-        if wanted is not None:
+        if wanted is not None and wanted != text:
             self.statements.append(f"{wanted} = {text}")
 
     def add_write(self, node: Node, row: Op) -> None:
-        """A call that writes its first operand, an array or a generator."""
-        target, digest = node.inputs[0], node.digest
-        draws, split = row.threads_state is not None, row.wrap is not None
-        if self.is_spent(target, node):
-            name = self.variables.pop(target.digest)
-        else:
-            name = self.names.fresh("rng" if draws else "a") if split else self.names.of(node)
-            made = f"copy.deepcopy({self.text(target)})" if draws else self.copy_of(target)
-            self.statements.append(f"{name} = {made}")
-        inputs = [Text(name), *(self.text(item) for item in node.inputs[1:])]
-        params = {key: self.param(value, node) for key, value in node.spec.params}
-        if params.pop("path", None) is not None:
-            inputs[0] = self.view_text(inputs[0], node)
-        call = call_text(row, inputs[: node.spec.npos], params)
-        self.private.add(digest)
-        if self.has_gaps(target):
-            self.gappy.add(digest)
-        if split:
-            self.written[digest] = name
+        """A call that writes one of its operands, an array or a generator."""
+        digest, places = node.digest, targets_of(node)
+        inputs = [self.text(item) for item in node.inputs]
+        draws = row.threads_state is not None
+        names = []
+        for place in places:
+            target = node.inputs[place]
+            name = self.variables.pop(target.digest, None)
+            if name is None:
+                wish = "rng" if draws and place == 0 else "a"
+                name = self.names.fresh(wish) if splits(node) else self.name_of(node)
+                self.statements.append(f"{name} = {self.text(target)}")
+            names.append(name)
+            for k, item in enumerate(node.inputs):
+                if type(item) is Node and item.digest == target.digest:
+                    inputs[k] = Text(name)
+        window = node.spec.get(WINDOW)
+        if window is not None and not inputs[window].isidentifier():
+            view = self.names.numbered()
+            self.statements.append(f"{view} = {inputs[window]}")
+            inputs[window] = Text(view)
+        call = write_text(row, node.spec.params, node.spec.npos, inputs, places[-1], self.param)
+        if splits(node):
+            self.written[digest] = {1 if draws else 0: names[0]}
+            if shuffles(node):
+                self.written[digest][0] = names[1]
+                self.assign(node, names[0], call)
+                return
             made = self.names.of(node)
             self.assign(node, made, f"{made} = {call}")
             return
+        (name,) = names
         self.assign(node, name, call)
         wanted = self.names.wanted.get(digest, name)
         if wanted != name:
@@ -271,24 +277,13 @@ class _Body:
             self.variables[digest] = wanted
             self.texts[digest] = Text(wanted)
 
-    def view_text(self, base: Text, node: Node) -> Text:
-        """The view of `base` that the view operations of a path lead to."""
-        for name, params in node.spec.get("path"):
-            texts = {key: self.param(value, node) for key, value in params}
-            base = Text(call_text(OPS[name], [base], texts))
-        return base
-
     # ----------------------------------------------------------------- expressions
 
     def expression(self, node: Node, row: Op) -> Text:
         """The call of `row` that `node` stands for."""
         spec = node.spec
         inputs = [self.text(item) for item in node.inputs]
-        if row.aliasing and not spec.get("alias"):
-            self.keep_apart(node, inputs)
-        params = {key: self.param(v, node, inputs) for key, v in spec.params if key != "alias"}
-        if spec.out is not None:
-            params["out"] = Text(self.copy_of(node.inputs[spec.out.index]))
+        params = {k: self.param(v, inputs) for k, v in spec.params if k not in UNWRITTEN}
         if row.infix is not None and not params and len(inputs) == 2:
             text = operator_text(row.infix, node.inputs, inputs)
             if text is not None:
@@ -298,42 +293,11 @@ class _Body:
     def text(self, item: Any) -> Text:
         return self.texts[item.digest] if isinstance(item, Node) else literal(item)
 
-    def param(self, value: Any, node: Node, inputs: list[Text] | None = None) -> Text:
+    def param(self, value: Any, inputs: list[Text]) -> Text:
         """A parameter, in which references are replaced by the inputs that they name."""
-
-        def refer(ref: Ref) -> Text:
-            return self.text(node.inputs[ref.index]) if inputs is None else inputs[ref.index]
-
-        return literal(value, refer)
-
-    def keep_apart(self, node: Node, inputs: list[Text]) -> None:
-        """Copy operands that would share memory with an operand before them."""
-        seen: set[bytes] = set()
-        for k, item in enumerate(node.inputs):
-            if isinstance(item, Node):
-                home = self.home.get(item.digest, item.digest)
-                if home in seen:
-                    inputs[k] = Text(self.copy_of(item))
-                seen.add(home)
-
-    def copy_of(self, item: Any) -> str:
-        """A copy in the same memory order, gaps included."""
-        return f"{'clone' if self.has_gaps(item) else 'np.copy'}({self.text(item)})"
-
-    def has_gaps(self, item: Any) -> bool:
-        """Whether there may be memory between the elements of a value."""
-        return isinstance(item, Node) and (item.digest in self.gappy or item.digest in self.home)
+        return literal(value, lambda ref: inputs[ref.index])
 
     # ----------------------------------------------------------------- what is needed
-
-    def is_spent(self, target: Any, node: Node) -> bool:
-        """Whether only `node` still needs the variable of `target`, so that it may be written."""
-        if not isinstance(target, Node) or target.digest not in self.variables:
-            return False
-        digest = target.digest
-        if digest not in self.private and not _is_generator(target):
-            return False
-        return self.left[digest] == 1 and not self.held[digest]
 
     def used(self, nodes: list[Node], keep: str) -> None:
         """`nodes` have been used once more; a long program deletes what is used no more."""
@@ -345,16 +309,11 @@ class _Body:
             if self.left[digest]:
                 continue
             todo.extend(self.parts.get(digest, ()))
-            self.held.subtract(self.holds.pop(digest, ()))
             if digest in self.variables and digest not in self.names.leaves:
                 gone.add(self.variables.pop(digest))
         gone.discard(keep)
         if gone and len(self.names.nodes) > LONG:
             self.statements.append(f"del {', '.join(sorted(gone))}")
-
-
-def _is_generator(node: Node) -> bool:
-    return node.spec.op == OUTPUT and _drawn(node) == 1
 
 
 # --------------------------------------------------------------------------- the whole program

@@ -13,9 +13,10 @@ import numpy as np
 from lima.errors import ReplayError
 from lima.literal import NUMBERS
 from lima.node import Node, Ref, Unique, content_bytes, dtype_text, layout_of
-from lima.op import Op
+from lima.op import OPS, Op
 from lima.ops import by_rows, in_blocks, labelled, solutions, sparse_text, tall
 from lima.ops.spelling import path
+from lima.owned import AUGMENTED, UNWRITTEN, WINDOW
 from lima.streams import Slot
 
 PRIMARY, UNARY = 9, 7
@@ -167,6 +168,10 @@ def _scalar(x: Any) -> Text:
         return Text(f"np.str_({str.__str__(x)!a})")
     if type(x) is np.bytes_:
         return Text(f"np.bytes_({bytes(x)!r})")
+    if x.dtype.kind in "mM" and x.dtype.isnative and np.datetime_data(x.dtype)[0] != "generic":
+        unit, size = np.datetime_data(x.dtype)
+        given = repr(str(x)) if x.dtype.kind == "M" else str(x.astype(np.int64))
+        return Text(f"np.{type(x).__name__}({given}, '{size if size > 1 else ''}{unit}')")
     if not x.itemsize:
         return Text(f"np.zeros((), {dtype_source(x.dtype)})[()]")
     return Text(f"np.frombuffer(bytes.fromhex('{x.tobytes().hex()}'), {dtype_source(x.dtype)})[0]")
@@ -243,6 +248,33 @@ def call_text(row: Op, inputs: Sequence[Text], params: Mapping[str, Text]) -> st
     if row.variadic:
         inputs = [Text(f"[{', '.join(inputs)}]")]
     return f"{name_of(row)}({', '.join([*inputs, *named])})"
+
+
+def write_text(
+    row: Op,
+    params: Sequence[tuple[str, Any]],
+    npos: int | None,
+    inputs: Sequence[Text],
+    place: int,
+    param: Callable[[Any, list[Text]], Text],
+) -> str:
+    """The call of `row` that writes the input at `place`, or a view of it that `path` leads to."""
+    texts = list(inputs)
+    named = dict(params)
+    window = named.get(WINDOW)
+    if window is not None and not named.get(AUGMENTED):
+        texts[place] = texts[window]
+        del named["path"]
+    for op, given in named.pop("path", ()):
+        shown = {key: param(value, texts) for key, value in given}
+        texts[place] = Text(call_text(OPS[op], [texts[place]], shown))
+    written = {k: param(v, texts) for k, v in named.items() if k not in UNWRITTEN}
+    if row.threads_state is not None and "path" in dict(params):
+        options = [f"{key}={text}" for key, text in written.items()]
+        return f"{texts[0]}.{row.threads_state}({', '.join([*texts[1:npos], *options])})"
+    if window == 0 and row.infix is not None and written.keys() == {"out"}:
+        return f"{texts[place]} {row.infix}= {texts[1]}"
+    return call_text(row, texts[:npos], written)
 
 
 DRAWS: dict[str, Callable[[list[str], Mapping[str, Text]], str]] = {
@@ -348,7 +380,7 @@ def generator(state):
 
 def shuffled(rng, x, **options):
     """A shuffled copy of `x`."""
-    found = np.copy(x)
+    found = copy.deepcopy(x)
     rng.shuffle(found, **options)
     return found
 ''',

@@ -42,7 +42,6 @@ class Variables:
     joined     of lines that are read together others in whose variable their values are as well
     together   of each line the sets of several lines that it is in
     inlined    what is written in the place of a variable
-    own        sets of lines whose variable is written in place
     """
 
     def __init__(self, program: Program, outputs: Mapping[str, Node], names: Names) -> None:
@@ -56,7 +55,6 @@ class Variables:
         self.joined: dict[tuple[int, ...], tuple[int, ...]] = {}
         self.together: defaultdict[int, list[tuple[int, ...]]] = defaultdict(list)
         self.inlined: dict[int, Text] = {}
-        self.own: set[tuple[int, ...]] = set()
         self.statements: list[str] = []
         self.depth = self.now = 0
         self.slots: list[Text] = []
@@ -174,14 +172,6 @@ class Variables:
             return Text(f"{self.lagged(lines, 0)}[{-1 - back}]")
         return Text(self.lagged(lines, back))
 
-    def private(self, number: int) -> bool:
-        """Whether a line gives an array that no other value shares memory with."""
-        raise NotImplementedError
-
-    def has_gaps(self, number: int) -> bool:
-        """Whether there may be memory between the elements of a value."""
-        raise NotImplementedError
-
     def targets(self, number: int) -> list[tuple[int, ...]]:
         """The sets of lines, one of them this line, whose latest value is read."""
         found = [self.key(operand.lines, who) for who, operand in self.readers[number]]
@@ -195,9 +185,6 @@ class Variables:
             return
         if len(targets) == 1 and self.back[targets[0]] == 0:
             name = self.variable(targets[0])
-            if targets[0] in self.own and not self.private(number):
-                gaps = self.has_gaps(number)
-                text = f"{'clone' if gaps else 'np.copy'}({text})"
             if name != text:
                 self.say(f"{name} = {text}")
             return

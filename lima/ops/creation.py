@@ -9,6 +9,7 @@ import numpy as np
 from lima.op import OPS, Kind, op
 from lima.ops import forms, infer, reach
 from lima.ops.spelling import (
+    SPELLINGS,
     Args,
     Kwargs,
     Respelled,
@@ -27,12 +28,15 @@ FILL = "shape, dtype=None, order='C'"
 LIKE = "dtype=None, order='K', subok=True, shape=None"
 MOVED: dict[str, Any] = {"reach": reach.moved}
 
+# What `np.empty` holds is not determined, and what is not determined can be neither reused nor
+# computed again. Zeros are one of the values that it may hold.
 op(
     "zeros",
     np.zeros,
     LIGHT,
     operands="",
     signature=FILL,
+    calls=(np.zeros, np.empty),
     infer=infer.filled,
     form=forms.filled(0.0),
 )
@@ -68,29 +72,6 @@ op(
     signature=f"a, fill_value, {LIKE}",
     infer=infer.like,
     reach=reach.shaped,
-)
-
-# What `np.empty` holds is not determined, and what is not determined can be neither reused nor
-# computed again. Zeros are one of the values that it may hold.
-op(
-    "empty",
-    np.zeros,
-    LIGHT,
-    operands="",
-    signature=FILL,
-    calls=(np.empty,),
-    infer=infer.filled,
-    source=written("np.zeros"),
-)
-op(
-    "empty_like",
-    np.zeros_like,
-    LIGHT,
-    operands="prototype",
-    signature=f"prototype, {LIKE}",
-    calls=(np.empty_like,),
-    infer=infer.like,
-    source=written("np.zeros_like"),
 )
 
 op(
@@ -169,7 +150,7 @@ op(
     operands="",
     signature=ARRAY,
     calls=(),
-    source=written("np.array"),
+    source=written("np.array", "object"),
     reach=reach.moved_within,
 )
 # With copy=None or False the result may be the operand itself.
@@ -231,6 +212,13 @@ def _respell_require(args: Args, kwargs: Kwargs) -> Respelled:
 # `like` chooses who answers, `device` has one value in NumPy.
 permitting(
     np.zeros, np.ones, np.full, np.empty, np.zeros_like, np.ones_like, np.full_like,
-    np.empty_like, np.eye, np.identity, np.tri, np.linspace, np.asarray, np.asanyarray,
+    np.eye, np.identity, np.tri, np.linspace, np.asarray, np.asanyarray,
     np.ascontiguousarray, np.asfortranarray, np.fft.fftfreq, np.fft.rfftfreq,
 )  # fmt: skip
+
+
+@spelling(np.empty_like)
+def _respell_empty_like(args: Args, kwargs: Kwargs) -> Respelled:
+    named = {"a" if name == "prototype" else name: value for name, value in kwargs.items()}
+    row, given, options = SPELLINGS[np.zeros_like](args, named)
+    return (None, args, kwargs) if row is None else (row, given, options)
