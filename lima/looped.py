@@ -20,7 +20,7 @@ from lima.patches import Latest, Line, Patch, Program, Run
 from lima.reading import items_of
 from lima.scan import Scanner
 from lima.segments import Call
-from lima.spelled import Text, call_text, literal, operator_text, write_text
+from lima.spelled import Text, call_text, literal, needs_name, operator_text, view_text, write_text
 from lima.streams import Floats, Slot, Times, pattern
 from lima.variables import Names, Variables
 
@@ -112,7 +112,13 @@ class Looped(Variables):
             self.say(f"{view} = {inputs[window]}")
             inputs[window] = Text(view)
         names = [inputs[place] for place in places]
-        text = write_text(row, call.params, call.npos, inputs, places[-1], self.param)
+        params, path = call.params, dict(call.params).get("path")
+        if path and needs_name(row):
+            view = self.names.numbered()
+            self.say(f"{view} = {view_text(inputs[0], path, inputs, self.param)}")
+            inputs[0] = Text(view)
+            params = tuple([pair for pair in params if pair[0] != "path"])
+        text = write_text(row, params, call.npos, inputs, places[-1], self.param)
         if len(places) == 2:
             self.say(text)
             self.hold(line.number, f"({names[1]}, {names[0]})")

@@ -244,9 +244,9 @@ class _Windows:
     def augmented(self, old: Node, node: Node) -> Node | None:
         """`base[index] += other`: Python assigns what it has written through the view."""
         call, view = node.inputs
-        index = node.spec.get("index", ...)
-        path = (("slice", (("index", index),)),)
-        if node.spec.get("path") is not None or call.spec.get(WINDOW) != 0:
+        last = ("slice", (("index", node.spec.get("index", ...)),))
+        path: Path = (*node.spec.get("path", ()), last)
+        if call.spec.get(WINDOW) != 0:
             return None
         row = row_of(call.spec.op)
         if call.spec.get("path") != path or row is None or row.infix is None:
@@ -311,28 +311,28 @@ class _Copies:
                 mine = _with(target, (), **{AGAIN: number})
             else:
                 mine = _copy(target, number, gaps)
-            shows = _shows(target, mine, bool(node.spec.get("alias")))
-            node = _with(node, tuple([shows(i) if type(i) is Node else i for i in node.inputs]))
+            window, views = node.spec.get(WINDOW), bool(node.spec.get("alias"))
+            inputs = [
+                _shown(i, target, mine, views or k == window) if type(i) is Node else i
+                for k, i in enumerate(node.inputs)
+            ]
+            node = _with(node, tuple(inputs))
         return node
 
 
-def _shows(target: Node, mine: Node, views: bool) -> Callable[[Node], Node]:
-    """Puts `mine` in the place of `target`, and with `views` also under views of it."""
-
-    def shown(item: Node) -> Node:
-        chain: list[Node] = []
-        at = item
-        while at.digest != target.digest:
-            if not views or not _rests_on(at, row_of(at.spec.op)) or type(at.inputs[0]) is not Node:
-                return item
-            chain.append(at)
-            at = at.inputs[0]
-        found = mine
-        for view in reversed(chain):
-            found = _with(view, (found, *view.inputs[1:]))
-        return found
-
-    return shown
+def _shown(item: Node, target: Node, mine: Node, views: bool) -> Node:
+    """`item` with `mine` in the place of `target`, and with `views` also under views of it."""
+    chain: list[Node] = []
+    at = item
+    while at.digest != target.digest:
+        view = views and _rests_on(at, row_of(at.spec.op)) is not False
+        if not view or type(at.inputs[0]) is not Node:
+            return item
+        chain.append(at)
+        at = at.inputs[0]
+    for at in reversed(chain):
+        mine = _with(at, (mine, *at.inputs[1:]))
+    return mine
 
 
 # --------------------------------------------------------------------------- reading first

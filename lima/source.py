@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from lima.errors import ReplayError
-from lima.log import Check
+from lima.log import Check, distinct
 from lima.looped import Looped
 from lima.node import OUTPUT, Node
 from lima.op import Kind, Op
@@ -34,7 +34,9 @@ from lima.spelled import (
     call_text,
     helper_text,
     literal,
+    needs_name,
     operator_text,
+    view_text,
     write_text,
 )
 
@@ -62,8 +64,9 @@ def to_python(
     folder given as first argument) and saves the outputs as `.npz` (second argument). Raises
     ReplayError for what NumPy alone cannot do.
     """
+    leaves = [node for node in distinct(outputs.values()) if node.is_leaf]
     nodes, outputs = owned(outputs)
-    names = _Names(nodes, outputs)
+    names = _Names(leaves, nodes, outputs)
     program = program_of(nodes, outputs)
     body = _Body(outputs, names) if program is None else Looped(program, outputs, names)
     return _program(body, names, data_dir, dict(checks or {}))
@@ -72,12 +75,14 @@ def to_python(
 class _Names:
     """Python names for leaves, outputs and intermediate results."""
 
-    def __init__(self, nodes: list[Node], outputs: Mapping[str, Node]) -> None:
+    def __init__(
+        self, leaves: list[Node], nodes: list[Node], outputs: Mapping[str, Node]
+    ) -> None:
         self.taken: set[str] = set(RESERVED) | set(HELPERS)
         self.count = 0
         self.nodes = nodes
         self.function = self.fresh("program")
-        leaves = [node for node in self.nodes if node.is_leaf]
+        self.sources = leaves
         self.leaves = {
             node.digest: self.fresh(node.name or f"x{k}") for k, node in enumerate(leaves, 1)
         }
@@ -259,7 +264,14 @@ class _Body:
             view = self.names.numbered()
             self.statements.append(f"{view} = {inputs[window]}")
             inputs[window] = Text(view)
-        call = write_text(row, node.spec.params, node.spec.npos, inputs, places[-1], self.param)
+        params = node.spec.params
+        path = node.spec.get("path")
+        if path and needs_name(row):
+            view = self.names.numbered()
+            self.statements.append(f"{view} = {view_text(inputs[0], path, inputs, self.param)}")
+            inputs[0] = Text(view)
+            params = tuple([pair for pair in params if pair[0] != "path"])
+        call = write_text(row, params, node.spec.npos, inputs, places[-1], self.param)
         if splits(node):
             self.written[digest] = {1 if draws else 0: names[0]}
             if shuffles(node):
@@ -352,8 +364,7 @@ def _docstring(
     yield f'    """Returns {", ".join(map(_plain, outputs))}.'
     rows = [
         (names.leaves[node.digest], node.spec.get("dtype"), node.spec.get("shape"))
-        for node in names.nodes
-        if node.is_leaf
+        for node in names.sources
     ]
     rows += [(_plain(name), c.dtype, c.shape) for name, c in checks.items() if name in outputs]
     if rows:
@@ -374,9 +385,8 @@ def _main(
     yield '    """Load the leaves from .npy files in `folder`, and save what comes out."""'
     if names.leaves:
         yield "    folder = Path(folder)"
-    for node in names.nodes:
-        if node.is_leaf:
-            yield f"    {names.leaves[node.digest]} = {_loaded(node)}"
+    for node in names.sources:
+        yield f"    {names.leaves[node.digest]} = {_loaded(node)}"
     call = f"{names.function}({', '.join(names.leaves.values())})"
     found = [f"out{k}" for k in range(1, len(outputs) + 1)]
     keys = [f"{name}_" if name in ("file", "allow_pickle") else name for name in outputs]

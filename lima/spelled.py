@@ -15,6 +15,7 @@ from lima.literal import NUMBERS
 from lima.node import Node, Ref, Unique, content_bytes, dtype_text, layout_of
 from lima.op import OPS, Op
 from lima.ops import by_rows, in_blocks, labelled, solutions, sparse_text, tall
+from lima.ops.index import Path
 from lima.ops.spelling import path
 from lima.owned import AUGMENTED, UNWRITTEN, WINDOW
 from lima.streams import Slot
@@ -250,6 +251,24 @@ def call_text(row: Op, inputs: Sequence[Text], params: Mapping[str, Text]) -> st
     return f"{name_of(row)}({', '.join([*inputs, *named])})"
 
 
+def view_text(
+    base: Text,
+    path: Path,
+    inputs: list[Text],
+    param: Callable[[Any, list[Text]], Text],
+) -> Text:
+    """The view of `base` that the view operations of a path lead to."""
+    for op, given in path:
+        shown = {key: param(value, inputs) for key, value in given}
+        base = Text(call_text(OPS[op], [base], shown))
+    return base
+
+
+def needs_name(row: Op) -> bool:
+    """Whether the call of a row is written as a statement, such as `a **= b`, of a variable."""
+    return row.into is not None and row.source is not None
+
+
 def write_text(
     row: Op,
     params: Sequence[tuple[str, Any]],
@@ -265,9 +284,7 @@ def write_text(
     if window is not None and not named.get(AUGMENTED):
         texts[place] = texts[window]
         del named["path"]
-    for op, given in named.pop("path", ()):
-        shown = {key: param(value, texts) for key, value in given}
-        texts[place] = Text(call_text(OPS[op], [texts[place]], shown))
+    texts[place] = view_text(texts[place], named.pop("path", ()), texts, param)
     written = {k: param(v, texts) for k, v in named.items() if k not in UNWRITTEN}
     if row.threads_state is not None and "path" in dict(params):
         options = [f"{key}={text}" for key, text in written.items()]
