@@ -222,7 +222,8 @@ def _assign_all(target: Handle, value: Value) -> None:
     """`target[...] = value`."""
     assign, base = OPS["assign"], root_of(target)
     path = tuple((s.op, s.params) for s in target._path)
-    spec = Spec(assign.name, (("path", path), ("index", ...)), 2, assign.version)
+    params = (("path", path), ("index", ...)) if path else (("index", ...),)
+    spec = Spec(assign.name, params, 2, assign.version)
     write(base, assign, spec, [base._value, value], target)
 
 

@@ -43,7 +43,7 @@ class TracedGenerator:
     """
 
     __slots__ = (
-        "__weakref__", "_always", "_generator", "_interface", "_node", "exposed", "lasting"
+        "__weakref__", "_always", "_generator", "_interface", "_left", "_node", "exposed", "lasting"
     )  # fmt: skip
 
     def __init__(self, generator: Any, node: Node | None = None, always: bool = False) -> None:
@@ -52,14 +52,15 @@ class TracedGenerator:
         self._generator = generator
         self._node = node
         self.lasting = True  # whether another process may have one in the same state
-        self.exposed = always  # whether others may advance it: then its state is read each time
+        self.exposed = always  # whether others may advance it: then its state is looked at
+        self._left: Any = None  # the state in which a draw left an exposed one
         self._interface = (
             "RandomState" if isinstance(generator, np.random.RandomState) else "Generator"
         )
 
     def state_node(self) -> Node:
         """The lineage of the present state; a state of unknown origin is recorded as it is."""
-        if self._node is None or self.exposed:
+        if self._node is None or (self.exposed and self._left != self._present()):
             state = state_of(self._generator)
             row = OPS["generator"]
             self._node = Node(Spec(row.name, (("state", state),), 0, row.version))
@@ -70,6 +71,7 @@ class TracedGenerator:
         self._seed(plain(seed))
         twister = isinstance(self._generator._bit_generator, np.random.MT19937)
         self._node = _seed_node("RandomState", seed) if twister and seed is not None else None
+        self.advanced()
         frame = active()
         if frame is not None:
             frame.refuse("it seeds a generator")
@@ -100,6 +102,7 @@ class TracedGenerator:
     def bit_generator(self) -> Any:
         """NumPy's bit generator; from now on it may be advanced directly."""
         self.exposed = True
+        self._left = self._present()
         frame = active()
         if frame is not None:
             frame.refuse("it reaches into the bit generator")
@@ -107,6 +110,16 @@ class TracedGenerator:
 
     def advanced(self) -> None:
         """Called after each draw."""
+        if self.exposed:
+            self._left = self._present()
+
+    def _present(self) -> tuple[Any, ...]:
+        """The present state, to be compared: numbers that wait for the next draw belong to it."""
+        found = []
+        for key, value in state_of(self._generator).items():
+            inner = sorted(value.items()) if type(value) is dict else ((key, value),)
+            found += [v.tobytes() if type(v) is np.ndarray else v for _, v in inner]
+        return tuple(found)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -138,28 +151,12 @@ def _itself(generator: Any) -> Any:
 class GlobalGenerator(TracedGenerator):
     """The legacy generator behind `np.random.rand` and kin, from which plain code may draw too."""
 
-    _seen: tuple[int, bytes] | None = None
-
-    def state_node(self) -> Node:
-        if self._node is not None and self._seen != self._present():
-            self._node = None
-        return super().state_node()
-
-    def advanced(self) -> None:
-        self._seen = self._present()
-
-    def seed(self, seed: Any = None) -> None:
-        super().seed(seed)
-        self._seen = self._present()
+    def __init__(self, generator: Any, node: Node | None = None, always: bool = False) -> None:
+        super().__init__(generator, node, always)
+        self.exposed = True
 
     def _seed(self, seed: Any) -> None:
         np.random.seed(seed)  # which seeds any bit generator that `set_bit_generator` put in
-
-    def _present(self) -> tuple[int, bytes]:
-        state = self._generator.get_state(legacy=False)["state"]
-        if "pos" not in state:  # after `np.random.set_bit_generator`
-            return 0, repr(state).encode()
-        return int(state["pos"]), state["key"].tobytes()
 
 
 class _Untraced:

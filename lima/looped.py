@@ -103,14 +103,18 @@ class Looped(Variables):
             if not name.isidentifier():
                 name = Text(self.names.fresh("rng" if draws and place == 0 else "a"))
                 self.say(f"{name} = {inputs[place]}")
-            same = [k for k, item in enumerate(call.inputs) if item == target]
-            for k in same:
-                inputs[k] = name
+            inputs = [
+                name if _same(item, target) else text
+                for item, text in zip(call.inputs, inputs, strict=True)
+            ]
         window = dict(call.params).get(WINDOW)
         if window is not None and not inputs[window].isidentifier():
             view = self.names.numbered()
             self.say(f"{view} = {inputs[window]}")
-            inputs[window] = Text(view)
+            inputs = [
+                Text(view) if _same(item, call.inputs[window]) else text
+                for item, text in zip(call.inputs, inputs, strict=True)
+            ]
         names = [inputs[place] for place in places]
         params, path = call.params, dict(call.params).get("path")
         if path and needs_name(row):
@@ -272,6 +276,10 @@ def _targets(call: Call, row: Op | None) -> tuple[int, ...]:
         return (0, 1)
     writes = out is not None or row.into is not None or row.threads_state is not None
     return (place,) if writes and type(call.inputs[place]) is Latest else ()
+
+
+def _same(a: Any, b: Any) -> bool:
+    return type(a) is Latest and a[:2] == b[:2]
 
 
 def _out(call: Call) -> Any:

@@ -38,7 +38,7 @@ AUGMENTED = "augmented"
 """A parameter of a write through a view that `base[index] += other` says, assignment included."""
 
 WINDOW = "window"
-"""A parameter of a write through a view: the operand that is the very view."""
+"""A parameter of a write through a view: the operand that is the very view, not another of it."""
 
 UNWRITTEN = frozenset({AGAIN, AUGMENTED, WINDOW, "alias"})
 """Parameters that no call shows."""
@@ -236,8 +236,8 @@ class _Windows:
         view = call.inputs[place].digest
         if view != follow(base, path).digest:
             return None
-        others = [k for k, i in enumerate(call.inputs) if type(i) is Node and i.digest == view]
-        shown = {WINDOW: others[0]} if others[0] != place else {}
+        same = next(k for k, i in enumerate(call.inputs) if type(i) is Node and i.digest == view)
+        shown = {WINDOW: same} if same != place and not call.spec.get("alias") else {}
         inputs = [*call.inputs[:place], base, *call.inputs[place + 1 :]]
         return _with(call, tuple(inputs), path=path, **shown)
 

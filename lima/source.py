@@ -136,6 +136,10 @@ def _inputs(node: Node) -> list[Node]:
     return [item for item in node.inputs if isinstance(item, Node)]
 
 
+def _same(a: Any, b: Any) -> bool:
+    return type(a) is Node and a.digest == b.digest
+
+
 class _Body:
     """The statements of the function, and how the text of each value reads.
 
@@ -256,14 +260,18 @@ class _Body:
                 name = self.names.fresh(wish) if splits(node) else self.name_of(node)
                 self.statements.append(f"{name} = {self.text(target)}")
             names.append(name)
-            for k, item in enumerate(node.inputs):
-                if type(item) is Node and item.digest == target.digest:
-                    inputs[k] = Text(name)
+            inputs = [
+                Text(name) if _same(item, target) else text
+                for item, text in zip(node.inputs, inputs, strict=True)
+            ]
         window = node.spec.get(WINDOW)
         if window is not None and not inputs[window].isidentifier():
             view = self.names.numbered()
             self.statements.append(f"{view} = {inputs[window]}")
-            inputs[window] = Text(view)
+            inputs = [
+                Text(view) if _same(item, node.inputs[window]) else text
+                for item, text in zip(node.inputs, inputs, strict=True)
+            ]
         params = node.spec.params
         path = node.spec.get("path")
         if path and needs_name(row):

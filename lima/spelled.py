@@ -248,7 +248,10 @@ def call_text(row: Op, inputs: Sequence[Text], params: Mapping[str, Text]) -> st
         return f"generator({params['state']})"
     if row.variadic:
         inputs = [Text(f"[{', '.join(inputs)}]")]
-    return f"{name_of(row)}({', '.join([*inputs, *named])})"
+    name = name_of(row)
+    if name.startswith(METHOD):  # asked of the class, it would refuse a traced array
+        return f"{primaries[0]}.{name.removeprefix(METHOD)}({', '.join([*inputs[1:], *named])})"
+    return f"{name}({', '.join([*inputs, *named])})"
 
 
 def view_text(
@@ -294,6 +297,8 @@ def write_text(
     return call_text(row, texts[:npos], written)
 
 
+METHOD = "np.ndarray."
+
 DRAWS: dict[str, Callable[[list[str], Mapping[str, Text]], str]] = {
     **{
         name: lambda inputs, params, name=name: (  # type: ignore[misc]
@@ -329,7 +334,8 @@ HELPERS: dict[str, Any] = {
 
 def clone(a):
     """A copy of `a` with the same strides."""
-    return strided(a, a.strides)
+    made = copy.deepcopy(a)
+    return made if made.strides == a.strides else strided(a, a.strides)
 ''',
     "strided": '''
 
