@@ -117,7 +117,7 @@ class Looped(Variables):
             ]
         names = [inputs[place] for place in places]
         params, path = call.params, dict(call.params).get("path")
-        if path and needs_name(row):
+        if path and window is None and needs_name(row):
             view = self.names.numbered()
             self.say(f"{view} = {view_text(inputs[0], path, inputs, self.param)}")
             inputs[0] = Text(view)

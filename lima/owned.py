@@ -62,14 +62,15 @@ def owned(outputs: Mapping[str, Node]) -> Owned:
 
     Leaves stay what they are, and are never written: they belong to the caller.
     """
+    count = itertools.count(1)
     named = _changed(_distinct(outputs.values()), outputs, _Windows(outputs))
-    named = _changed(_distinct(named.values()), named, _Apart(named))
+    named = _changed(_distinct(named.values()), named, _Apart(count))
     while True:
         nodes = list(_ordered(named.values()))
         clashes = _Clashes(nodes, named).found
         if not clashes:
             return Owned(nodes, named)
-        named = _changed(nodes, named, _Copies(clashes))
+        named = _changed(nodes, named, _Copies(clashes, count))
 
 
 # --------------------------------------------------------------------------- what is written
@@ -236,8 +237,9 @@ class _Windows:
         view = call.inputs[place].digest
         if view != follow(base, path).digest:
             return None
-        same = next(k for k, i in enumerate(call.inputs) if type(i) is Node and i.digest == view)
-        shown = {WINDOW: same} if same != place and not call.spec.get("alias") else {}
+        same = [k for k, i in enumerate(call.inputs) if type(i) is Node and i.digest == view]
+        same.remove(place)
+        shown = {WINDOW: same[0]} if same and not call.spec.get("alias") else {}
         inputs = [*call.inputs[:place], base, *call.inputs[place + 1 :]]
         return _with(call, tuple(inputs), path=path, **shown)
 
@@ -267,25 +269,29 @@ def follow(base: Node, path: Path) -> Node:
 
 
 class _Apart:
-    """Operands that lay in two buffers lie in two: the kernels of products look at that."""
+    """Operands that lay in two buffers lie in two.
 
-    def __init__(self, outputs: Mapping[str, Node]) -> None:
+    The kernels of products look at that, and so do assignments of vectors.
+    """
+
+    def __init__(self, count: Iterator[int]) -> None:
         self.homes: dict[bytes, bytes] = {}
-        self.count = itertools.count(1)
+        self.count = count
 
     def __call__(self, old: Node, node: Node) -> Node:
         row = row_of(node.spec.op)
         if _rests_on(node, row) and type(node.inputs[0]) is Node:
             self.homes[node.digest] = self.home(node.inputs[0])
-        if row is None or not row.aliasing or node.spec.get("alias"):
+        if row is None or node.spec.get("alias") or not (row.aliasing or row.into):
             return node
         seen: set[bytes] = set()
         inputs = list(node.inputs)
         for k, item in enumerate(inputs):
             if type(item) is Node:
-                if self.home(item) in seen:
+                home = self.home(item) if row.aliasing else item.digest
+                if home in seen and node.spec.get(WINDOW) != k:
                     inputs[k] = _copy(item, next(self.count), item.digest in self.homes)
-                seen.add(self.home(item))
+                seen.add(home)
         return node if inputs == list(node.inputs) else _with(node, tuple(inputs))
 
     def home(self, item: Node) -> bytes:
@@ -293,15 +299,15 @@ class _Apart:
 
 
 def _copy(item: Node, number: int, gaps: bool) -> Node:
-    return Node(Spec(CLONE if gaps else SAME, ((AGAIN, -number),)), (item,))
+    return Node(Spec(CLONE if gaps else SAME, ((AGAIN, number),)), (item,))
 
 
 class _Copies:
     """Writes that clash get memory of their own: their target once more, or a copy of it."""
 
-    def __init__(self, clashes: dict[bytes, dict[int, bool]]) -> None:
+    def __init__(self, clashes: dict[bytes, dict[int, bool]], count: Iterator[int]) -> None:
         self.clashes = clashes
-        self.count = itertools.count(1)
+        self.count = count
 
     def __call__(self, old: Node, node: Node) -> Node:
         for place, gaps in self.clashes.get(old.digest, {}).items():

@@ -274,7 +274,7 @@ class _Body:
             ]
         params = node.spec.params
         path = node.spec.get("path")
-        if path and needs_name(row):
+        if path and window is None and needs_name(row):
             view = self.names.numbered()
             self.statements.append(f"{view} = {view_text(inputs[0], path, inputs, self.param)}")
             inputs[0] = Text(view)

@@ -20,10 +20,10 @@ from lima.ops.spelling import path
 from lima.owned import AUGMENTED, UNWRITTEN, WINDOW
 from lima.streams import Slot
 
-PRIMARY, UNARY = 9, 7
+PRIMARY, UNARY, COMPARISON = 9, 7, 0
 
 LEVELS = {
-    **dict.fromkeys(("==", "!=", "<", "<=", ">", ">="), (1, 1, 0)),
+    **dict.fromkeys(("==", "!=", "<", "<=", ">", ">="), (1, 1, COMPARISON)),
     **dict.fromkeys(("|",), (1, 2, 1)),
     **dict.fromkeys(("^",), (2, 3, 2)),
     **dict.fromkeys(("&",), (3, 4, 3)),
@@ -62,13 +62,16 @@ def wrapped(text: Text, level: int) -> str:
 def operator_text(sign: str, items: Sequence[Any], texts: Sequence[Text]) -> Text | None:
     """`a sign b`; None where the operator might not mean what the function does.
 
-    Python itself would take an operator between two of its own numbers or containers.
+    Python itself would take an operator between two of its own numbers or containers, and turns a
+    comparison with one of them on the left round.
     """
     plain = [not isinstance(item, Node | np.generic) for item in items]
     numbers = [type(item) in (bool, int, float, complex) for item in items]
     if all(plain) or any(p and not n for p, n in zip(plain, numbers, strict=True)):
         return None
     left, right, level = LEVELS[sign]
+    if plain[0] and level == COMPARISON:
+        return None
     return Text(f"{wrapped(texts[0], left)} {sign} {wrapped(texts[1], right)}", level)
 
 
@@ -163,8 +166,10 @@ def _scalar(x: Any) -> Text:
         return Text(f"np.{name}({int(x)})")
     if name is not None and kind[1] == "f" and (x == x or kind == "<f8"):
         return Text(f"np.{name}({_float(float(x))})")
-    if kind in ("<c16", ">c16"):
-        return Text(f"np.complex128({_complex(complex(x))})")
+    if x.dtype.kind == "c" and type(x)(complex(x)).tobytes() == x.tobytes():
+        return Text(f"np.{x.dtype.name}({_complex(complex(x))})")
+    if type(x) is np.longdouble and x == x:
+        return Text(f"np.longdouble({str(x)!r})")
     if type(x) is np.str_:
         return Text(f"np.str_({str.__str__(x)!a})")
     if type(x) is np.bytes_:
@@ -292,7 +297,7 @@ def write_text(
     if row.threads_state is not None and "path" in dict(params):
         options = [f"{key}={text}" for key, text in written.items()]
         return f"{texts[0]}.{row.threads_state}({', '.join([*texts[1:npos], *options])})"
-    if window == 0 and row.infix is not None and written.keys() == {"out"}:
+    if window == 0 and row.infix not in (None, "@") and written.keys() == {"out"}:
         return f"{texts[place]} {row.infix}= {texts[1]}"
     return call_text(row, texts[:npos], written)
 
