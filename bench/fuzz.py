@@ -35,7 +35,7 @@ from bench.programs import ARGUMENTS, HEAD, LARGEST, PRELUDE, Writer, targets_of
 from bench.statements import STATEMENTS
 from lima import leaves
 from lima.node import leaf
-from lima.op import OPS
+from lima.op import OPS, clone
 
 # --------------------------------------------------------------------------- programs
 
@@ -455,11 +455,11 @@ def namespace_runs(text: str, seed: int) -> Iterator[tuple[str, Outcome]]:
 
 
 def recomputed_runs(text: str, seed: int) -> Iterator[tuple[str, Outcome]]:
-    """With `lima.numpy`; then every result again from its log, which must have the same bits."""
+    """With `lima.numpy`; then every result again, from its log and as a program: the same bits."""
     scope = load(text.replace("import numpy as np", "import lima.numpy as np"), lambda f: f)
     for a in (*arrays_of(inputs(seed, scope)), scope["PLAIN"], scope["COUNTS"]):
         if not a.dtype.hasobject:
-            kept = a.copy(order="K")
+            kept = np.asarray(a).copy(order="K")
             leaves.hold(leaf(kept).digest, kept)
     problems: list[str] = []
 
@@ -495,12 +495,23 @@ def _recomputed(results: dict[str, Any]) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         path = lima.save(Path(folder) / "x.lima", log)
         found = lima.recompute(lima.load_log(path), data)
+    yield from _differing(results, found)
+    scope: dict[str, Any] = {"__name__": "written"}
+    exec(compile(log.to_python(), "written", "exec"), scope)
+    made = scope["program"](*[clone(data[node.digest.hex()]) for node in log.leaves])
+    made = made if len(results) > 1 else (made,)
+    yield from _differing(results, dict(zip(results, made, strict=True)), " as a program")
+
+
+def _differing(
+    results: dict[str, Any], found: dict[str, Any], how: str = " from a log"
+) -> Iterator[str]:
     for name, x in results.items():
         again, wanted = np.asarray(found[name]), np.asarray(x)
         if (again.dtype, again.shape) != (wanted.dtype, wanted.shape):
-            yield f"{name}: {wanted.dtype}{wanted.shape} -> {again.dtype}{again.shape}"
+            yield f"{name}{how}: {wanted.dtype}{wanted.shape} -> {again.dtype}{again.shape}"
         elif wanted.dtype.char not in "gG" and again.tobytes() != wanted.tobytes():
-            yield f"{name}: {wanted.ravel()[:8]} -> {again.ravel()[:8]}"
+            yield f"{name}{how}: {wanted.ravel()[:8]} -> {again.ravel()[:8]}"
 
 
 def stored_runs(text: str, seed: int) -> Iterator[tuple[str, Outcome]]:

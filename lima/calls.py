@@ -325,6 +325,8 @@ def binary(row: Op, x: Handle, y: Any, swapped: bool = False, run: Any = None) -
         return adopt(run(data_of(x), plain(y)), f"{row.name} of dtypes that it does not compare")
     if row.aliasing:
         pair = (b, a) if swapped else (a, b)
+        if run is not None and not any(map(_may_have_axes, pair)):
+            return run(*[i.data if isinstance(i, Value) else i for i in pair])  # an error
         return result(apply(row, aliased(row, row.spec, pair), pair), row)
     run = run or row.kernel
     made = _binary(row, b, a, run) if swapped else _binary(row, a, b, run)
@@ -332,6 +334,11 @@ def binary(row: Op, x: Handle, y: Any, swapped: bool = False, run: Any = None) -
     if data is not None and type(data) is not _ARRAY and not isinstance(data, np.generic):
         return data  # what Python objects gave
     return handle(made)
+
+
+def _may_have_axes(x: Any) -> bool:
+    """Whether an operand may be an array: NumPy's scalars have no `@`."""
+    return isinstance(x, Value) and (x.data is None or type(x.data) is _ARRAY)
 
 
 _SEQUENCES = frozenset({list, tuple})
@@ -364,9 +371,10 @@ def _of_subclass(x: Handle, y: Any, run: Any) -> Any:
     own = getattr(type(y), name, None)
     if own is None or own is getattr(np.ndarray, name, None) or not isinstance(y, np.ndarray):
         return NotImplemented
-    found = own(y, x)
+    ours = not own.__module__.startswith("numpy.")  # whose masked arrays note the class of `x`
+    found = own(y, x if ours else plain(x))
     if found is not NotImplemented:
-        return found
+        return found if ours else adopt(found, f"an operator of {type(y).__name__}")
     return barrier(run, (x, y), {}, f"{type(y).__name__} leaves it to NumPy")
 
 
@@ -556,29 +564,37 @@ def _call_outs(
     if any(_has_ufunc_of_its_own(x) for x in (*operands, *outs)):
         given = {**rest, "out": outs}
         return barrier(row.calls[0], operands, given, "out=")  # type: ignore[no-any-return]
-    for out in outs:
-        if isinstance(out, Handle):
-            refuse_readonly(out)
-        elif out is not None and not isinstance(out, np.ndarray):
-            raise TypeError("return arrays must be of ArrayType")
+    if any(isinstance(out, Handle) and locked(out) for out in outs):
+        return _refused(row, operands, rest, outs)
     results = function(row.calls[0], operands, rest)
     if type(results) is not tuple or len(outs) != len(results):
-        raise ValueError(f"{row.name}: {len(outs)} arrays in out= are not one for each result")
+        return _refused(row, operands, rest, outs)
     options: dict[str, Any] = {k: rest[k] for k in ("where", "casting") if k in rest}
+    casting = options.get("casting", "same_kind")
     pairs = [(o, r) for o, r in zip(outs, results, strict=True) if o is not None]
-    for out, found in pairs:
-        _check_out(row, out, found, options.get("casting", "same_kind"))
-    shape = np.broadcast_shapes(*[r.shape for r in results], *[o.shape for o, _ in pairs])
-    if any(out.shape != shape for out, _ in pairs):
-        raise ValueError(f"{row.name}: a result of shape {shape} does not fit into out=")
+    if not all(isinstance(out, np.ndarray) for out, _ in pairs):
+        return _refused(row, operands, rest, outs)
+    try:
+        shape = np.broadcast_shapes(*[r.shape for r in results], *[o.shape for o, _ in pairs])
+    except ValueError:
+        return _refused(row, operands, rest, outs)
+    if any(o.shape != shape or not np.can_cast(r.dtype, o.dtype, casting) for o, r in pairs):
+        return _refused(row, operands, rest, outs)
     for out, found in pairs:
         function(np.copyto, (out, found), options)
     return tuple([r if o is None else o for o, r in zip(outs, results, strict=True)])
 
 
-def _check_out(row: Op, out: Any, found: Any, casting: Any) -> None:
-    if not np.can_cast(found.dtype, out.dtype, casting):
-        raise TypeError(f"{row.name}: {found.dtype} into {out.dtype} with casting={casting!r}")
+def _refused(row: Op, operands: Sequence[Any], rest: dict[str, Any], outs: Sequence[Any]) -> Any:
+    """What NumPy says of arrays for results that do not fit: an error."""
+    copies: list[Any] = []
+    for out in outs:
+        copy = out
+        if isinstance(out, np.ndarray):
+            copy = np.array(plain(out), order="K")
+            copy.setflags(write=bool(out.flags.writeable))
+        copies.append(copy)
+    return row.calls[0](*plain(tuple(operands)), **plain(rest), out=tuple(copies))
 
 
 def method_of(function_: Callable[..., Any]) -> Any:

@@ -101,8 +101,9 @@ class TracedGenerator:
     @property
     def bit_generator(self) -> Any:
         """NumPy's bit generator; from now on it may be advanced directly."""
-        self.exposed = True
-        self._left = self._present()
+        if not self.exposed:
+            self.exposed = True
+            self._left = self._present()
         frame = active()
         if frame is not None:
             frame.refuse("it reaches into the bit generator")
@@ -233,6 +234,11 @@ class _Method:
         if self.name == "shuffle":
             args[0][...] = found
             return None
+        given = args[0] if args else kwargs.get("x")
+        if self.name == "permutation" and _is_array(given) and given.shape == (0,):
+            if locked(given):
+                raise ValueError("array is read-only")
+            return given  # there is nothing to copy
         return found
 
     def _fill(self, row: Op, out: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -61,7 +61,7 @@ def operator_of(name: str, row: Op) -> Any:
     def in_place(self: Any, other: Any) -> Any:
         value = value_of(self)
         if isinstance(value.data, np.generic):
-            return binary(row, self, other, False, run)  # scalars are immutable: a new one
+            return binary(row, self, other, False, run_in_place)  # scalars are immutable: a new one
         try:
             right = value_of(other) if isinstance(other, Handle) else LIFT.operand(other)
         except NotCanonical as why:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import weakref
 from collections import OrderedDict
+from contextlib import suppress
 from threading import Lock
 from typing import Any
 
 import cachetools
 
 from lima.errors import NotCanonical
-from lima.node import leaf
+from lima.node import layout_of, leaf
 
 HELD_BYTES = 64_000_000
 """Bytes of arrays kept for logs although nothing else refers to them."""
@@ -39,9 +40,12 @@ _lock = Lock()
 
 def seen(digest: bytes, a: Any) -> None:
     """Remember where the leaf `digest` came from, without keeping the array alive."""
-    if a.nbytes <= SMALL_BYTES and a.flags.forc:
+    if a.nbytes <= SMALL_BYTES and type(layout_of(a)) is str:
         if digest not in _held:
-            hold(digest, a.copy("K"))
+            kept = a.copy("K")
+            with suppress(NotCanonical):
+                if leaf(kept).digest == digest:
+                    hold(digest, kept)
         return
     with _lock:
         others = [ref for ref in _seen.get(digest, ()) if ref() is not None and ref() is not a]

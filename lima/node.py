@@ -140,7 +140,8 @@ def layout_of(a: np.ndarray[Any, Any]) -> str | tuple[int, ...]:
     """Memory order of `a`: "C", "F", or its strides in bytes; these and a 1 if it is not aligned.
 
     Kernels look at strides (a BLAS call with another leading dimension may round differently), so
-    the layout is part of a leaf's digest. What is not aligned is added up by pieces of a buffer.
+    the layout is part of a leaf's digest. What is not aligned is added up by pieces of a buffer. A
+    single element with a negative stride is taken for a vector with gaps (`np.arcsinh(x[0::-2])`).
 
     >>> a = np.zeros((3, 4))
     >>> layout_of(a), layout_of(a.T), layout_of(a[:, ::2])
@@ -150,7 +151,7 @@ def layout_of(a: np.ndarray[Any, Any]) -> str | tuple[int, ...]:
     if not flags.aligned:
         return (*a.strides, 1)
     if flags.c_contiguous:
-        return "C"
+        return "C" if a.size != 1 or min(a.strides, default=0) >= 0 else a.strides
     return "F" if flags.f_contiguous else a.strides
 
 

@@ -43,6 +43,9 @@ WINDOW = "window"
 UNWRITTEN = frozenset({AGAIN, AUGMENTED, WINDOW, "alias"})
 """Parameters that no call shows."""
 
+AUGMENTING = frozenset({"+", "-", "*", "/", "//", "%", "&", "|", "^", "<<", ">>"})
+"""Operators that write in place what the function writes with `out=`, as `a += b`."""
+
 READERS = 64
 """Readers of one value that are put before the write that ends it; of more, none are."""
 
@@ -251,7 +254,7 @@ class _Windows:
         if call.spec.get(WINDOW) != 0:
             return None
         row = row_of(call.spec.op)
-        if call.spec.get("path") != path or row is None or row.infix is None:
+        if call.spec.get("path") != path or row is None or row.infix not in AUGMENTING:
             return None
         if view.digest != follow(call, path).digest or len(call.spec.params) != 3:
             return None
@@ -286,7 +289,8 @@ class _Apart:
             return node
         seen: set[bytes] = set()
         inputs = list(node.inputs)
-        for k, item in enumerate(inputs):
+        apart = inputs[: node.spec.npos] if row.aliasing else inputs
+        for k, item in enumerate(apart):
             if type(item) is Node:
                 home = self.home(item) if row.aliasing else item.digest
                 if home in seen and node.spec.get(WINDOW) != k:

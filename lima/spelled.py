@@ -17,7 +17,7 @@ from lima.op import OPS, Op
 from lima.ops import by_rows, in_blocks, labelled, solutions, sparse_text, tall
 from lima.ops.index import Path
 from lima.ops.spelling import path
-from lima.owned import AUGMENTED, UNWRITTEN, WINDOW
+from lima.owned import AUGMENTED, AUGMENTING, UNWRITTEN, WINDOW
 from lima.streams import Slot
 
 PRIMARY, UNARY, COMPARISON = 9, 7, 0
@@ -297,7 +297,7 @@ def write_text(
     if row.threads_state is not None and "path" in dict(params):
         options = [f"{key}={text}" for key, text in written.items()]
         return f"{texts[0]}.{row.threads_state}({', '.join([*texts[1:npos], *options])})"
-    if window == 0 and row.infix not in (None, "@") and written.keys() == {"out"}:
+    if window == 0 and row.infix in AUGMENTING and written.keys() == {"out"}:
         return f"{texts[place]} {row.infix}= {texts[1]}"
     return call_text(row, texts[:npos], written)
 

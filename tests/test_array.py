@@ -5,6 +5,7 @@ ways (waiting or not, cached or not, with and without decorator) and compares to
 """
 
 import copy
+import operator
 import pickle
 import zlib
 
@@ -13,6 +14,7 @@ import pytest
 from same import same
 
 import lima
+from bench.fuzz import stress
 from bench.fuzz import check, report, stress
 
 # A (6, 4), B (4, 4), C (6, 4) not in C order, D (5, 4) float32 or read-only, v (4,), w (6,),
@@ -282,6 +284,64 @@ def test_a_plain_copy_has_the_memory_order_of_the_array():
     assert np.array(x).flags.f_contiguous
     assert np.array(x.T, copy=True).flags.c_contiguous
     assert np.ma.array(x, copy=True).data.flags.f_contiguous
+
+
+def test_scalars_have_no_matrix_product():
+    def products(x):
+        for call in (
+            lambda s: s @ s,
+            lambda s: 3 @ s,
+            lambda s: operator.imatmul(s, np.float32(2)),
+            lambda s: s @ x,
+            lambda s: (s > 0) @ s,
+        ):
+            with pytest.raises((TypeError, ValueError)) as error:
+                call(x.sum())
+            yield type(error.value), str(error.value)
+
+    def run(x):
+        return list(products(x))
+
+    x = np.arange(3.0)
+    assert lima.traced(run)(x) == run(x)
+
+
+@pytest.mark.parametrize("locked", [False, True])
+@pytest.mark.parametrize("shape, dtype", [((3,), "i8"), ((2,), "f8"), ((), "f8"), ((2, 3), "f8")])
+def test_several_results_that_do_not_fit_are_refused_as_by_numpy(shape, dtype, locked):
+    def divide(x):
+        out = np.zeros(shape, dtype)
+        out.setflags(write=not locked)
+        try:
+            return np.divmod(x, 2, out=(out, np.zeros(x.shape)))[0].sum()
+        except (TypeError, ValueError) as error:
+            return type(error).__name__, str(error)
+
+    x = np.arange(3.0)
+    assert lima.traced(divide)(x) == divide(x)
+
+
+@pytest.mark.parametrize("masked", [np.ma.masked, np.ma.masked_less([3, 1], 2)], ids=["one", "some"])
+def test_powers_with_masked_exponents(masked):
+    """Those note the class of the base."""
+    found = lima.traced(lambda x: x**masked)(np.array([2.0, 3.0]))
+    wanted = np.array([2.0, 3.0]) ** masked
+    assert type(found) is type(wanted) and found.dtype == wanted.dtype
+    assert repr(found) == repr(wanted)
+
+
+def test_one_element_that_runs_backwards_is_another_leaf():
+    """NumPy takes it for a vector with gaps, whose functions may round otherwise."""
+
+    def root(a):
+        return np.cbrt(a)
+
+    traced = lima.traced(root)
+    with stress(), lima.session():
+        for number in np.random.default_rng(0).random(40):
+            pair = np.array([number, number])
+            for a in (pair[:1], pair[0::-2]):
+                assert traced(a).tobytes() == root(a).tobytes()
 
 
 def test_masked_arrays_and_matrices_as_arguments():

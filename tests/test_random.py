@@ -518,3 +518,11 @@ def test_draws_from_bits_that_others_hold_follow_each_other(new):
 
     assert len(lima.lineage(draws(False)).find("generator")) == 1
     assert len(lima.lineage(draws(True)).find("generator")) == 2
+
+
+@pytest.mark.parametrize("maker", MAKERS.values())
+def test_a_permutation_of_nothing_is_the_array_itself(maker):
+    scope = {"np": np}
+    exec(f"def f(x):\n    y = {maker}.permutation(x)\n    return y is x, y.shape", scope)
+    for x in (np.zeros(0), np.zeros((0, 2)), np.ones(1)):
+        assert lima.traced(scope["f"])(x) == ((x.shape == (0,)), x.shape)

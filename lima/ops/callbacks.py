@@ -60,7 +60,9 @@ def _respell_along_axis(args: Args, kwargs: Kwargs) -> Respelled:
     """Composed up to some thousand lines: each costs several times what it does in NumPy."""
     named = by_name(("func1d", "axis", "arr"), args[:3], {k: kwargs[k] for k in _OWN & {*kwargs}})
     arr: Any = named.get("arr")
-    lines = arr.size // max(arr.shape[named["axis"]], 1) if _has_axis(arr, named) else 0
+    if not _has_axis(arr, named):
+        return None, args, kwargs
+    lines = arr.size // max(arr.shape[named["axis"]], 1)
     return None if lines > MAX_LINES else _along_axis, args, kwargs
 
 
