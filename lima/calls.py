@@ -585,7 +585,9 @@ def _call_outs(
     return tuple([r if o is None else o for o, r in zip(outs, results, strict=True)])
 
 
-def _refused(row: Op, operands: Sequence[Any], rest: dict[str, Any], outs: Sequence[Any]) -> Any:
+def _refused(
+    row: Op, operands: Sequence[Any], rest: dict[str, Any], outs: Sequence[Any]
+) -> tuple[Any, ...]:
     """What NumPy says of arrays for results that do not fit: an error."""
     copies: list[Any] = []
     for out in outs:
@@ -594,7 +596,7 @@ def _refused(row: Op, operands: Sequence[Any], rest: dict[str, Any], outs: Seque
             copy = np.array(plain(out), order="K")
             copy.setflags(write=bool(out.flags.writeable))
         copies.append(copy)
-    return row.calls[0](*plain(tuple(operands)), **plain(rest), out=tuple(copies))
+    return tuple(row.calls[0](*plain(tuple(operands)), **plain(rest), out=tuple(copies)))
 
 
 def method_of(function_: Callable[..., Any]) -> Any:

@@ -234,7 +234,7 @@ class _Method:
         if self.name == "shuffle":
             args[0][...] = found
             return None
-        given = args[0] if args else kwargs.get("x")
+        given: Any = args[0] if args else kwargs.get("x")
         if self.name == "permutation" and _is_array(given) and given.shape == (0,):
             if locked(given):
                 raise ValueError("array is read-only")

@@ -52,8 +52,7 @@ NO_MATRICES = (
 
 def operator_of(name: str, row: Op) -> Any:
     """The method of `Array` for one of them."""
-    run = getattr(operator, f"__{name}__")
-    run_in_place = getattr(operator, f"__i{name}__")
+    run = getattr(operator, f"__i{name}__")
     writing = OPS.get(f"i{row.name}", row)  # a row of its own where `out=` means something else
     spec = writing.spec if writing.into else Spec(row.name, (("out", Ref(2)),), 2, row.version)
     matrices = getattr(row.kernel, "signature", None) is not None
@@ -61,7 +60,7 @@ def operator_of(name: str, row: Op) -> Any:
     def in_place(self: Any, other: Any) -> Any:
         value = value_of(self)
         if isinstance(value.data, np.generic):
-            return binary(row, self, other, False, run_in_place)  # scalars are immutable: a new one
+            return binary(row, self, other, False, run)  # scalars are immutable: a new one
         try:
             right = value_of(other) if isinstance(other, Handle) else LIFT.operand(other)
         except NotCanonical as why:
@@ -71,7 +70,7 @@ def operator_of(name: str, row: Op) -> Any:
                 and getattr(other, "__array_priority__", -1) > 0
             ):
                 return NotImplemented  # as NumPy does for sparse arrays: a new array, by their `+`
-            return write_untraced(run_in_place, self, (self, other), {}, str(why))
+            return write_untraced(run, self, (self, other), {}, str(why))
         if matrices and len(_shape_of(right)) == 1:
             raise ValueError(NO_MATRICES)
         inputs = (value, right) if writing.into else (value, right, value)

@@ -95,7 +95,7 @@ class Looped(Variables):
         return bool(_targets(call, row_of(call.op)))
 
     def write(self, line: Line, row: Op, places: tuple[int, ...]) -> None:
-        """A call that writes one of its operands, an array or a generator; a shuffle writes both."""
+        """A call that writes an array or a generator; a shuffle writes both."""
         call, draws = line.call, row.threads_state is not None
         inputs = [self.text(item) for item in call.inputs]
         for place in places:
@@ -130,7 +130,32 @@ class Looped(Variables):
             self.hold(line.number, f"({text}, {names[0]})" if draws else f"({names[0]}, {text})")
         else:
             self.say(text)
+            self._keep_name(line, call.inputs[places[0]], str(names[0]))
             self.hold(line.number, names[0])
+
+    def _keep_name(self, line: Line, target: Any, name: str) -> None:
+        """Let what was written go by the name of its target, where nothing else takes that."""
+        found = self.targets(line.number)
+        if len(found) != 1 or found[0] in self.variables or self.back[found[0]] != 0:
+            return
+        known = self.key(target.lines, line.number)
+        if found[0] != (line.number,) or target.back != 0 or self.variables.get(known) != name:
+            return
+        if all(self._comes_of(other, line.number) for other in known):
+            self.variables[found[0]] = name
+
+    def _comes_of(self, number: int, first: int) -> bool:
+        """Whether a line stands before all loops, or writes what line `first` has written."""
+        if self.block[number] == 0 and number < first:
+            return True
+        while number != first:
+            call = self.lines[number].call
+            places = _targets(call, row_of(call.op))
+            target = call.inputs[places[0]] if len(places) == 1 else None
+            if type(target) is not Latest or len(target.lines) != 1 or target.back != 0:
+                return False
+            (number,) = target.lines
+        return True
 
     def expression(self, line: Line, row: Op) -> Text:
         call = line.call

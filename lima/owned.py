@@ -17,7 +17,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from lima.node import OUTPUT, Node, Ref, Spec
+from lima.node import OUTPUT, Node, Spec
 from lima.op import OPS, Kind, Op
 from lima.ops.index import Path
 from lima.ops.of_scipy import row_of

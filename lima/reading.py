@@ -19,6 +19,10 @@ from lima.streams import Floats, Slot, Times
 _HEX = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
+RENAMED = {"empty": "zeros", "empty_like": "zeros_like"}
+"""Operations of older logs, and what they are called now."""
+
+
 class Lines:
     """Reads calls one by one; `nodes` are those that have been read."""
 
@@ -37,6 +41,7 @@ class Lines:
     def parts(self, scanner: Scanner) -> tuple[str, int, list[Any], int, list[tuple[str, Param]]]:
         """What a call is made of, as `make_node` takes it."""
         op, _, version = scanner.next("name", "the name of an operation").partition("#")
+        op = RENAMED.get(op, op)
         scanner.expect("(")
         inputs, npos, params = self.arguments(scanner)
         scanner.end()

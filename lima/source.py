@@ -75,9 +75,7 @@ def to_python(
 class _Names:
     """Python names for leaves, outputs and intermediate results."""
 
-    def __init__(
-        self, leaves: list[Node], nodes: list[Node], outputs: Mapping[str, Node]
-    ) -> None:
+    def __init__(self, leaves: list[Node], nodes: list[Node], outputs: Mapping[str, Node]) -> None:
         self.taken: set[str] = set(RESERVED) | set(HELPERS)
         self.count = 0
         self.nodes = nodes

@@ -14,7 +14,6 @@ import pytest
 from same import same
 
 import lima
-from bench.fuzz import stress
 from bench.fuzz import check, report, stress
 
 # A (6, 4), B (4, 4), C (6, 4) not in C order, D (5, 4) float32 or read-only, v (4,), w (6,),
@@ -321,7 +320,9 @@ def test_several_results_that_do_not_fit_are_refused_as_by_numpy(shape, dtype, l
     assert lima.traced(divide)(x) == divide(x)
 
 
-@pytest.mark.parametrize("masked", [np.ma.masked, np.ma.masked_less([3, 1], 2)], ids=["one", "some"])
+@pytest.mark.parametrize(
+    "masked", [np.ma.masked, np.ma.masked_less([3, 1], 2)], ids=["one", "some"]
+)
 def test_powers_with_masked_exponents(masked):
     """Those note the class of the base."""
     found = lima.traced(lambda x: x**masked)(np.array([2.0, 3.0]))
