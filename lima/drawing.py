@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from lima.folding import Box, fold
+from lima.folding import Box, fold, opened
 from lima.labels import cut, label
 from lima.node import Node
 from lima.page import PAGE
-from lima.pictures import COLOURS, colour
+from lima.pictures import COLOURS, COSTS, colour, cost
 
 HEIGHT, ROW, GAP, MARGIN = 28, 64, 16, 14
 """Pixels: of a box, from one layer to the next, between boxes, around the picture."""
@@ -30,6 +30,9 @@ SWEEPS = 6
 
 DETAILS = 60
 """Nodes of a box that the page lists."""
+
+DRAWN = 4000
+"""Boxes from which a page draws no more of what boxes open to."""
 
 
 @dataclass(slots=True)
@@ -48,26 +51,80 @@ class Place:
         return MARGIN + HEIGHT / 2 + self.layer * ROW
 
 
-def svg(nodes: Sequence[Node], outputs: Mapping[str, Node], limit: int) -> str:
-    """The picture as an SVG element that needs nothing beside itself."""
-    return _svg(fold(nodes, outputs, limit))
+def svg(
+    nodes: Sequence[Node], outputs: Mapping[str, Node], limit: int, colours: str = "outcome"
+) -> str:
+    """The picture as an SVG element that needs nothing beside itself.
+
+    colours  "outcome": how results were got; "cost": the share of all seconds
+    """
+    boxes = fold(nodes, outputs, limit)
+    if colours not in ("outcome", "cost"):
+        raise ValueError(f"colours={colours!r}: it is 'outcome' or 'cost'")
+    if colours == "outcome":
+        return _svg(boxes, colour)
+    seconds = _seconds(boxes)
+    return _svg(boxes, lambda box: (COSTS[cost(box, seconds)], "#777777"))
+
+
+class Sheet(NamedTuple):
+    """One picture of a page: boxes, the number of the first of them, and where to go back to."""
+
+    title: str
+    boxes: list[Box]
+    first: int
+    outer: int
 
 
 def page(nodes: Sequence[Node], outputs: Mapping[str, Node], title: str, limit: int) -> str:
-    """The picture as an HTML page that needs no network: zoom, search, details of each box."""
-    boxes = fold(nodes, outputs, limit)
+    """The picture as an HTML page that needs no network: zoom, search, details of each box.
+
+    Boxes of several nodes open to pictures of their own, as long as there are few enough.
+    """
+    sheets = [Sheet("whole", fold(nodes, outputs, limit), 0, 0)]
+    opens: dict[int, int] = {}
+    count = len(sheets[0].boxes)
+    for number, sheet in enumerate(sheets):  # which grows meanwhile
+        titles = {node.digest: b.title for b in sheet.boxes for node in b.nodes}
+        for k, box in enumerate(sheet.boxes, sheet.first):
+            inner = opened(box, outputs, titles) if count < DRAWN else []
+            if inner:
+                opens[k] = len(sheets)
+                sheets.append(Sheet(box.title, inner, count, number))
+                count += len(inner)
     numbers = {node.digest: k for k, node in enumerate(nodes, 1)}
-    details = [details_of(box, numbers) for box in boxes]
-    return paged(title, _svg(boxes), "".join(_legend(boxes)), details)
+    seconds = _seconds(sheets[0].boxes)
+    details = [
+        {**details_of(box, numbers), "cost": cost(box, seconds), "opens": opens.get(k, 0)}
+        for sheet in sheets
+        for k, box in enumerate(sheet.boxes, sheet.first)
+    ]
+    drawn = [_svg(sheet.boxes, colour, sheet.first) for sheet in sheets]
+    inner = [
+        f'<template data-title="{html.escape(s.title)}" data-outer="{s.outer}">{text}</template>'
+        for s, text in zip(sheets[1:], drawn[1:], strict=True)
+    ]
+    legend = "".join(_legend([box for sheet in sheets for box in sheet.boxes]))
+    return paged(title, drawn[0] + "".join(inner), legend, details)
+
+
+def _seconds(boxes: Iterable[Box]) -> float:
+    return sum(box.seconds for box in boxes)
 
 
 def paged(
     title: str, svg: str, legend: str, details: Sequence[Mapping[str, Any]], notes: str = ""
 ) -> str:
-    """The page around a picture; `title` and `notes` are plain text, `legend` is HTML."""
+    """The page around a picture; `title` and `notes` are plain text, `legend` is HTML.
+
+    After the picture may stand others, in templates, which boxes open to.
+    """
     text = json.dumps(list(details), ensure_ascii=True)
     parts = {
         "TITLE": html.escape(title),
+        "COSTS": "\n".join(
+            f'.cost .box[data-c="{k}"] rect {{ fill: {fill}; }}' for k, fill in enumerate(COSTS)
+        ),
         "SVG": svg,
         "LEGEND": legend,
         "NOTES": f"<pre>{html.escape(notes)}</pre>" if notes else "",
@@ -100,9 +157,15 @@ def _about(box: Box) -> str:
 
 
 def _legend(boxes: Iterable[Box]) -> Iterable[str]:
-    for key in dict.fromkeys("data" if box.kind == "data" else box.outcome for box in boxes):
+    yield '<span class="outcomes">'
+    shown = (box.kind if box.kind in ("data", "port") else box.outcome for box in boxes)
+    for key in dict.fromkeys(shown):
         fill, line = COLOURS[key]
-        yield legend_of(key or "not timed", fill, line)
+        yield legend_of({"": "not timed", "port": "from outside"}.get(key, key), fill, line)
+    yield '</span><span class="costs">'
+    for fill, share in zip(COSTS, ("none", "&lt; 1 %", "1 %", "3 %", "10 %", "30 %"), strict=True):
+        yield legend_of(share, fill, "#777777")
+    yield "of the time</span>"
 
 
 def legend_of(name: str, fill: str, line: str) -> str:
@@ -154,8 +217,8 @@ def framed(parts: Iterable[str], left: float, top: float, width: float, height: 
     return "\n".join([head, *parts, "</svg>"])
 
 
-def _svg(boxes: list[Box]) -> str:
-    made = picture(boxes, depths(boxes), colour)
+def _svg(boxes: list[Box], paint: Paint, first: int = 0) -> str:
+    made = picture(boxes, depths(boxes), paint, first)
     return framed(made.parts, made.left, 0, made.right - made.left, made.height)
 
 
@@ -258,9 +321,10 @@ def _drawn(place: Place, box: Box, numbers: Mapping[int, int], colours: tuple[st
     fill, line = colours
     x, y = place.x - place.width / 2, place.y - HEIGHT / 2
     corner = HEIGHT / 2 if box.kind == "data" else 4
-    thick = 2 if box.kind in ("loop", "rest") or box.results else 1
-    dashes = ' stroke-dasharray="5 3"' if box.kind == "rest" else ""
-    hint = html.escape("\n".join(filter(None, [title_of(box), _about(box)])))
+    thick = 2 if box.units or box.kind == "rest" or box.results else 1
+    dashes = ' stroke-dasharray="5 3"' if box.kind in ("rest", "port") else ""
+    about = "" if box.kind == "port" else _about(box)
+    hint = html.escape("\n".join(filter(None, [title_of(box), about])))
     return (
         f'<g class="box" data-k="{numbers[id(box)]}"><title>{hint}</title>'
         f'<rect x="{x:.1f}" y="{y:.1f}" width="{place.width:.1f}" height="{HEIGHT}" '

@@ -1,10 +1,11 @@
 """A lineage as a picture shows it: boxes, of which some stand for many nodes.
 
 Up to a limit every node is a box. Beyond it, operations that repeat in the order of the log (the
-rounds of a loop) become one box, loops in loops as well, and what is still too much is drawn as
-one box for the middle of the computation. A box always holds nodes that follow each other in an
-order with inputs before users. So no way leads out of a box and back into it: the picture has no
-cycles.
+rounds of a loop) become one box, loops in loops as well; where it is still too much, what one
+function of the program asked for in a row, if its lines are known; and at last the middle of the
+computation. A box always holds nodes that follow each other in an order with inputs before users.
+So no way leads out of a box and back into it: the picture has no cycles, and has none either
+where `opened` puts other boxes in the place of one.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from lima.labels import cut, label
@@ -38,13 +40,15 @@ PASSES = 4
 class Box:
     """What is drawn as one box.
 
-    kind     "data", "operation", "loop" (the same operations again and again) or "rest"
+    kind     "data", "operation", "loop" (the same operations again and again), "function" (what
+             one function asked for), "rest", or "port" (what an opened box reads from elsewhere)
     title    its text
     note     what follows the text where there is room: dtype and shape of data
     nodes    all that it stands for, in the order of the log
     inputs   numbers of the boxes that it reads
     results  names of results that it gives
     rounds   of a loop: how many there are
+    units    what it can be opened to, see `opened`
     """
 
     kind: str
@@ -54,6 +58,7 @@ class Box:
     results: list[str] = field(default_factory=list)
     rounds: int = 1
     note: str = ""
+    units: Sequence[_Unit] = ()
 
     @property
     def outcomes(self) -> Counter[str]:
@@ -77,12 +82,19 @@ _ORDER = (Outcome.REFUSED, Outcome.PARTIAL, Outcome.COMPUTED, Outcome.HIT)
 
 
 class _Unit(NamedTuple):
-    """A node, or a run of rounds, in the sequence that is searched for repetitions."""
+    """A node, or a run of them, in the sequence that is searched for repetitions.
+
+    key      what makes two of them alike
+    rounds   of a loop: how many
+    first    of a loop the first round, of a function all that it asked for
+    name     of a function
+    """
 
     key: Any
     nodes: list[Node]
     rounds: int = 1
-    length: int = 1  # nodes of the first round
+    first: tuple[_Unit, ...] = ()
+    name: str = ""
 
 
 def fold(nodes: Sequence[Node], outputs: Mapping[str, Node], limit: int = LIMIT) -> list[Box]:
@@ -101,10 +113,66 @@ def fold(nodes: Sequence[Node], outputs: Mapping[str, Node], limit: int = LIMIT)
     room = max(limit // 4, 1)
     boxes = [_data(node) for node in data[:room]]
     if len(data) > room:
-        boxes.append(Box("data", f"{len(data) - room} more arrays", data[room:]))
+        boxes.append(_more_data(data[room:], f"{len(data) - room} more arrays"))
     boxes += _shortened(units, max(limit - len(boxes), 3))
     _connect(boxes, outputs)
     return boxes
+
+
+def opened(box: Box, outputs: Mapping[str, Node], titles: Mapping[bytes, str]) -> list[Box]:
+    """The boxes that a box opens to, at most about `LIMIT`; none where it is a single node.
+
+    A loop opens to its first round, and a box for the others, whose operations are the same.
+    The boxes hold the nodes of the box in their order. Ahead of them stands a port for each box
+    around that they read; `titles` names it by the digests of its nodes.
+    """
+    units = list(box.units)
+    if not units:
+        return []
+    if box.kind == "data":
+        made = [_of_data(part) for part in _pieces(units, LIMIT)]
+    else:
+        made = _grouped(units, LIMIT)
+    if box.kind == "loop":
+        count = sum(len(unit.nodes) for unit in units)
+        made.append(Box("rest", f"{box.rounds - 1:,} more rounds", box.nodes[count:]))
+    own = {node.digest for node in box.nodes}
+    ports: dict[str, list[Node]] = {}
+    for node in box.nodes:
+        for item in node.inputs:
+            if isinstance(item, Node) and item.digest not in own and item.digest in titles:
+                ports.setdefault(titles[item.digest], []).append(item)
+    made = [*(Box("port", title, read) for title, read in ports.items()), *made]
+    _connect(made, {name: node for name, node in outputs.items() if node.digest in own})
+    for box in made[: len(ports)]:
+        box.inputs = []
+    return made
+
+
+def _grouped(units: list[_Unit], limit: int) -> list[Box]:
+    """The boxes of units, of which so many that they fit are taken together."""
+    if len(units) > limit:
+        units = _by_function(units)
+    if len(units) <= limit:
+        return [_box(unit) for unit in units]
+    return [_box(part[0]) if len(part) == 1 else _rest(part) for part in _pieces(units, limit)]
+
+
+def _pieces(units: list[_Unit], limit: int) -> list[list[_Unit]]:
+    """The units in at most `limit` runs that are about as long as there are of them."""
+    most = max(round(len(units) ** 0.5), -(-len(units) // max(limit, 2)), 1)
+    if len(units) <= limit:
+        most = 1
+    return [units[k : k + most] for k in range(0, len(units), most)]
+
+
+def _of_data(part: list[_Unit]) -> Box:
+    nodes = [unit.nodes[0] for unit in part]
+    return _data(nodes[0]) if len(nodes) == 1 else _more_data(nodes, f"{len(nodes)} arrays")
+
+
+def _more_data(nodes: list[Node], title: str) -> Box:
+    return Box("data", title, nodes, units=[_Unit(None, [node]) for node in nodes])
 
 
 def _data(node: Node) -> Box:
@@ -133,9 +201,9 @@ def _repetitions(units: list[_Unit]) -> list[_Unit]:
             continue
         end = at + period * rounds
         part = units[at:end]
-        key = ("loop", tuple(unit.key for unit in part[:period]))
-        length = sum(len(unit.nodes) for unit in part[:period])
-        found.append(_Unit(key, [n for unit in part for n in unit.nodes], rounds, length))
+        first = tuple(part[:period])
+        key = ("loop", tuple(unit.key for unit in first))
+        found.append(_Unit(key, [n for unit in part for n in unit.nodes], rounds, first))
         at = end
     return found
 
@@ -167,23 +235,56 @@ def _run(keys: list[int], following: list[int], at: int) -> tuple[int, int]:
     return 1, 1
 
 
+def _by_function(units: list[_Unit]) -> list[_Unit]:
+    """The sequence with runs of what one function asked for as one unit each, if that is known."""
+    found: list[_Unit] = []
+    for (file, name), run in groupby(units, _function):
+        part = tuple(run)
+        if not name or len(part) == 1:
+            found += part
+            continue
+        nodes = [node for unit in part for node in unit.nodes]
+        found.append(_Unit(("function", file, name), nodes, 1, part, name))
+    return found if len(found) > 1 else units
+
+
+def _function(unit: _Unit) -> tuple[str, str]:
+    line = unit.nodes[0].line
+    return ("", "") if line is None else (line.file, line.function)
+
+
 def _shortened(units: list[_Unit], room: int) -> list[Box]:
     """The boxes of units; the middle as one where there are too many, most kept at the result."""
+    if len(units) > room:
+        units = _by_function(units)
     if len(units) <= room:
         return [_box(unit) for unit in units]
     begin = room // 3
     end = len(units) - (room - begin - 1)
-    middle = [node for unit in units[begin:end] for node in unit.nodes]
-    rest = Box("rest", f"{len(middle):,} more operations", middle)
+    middle = units[begin:end]
+    rest = _rest(middle, f"{sum(len(unit.nodes) for unit in middle):,} more operations")
     return [*map(_box, units[:begin]), rest, *map(_box, units[end:])]
 
 
+def _rest(units: list[_Unit], title: str = "") -> Box:
+    nodes = [node for unit in units for node in unit.nodes]
+    return Box("rest", title or f"{len(nodes):,} operations: {_most(nodes)}", nodes, units=units)
+
+
+def _most(nodes: list[Node]) -> str:
+    """The commonest operations."""
+    return cut(", ".join(op for op, _ in Counter(n.spec.op for n in nodes).most_common(4)), 34)
+
+
 def _box(unit: _Unit) -> Box:
+    if unit.name:
+        title = cut(f"{unit.name}: {len(unit.nodes):,} operations", 44)
+        return Box("function", title, unit.nodes, units=unit.first)
     if unit.rounds == 1:
         return Box("operation", label(unit.nodes[0], width=34), unit.nodes)
-    ops = list(dict.fromkeys(node.spec.op for node in unit.nodes[: unit.length]))
+    ops = dict.fromkeys(node.spec.op for part in unit.first for node in part.nodes)
     title = cut(f"{unit.rounds:,} × {', '.join(ops)}", 44)
-    return Box("loop", title, unit.nodes, rounds=unit.rounds)
+    return Box("loop", title, unit.nodes, rounds=unit.rounds, units=unit.first)
 
 
 def _connect(boxes: list[Box], outputs: Mapping[str, Node]) -> None:

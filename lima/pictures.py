@@ -17,16 +17,29 @@ COLOURS = {
     "refused": ("#f9dcd9", "#b3362b"),
     "data": ("#ffffff", "#777777"),
     "": ("#f3f3f3", "#777777"),
+    "port": ("#ffffff", "#bbbbbb"),
 }
 """Fill and line by outcome; "data" is that of leaves, "" where no outcome is known."""
 
-_DOT_SHAPES = {"data": "ellipse", "loop": "box3d", "rest": "note"}
+COSTS = ("#f3f3f3", "#fff3d6", "#fddc9a", "#f9b36b", "#ee7f53", "#d9483b")
+"""Fill by the share of all seconds that a box took: none, less than 1, 3, 10, 30 %, and more."""
+
+_DOT_SHAPES = {"data": "ellipse", "loop": "box3d", "function": "component", "rest": "note"}
 _MERMAID_SHAPES = {"data": ('(["', '"])'), "loop": ('[["', '"]]'), "rest": ('[/"', '"/]')}
+_MERMAID_SHAPES["function"] = _MERMAID_SHAPES["loop"]
 
 
 def colour(box: Box) -> tuple[str, str]:
     """Fill and line of a box."""
-    return COLOURS["data" if box.kind == "data" else box.outcome]
+    return COLOURS[box.kind if box.kind in ("data", "port") else box.outcome]
+
+
+def cost(box: Box, seconds: float) -> int:
+    """The place in `COSTS` of a box, where all boxes took so many seconds."""
+    if box.kind == "port" or not box.seconds:
+        return 0
+    share = box.seconds / seconds
+    return 1 + sum(share >= bound for bound in (0.01, 0.03, 0.1, 0.3))
 
 
 def dot(nodes: Sequence[Node], outputs: Mapping[str, Node], limit: int) -> str:

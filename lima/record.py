@@ -266,12 +266,20 @@ class Lineage:
         """The graph as a Mermaid flowchart, which Markdown on many sites shows."""
         return pictures.mermaid(self.nodes, self.outputs, limit)
 
-    def to_svg(self, limit: int = LIMIT) -> str:
-        """The graph as an SVG image, coloured by how each result was got."""
-        return drawing.svg(self.nodes, self.outputs, limit)
+    def to_svg(self, limit: int = LIMIT, colours: str = "outcome") -> str:
+        """The graph as an SVG image, coloured by how each result was got.
+
+        With `colours="cost"` it is coloured by the share of all seconds that a box took, or would
+        have taken where its results were reused. Raises ValueError for other colours.
+        """
+        return drawing.svg(self.nodes, self.outputs, limit, colours)
 
     def to_html(self, limit: int = LIMIT) -> str:
-        """The graph as a page that needs no network: zoom, search, details of every box."""
+        """The graph as a page that needs no network: zoom, search, details of every box.
+
+        Boxes for loops, for what one function asked for and for the rest open to pictures of their
+        own. The colours show how results were got, or what they cost.
+        """
         return drawing.page(self.nodes, self.outputs, repr(self), limit)
 
     def to_networkx(self) -> Any:

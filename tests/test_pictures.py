@@ -14,7 +14,7 @@ import pytest
 
 import lima
 from lima import cli
-from lima.folding import fold
+from lima.folding import fold, opened
 from lima.node import Node, Spec, leaf
 from lima.record import Lineage
 
@@ -131,6 +131,80 @@ def test_users_stand_below_what_they_use():
 def test_a_lineage_of_data_alone_and_one_of_nothing_else():
     for root in (X, node("eye", N=3)):
         assert len(svg_of(Lineage({"out": root}).to_svg()).findall(f".//{SVG}rect")) == 1
+
+
+def opens_of(page: str):
+    """What the page opens to: details by number, and the numbers of the boxes of each picture."""
+    details = json.loads(re.search(r'id="details">(.*?)</script>', page, re.S)[1])
+    body = re.search(r"<main>(.*?)</main>", page, re.S)[1]
+    sheets = re.split(r"<template [^>]*>", body)
+    return details, [[int(k) for k in re.findall(r'data-k="(\d+)"', text)] for text in sheets]
+
+
+@pytest.mark.parametrize("root", [loop(500), node("sum", loop(90, 3)), loop(4)])
+def test_boxes_open_to_what_they_hold(root):
+    record = Lineage({"out": root})
+    details, sheets = opens_of(record.to_html(limit=10))
+    assert sorted(k for sheet in sheets for k in sheet) == list(range(len(details)))
+    opened = [detail["opens"] for detail in details if detail["opens"]]
+    assert sorted(opened) == list(range(1, len(sheets)))
+    for k, detail in enumerate(details):
+        assert detail["opens"] == 0 or k not in sheets[detail["opens"]]
+        assert detail["opens"] == 0 or len(sheets[detail["opens"]]) > 1
+
+
+def test_what_a_box_opens_to_holds_its_nodes_and_has_no_cycle():
+    rng = np.random.default_rng(0)
+    made = [X, leaf(np.ones(2), "Y")]
+    for k in range(900):
+        op = (
+            ("add", "multiply", "divide")[k % 3]
+            if 300 < k < 600
+            else str(rng.choice(["sin", "exp"]))
+        )
+        made.append(node(op, *(made[-1 - int(k)] for k in rng.integers(0, 9, 2) % len(made))))
+    record = Lineage({"out": made[-1]})
+    todo = fold(record.nodes, record.outputs, 30)
+    titles = {n.digest: box.title for box in todo for n in box.nodes}
+    found = 0
+    while todo:
+        box = todo.pop()
+        inner = opened(box, record.outputs, titles)
+        held = [n.digest for part in inner if part.kind != "port" for n in part.nodes]
+        assert not inner or held == [n.digest for n in box.nodes]
+        assert inner or len(box.nodes) == 1 or "more rounds" in box.title
+        for k, part in enumerate(inner):
+            assert all(source < k for source in part.inputs)
+        found += bool(inner)
+        todo += [part for part in inner if part.kind != "port"]
+    assert found > 5
+
+
+def test_what_one_function_asked_for_is_one_box():
+    def steps(x, seed):
+        for k in np.random.default_rng(seed).integers(0, 4, 40).tolist():
+            x = (np.sin, np.arctan, np.cumsum, np.tanh)[k](x)
+        return x
+
+    @lima.traced
+    def pairs(x):
+        return steps(np.cbrt(steps(x, 0) + 1.0) / 2.0, 1)
+
+    with lima.session(reuse="none", lines="all"):
+        record = lima.lineage(pairs(np.arange(9.0)))
+    boxes = fold(record.nodes, record.outputs, 20)
+    assert any(box.kind == "function" and box.title == "steps: 40 operations" for box in boxes)
+
+
+def test_costs_are_coloured():
+    x = lima.array(np.random.default_rng(0).standard_normal((400, 300)), name="X")
+    with lima.session():
+        record = lima.lineage(np.linalg.svd(x.T @ x)[1].sum())
+    assert "#d9483b" in record.to_svg(colours="cost")
+    details, _ = opens_of(record.to_html())
+    assert max(detail["cost"] for detail in details) == 5
+    with pytest.raises(ValueError, match="'outcome' or 'cost'"):
+        record.to_svg(colours="price")
 
 
 def test_outcomes_are_coloured():
