@@ -100,12 +100,12 @@ def page(nodes: Sequence[Node], outputs: Mapping[str, Node], title: str, limit: 
         for k, box in enumerate(sheet.boxes, sheet.first)
     ]
     drawn = [_svg(sheet.boxes, colour, sheet.first) for sheet in sheets]
-    inner = [
+    closed = [
         f'<template data-title="{html.escape(s.title)}" data-outer="{s.outer}">{text}</template>'
         for s, text in zip(sheets[1:], drawn[1:], strict=True)
     ]
     legend = "".join(_legend([box for sheet in sheets for box in sheet.boxes]))
-    return paged(title, drawn[0] + "".join(inner), legend, details)
+    return paged(title, drawn[0] + "".join(closed), legend, details)
 
 
 def _seconds(boxes: Iterable[Box]) -> float:

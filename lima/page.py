@@ -33,8 +33,8 @@ nav a { color: #3567a8; cursor: pointer; text-decoration: underline; }
   aria-label="find"> <small></small> <button id="fit">fit</button>
   <button id="colours">colour by cost</button><!--LEGEND--><nav></nav></header>
 <main><!--SVG--></main>
-<aside><p>Choose a box for what it holds; open an underlined one by a double click, and leave it by Escape.
-Drag to move, turn the wheel to zoom.</p>
+<aside><p>Choose a box for what it holds; open an underlined one by a double click,
+and leave it by Escape. Drag to move, turn the wheel to zoom.</p>
 <!--NOTES--></aside>
 <script type="application/json" id="details"><!--DETAILS--></script>
 <script>

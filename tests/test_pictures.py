@@ -180,16 +180,18 @@ def test_what_a_box_opens_to_holds_its_nodes_and_has_no_cycle():
     assert found > 5
 
 
+def steps(x, seed):
+    for k in np.random.default_rng(seed).integers(0, 4, 40).tolist():
+        x = (np.sin, np.arctan, np.cumsum, np.tanh)[k](x)
+    return x
+
+
+@lima.traced
+def pairs(x):
+    return steps(np.cbrt(steps(x, 0) + 1.0) / 2.0, 1)
+
+
 def test_what_one_function_asked_for_is_one_box():
-    def steps(x, seed):
-        for k in np.random.default_rng(seed).integers(0, 4, 40).tolist():
-            x = (np.sin, np.arctan, np.cumsum, np.tanh)[k](x)
-        return x
-
-    @lima.traced
-    def pairs(x):
-        return steps(np.cbrt(steps(x, 0) + 1.0) / 2.0, 1)
-
     with lima.session(reuse="none", lines="all"):
         record = lima.lineage(pairs(np.arange(9.0)))
     boxes = fold(record.nodes, record.outputs, 20)
