@@ -2,7 +2,7 @@ cimport cython
 from lima.node cimport Spec
 
 cdef class Op:
-    cdef public bint aliasing, elides, lenient, needs, readonly, threaded, variadic
+    cdef public bint aliasing, elides, gives, lenient, needs, readonly, threaded, variadic
     cdef public Py_ssize_t at_once, small
     cdef public double growth, weight
     cdef public Spec spec, scalars

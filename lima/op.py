@@ -103,6 +103,7 @@ class Op:
                 it may do without it; None where it runs at the call
     folds       how a reduction may take the elements of a value that waits, without writing it
     wrap        named-tuple type of a tuple result; `tuple` for a plain one; None for one array
+    gives       a result may be an operand itself, as the edges of `np.histogram` are
     lenient     Python's operator answers for dtypes that the function refuses
     unboxes     for which first operand NumPy gives a number though `out=` has room for it, which is
                 written as well; None where it gives `out`
@@ -125,8 +126,8 @@ class Op:
     """
 
     __slots__ = (
-        "aliasing", "at_once", "calls", "elides", "folds", "form", "growth", "infer", "infix",
-        "inner", "into", "kernel", "kind", "lenient", "name", "names", "needs", "operands",
+        "aliasing", "at_once", "calls", "elides", "folds", "form", "gives", "growth", "infer",
+        "infix", "inner", "into", "kernel", "kind", "lenient", "name", "names", "needs", "operands",
         "params", "reach", "readonly", "rules", "scalars", "small", "source", "spared", "spec",
         "threaded", "threads_state", "unboxes", "variadic", "version", "weight", "wrap",
     )  # fmt: skip
@@ -151,6 +152,7 @@ class Op:
         wrap: Any = None,
         unboxes: Callable[[Any], bool] | None = None,
         aliasing: bool = False,
+        gives: bool = False,
         lenient: bool = False,
         into: str | None = None,
         threaded: bool = False,
@@ -179,6 +181,7 @@ class Op:
         self.wrap = wrap
         self.unboxes = unboxes
         self.aliasing = aliasing
+        self.gives = gives
         self.lenient = lenient
         self.into = into
         self.threaded = threaded

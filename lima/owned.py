@@ -82,6 +82,7 @@ def owned(outputs: Mapping[str, Node]) -> Owned:
 def targets_of(node: Node) -> tuple[int, ...]:
     """Which inputs a node writes, arrays or generators: none, one, or both of a shuffle.
 
+    >>> from lima.node import Ref
     >>> targets_of(Node(Spec("add", (("out", Ref(2)),), 2), (1.0, 2.0, Node(Spec("zeros"), ()))))
     (2,)
     """
@@ -132,7 +133,7 @@ def _rests_on(node: Node, row: Op | None) -> bool | None:
         return False
     if row.kind is Kind.VIEW:
         return True if row.infer is not None else None
-    return None if row.wrap is not None and row.into is None else False
+    return None if row.gives else False
 
 
 # --------------------------------------------------------------------------- other nodes
@@ -181,7 +182,9 @@ def _with(node: Node, inputs: tuple[Any, ...], **params: Any) -> Node:
     if params:
         kept = {**dict(spec.params), **params}
         spec = Spec(spec.op, tuple(kept.items()), spec.npos, spec.version)
-    return Node(spec, inputs)
+    made = Node(spec, inputs)
+    made.place = node.place
+    return made
 
 
 class _Windows:
@@ -303,7 +306,9 @@ class _Apart:
 
 
 def _copy(item: Node, number: int, gaps: bool) -> Node:
-    return Node(Spec(CLONE if gaps else SAME, ((AGAIN, number),)), (item,))
+    made = Node(Spec(CLONE if gaps else SAME, ((AGAIN, number),)), (item,))
+    made.place = 0
+    return made
 
 
 class _Copies:
@@ -477,7 +482,8 @@ class _Clashes:
         if places:  # what is written is one of two items, or both
             first, *second = written
             draws = row is not None and row.threads_state is not None
-            items = {1: first, 0: second[0] if second else own} if draws else {0: first}
+            drawn_item = frozenset((node.digest + b"item",))
+            items = {1: first, 0: second[0] if second else drawn_item} if draws else {0: first}
             self.written[node.digest] = items
             return own
         if node.spec.op == OUTPUT:
@@ -485,7 +491,9 @@ class _Clashes:
             if call.digest in self.gappy:
                 self.gappy.add(node.digest)
             items = self.written.get(call.digest, {})
-            return items.get(node.spec.get("index"), own if items else self.cells[call.digest])
+            given = own if items else self.cells[call.digest]
+            # Items of one call lie apart, unless they lie in what it has been given.
+            return items.get(node.spec.get("index"), own if given == {call.digest} else given)
         rests = _rests_on(node, row)
         if is_copy(node):
             if node.spec.op == CLONE:

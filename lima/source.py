@@ -22,6 +22,7 @@ import numpy as np
 from lima.errors import ReplayError
 from lima.log import Check, distinct
 from lima.looped import Looped
+from lima.named import names_of
 from lima.node import OUTPUT, Node
 from lima.op import Kind, Op
 from lima.ops.of_scipy import module_of, row_of
@@ -81,6 +82,7 @@ class _Names:
         self.nodes = nodes
         self.function = self.fresh("program")
         self.sources = leaves
+        self.given = names_of(nodes)
         self.leaves = {
             node.digest: self.fresh(node.name or f"x{k}") for k, node in enumerate(leaves, 1)
         }
@@ -110,7 +112,11 @@ class _Names:
 
     def of(self, node: Node) -> str:
         """The name of the variable that shall hold `node`."""
-        return self.wanted.get(node.digest) or self.numbered()
+        wanted = self.wanted.get(node.digest)
+        if wanted is not None:
+            return wanted
+        given = self.given.get(node.digest)
+        return self.numbered() if given is None else self.fresh(given)
 
     def numbered(self) -> str:
         """A name for a result that nobody has named."""

@@ -24,8 +24,10 @@ LAGS = 3
 class Names(Protocol):
     """What gives out names (`lima.source`)."""
 
+    nodes: list[Node]
     leaves: dict[bytes, str]
     wanted: dict[bytes, str]
+    given: dict[bytes, str]
 
     def fresh(self, wish: str) -> str: ...
     def numbered(self) -> str: ...
@@ -42,6 +44,7 @@ class Variables:
     joined     of lines that are read together others in whose variable their values are as well
     together   of each line the sets of several lines that it is in
     inlined    what is written in the place of a variable
+    given      of lines the name that the traced program had for their values
     """
 
     def __init__(self, program: Program, outputs: Mapping[str, Node], names: Names) -> None:
@@ -59,6 +62,11 @@ class Variables:
         self.depth = self.now = 0
         self.slots: list[Text] = []
         self.runs: defaultdict[str, int] = defaultdict(int)
+        self.given: dict[int, str] = {}
+        for number, node in zip(program.lines.tolist(), names.nodes, strict=True):
+            name = names.given.get(node.digest)
+            if name is not None:
+                self.given.setdefault(number, name)
         self._collect()
         self._join()
         for name, node in outputs.items():
@@ -146,8 +154,8 @@ class Variables:
         if name is None:
             first = self.lines[lines[0]].call
             leaf = first.inputs[0] if first.op == LEAF and first.inputs else None
-            named = type(leaf) is str and len(lines) > 1
-            name = self.names.fresh(f"{leaf}_now") if named else self.names.numbered()
+            wish = f"{leaf}_now" if type(leaf) is str and len(lines) > 1 else self.given.get(lines[0])
+            name = self.names.numbered() if wish is None else self.names.fresh(wish)
             self.variables[lines] = name
         return name
 

@@ -239,10 +239,10 @@ SAMPLES = {
                  (np.meshgrid, (V[:2], W[:3], J[:2]), {"sparse": True})],
 
     # ---------------------------------------------------------------- creation
-    "zeros": [*NEW, call(3, like=V), call((2, 2), device="cpu")], "ones": NEW, "empty": NEW,
+    "zeros": [*NEW, call(3, like=V), call((2, 2), device="cpu")], "ones": NEW,
     "full": [call((70, 80), 1.5), call(3, 7), call(3, 1.5, int), call((3, 12), V), call(3, 2, "f4"),
              call(2, 1j), call(3, True), call(3, 2**40), call(2, 300, "u8")],
-    "zeros_like": LIKES, "ones_like": LIKES, "empty_like": LIKES,
+    "zeros_like": LIKES, "ones_like": LIKES,
     "full_like": [call(M, 1.5), call(P, 7), call(M, 2, dtype="f4"), call(M, V[:4]), call(P, 1.5)],
     "eye": [call(70), call(3, 4), call(3, k=1, dtype=int), call(3, M=5, order="F")],
     "identity": [call(70), call(3, "f4")], "tri": [call(70), call(3, 4, 1), call(3, dtype="i4")],

@@ -233,13 +233,14 @@ op(
     weight=4.0,
     rules=GROUPED,
 )
-op("histogram", np.histogram, wrap=tuple, weight=32.0, rules=(HISTOGRAM,))
-op("histogram_bin_edges", np.histogram_bin_edges, weight=8.0)
-op("histogram2d", np.histogram2d, operands="x y", wrap=tuple, weight=128.0)
+op("histogram", np.histogram, wrap=tuple, gives=True, weight=32.0, rules=(HISTOGRAM,))
+op("histogram_bin_edges", np.histogram_bin_edges, gives=True, weight=8.0)
+op("histogram2d", np.histogram2d, operands="x y", wrap=tuple, gives=True, weight=128.0)
 # The second item is a list of arrays. The sample is a parameter, as it may be a list of arrays.
 op(
     "histogramdd",
     np.histogramdd,
+    gives=True,
     operands="",
     signature="sample, bins=10, range=None, density=None, weights=None",
     weight=128.0,

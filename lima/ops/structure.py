@@ -451,6 +451,7 @@ op(
     variadic=True,
     wrap=tuple,
     source=written("np.ix_"),
+    gives=True,
 )
 op(
     "meshgrid",

@@ -1,0 +1,106 @@
+"""What the traced program called its values, read off the lines at which they were made.
+
+A node remembers a line of the program, where lines are recorded. If that line assigns the result
+of the very operation to a name (`gram = X.T @ X`), the value has this name in programs written from
+the lineage. A file that has changed since gives other names, or none; nothing but names depends on
+it.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import tokenize
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from lima.node import OUTPUT, Node
+from lima.ops.of_scipy import row_of
+
+LARGEST = 1 << 20
+"""Characters of a file that are read."""
+
+
+class Assigned(NamedTuple):
+    """A statement: the operation done last, and the names that its result or its items get."""
+
+    last: str
+    names: tuple[str | None, ...]
+
+
+def names_of(nodes: Sequence[Node]) -> dict[bytes, str]:
+    """The names of values by digest, as far as the program tells them."""
+    found: dict[bytes, str] = {}
+    items: dict[bytes, tuple[str | None, ...]] = {}
+    for node in nodes:
+        if node.spec.op == OUTPUT:
+            names, index = items.get(node.inputs[0].digest, ()), node.spec.get("index")
+        else:
+            names, index = _assigned(node), 0
+            if len(names) > 1:
+                items[node.digest] = names
+                continue
+        name = names[index] if type(index) is int and index < len(names) else None
+        if name is not None and name != "_":
+            found[node.digest] = name
+    return found
+
+
+def _assigned(node: Node) -> tuple[str | None, ...]:
+    """The names that the line of a node gives to what it makes."""
+    line = node.line
+    statement = None if line is None else _statements(line.file).get(line.line)
+    row = row_of(node.spec.op)
+    if statement is None or row is None:
+        return ()
+    known = {row.infix, row.name.rpartition(".")[2], *(_name(call) for call in row.calls)}
+    return statement.names if statement.last in known else ()
+
+
+def _name(call: object) -> str:
+    return str(getattr(call, "__name__", ""))
+
+
+@functools.lru_cache(maxsize=64)
+def _statements(file: str) -> dict[int, Assigned]:
+    """The assignments to names in a file, by each of their lines."""
+    try:
+        with tokenize.open(file) as source:
+            tree = ast.parse(source.read(LARGEST))
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return {}
+    found: dict[int, Assigned] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.AugAssign):
+            last = SIGNS.get(type(node.op), "")
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            last = _last(node.value)
+        else:
+            continue
+        target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+        several = target.elts if isinstance(target, ast.Tuple) else [target]
+        names = tuple([one.id if isinstance(one, ast.Name) else None for one in several])
+        for line in range(node.lineno, (node.end_lineno or node.lineno) + 1):
+            found[line] = Assigned(last, names)
+    return found
+
+
+SIGNS: dict[type[ast.AST], str] = {
+    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%",
+    ast.Pow: "**", ast.MatMult: "@", ast.BitAnd: "&", ast.BitOr: "|", ast.BitXor: "^",
+    ast.LShift: "<<", ast.RShift: ">>", ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=",
+    ast.Gt: ">", ast.GtE: ">=",
+}  # fmt: skip
+"""Operators as rows have them."""
+
+
+def _last(value: ast.expr | None) -> str:
+    """The operation that an expression does last: a sign, or the name of what it calls."""
+    if isinstance(value, ast.BinOp):
+        return SIGNS.get(type(value.op), "")
+    if isinstance(value, ast.Compare) and len(value.ops) == 1:
+        return SIGNS.get(type(value.ops[0]), "")
+    if isinstance(value, ast.Call):
+        called = value.func
+        return getattr(called, "attr", "") or getattr(called, "id", "")
+    return ""
