@@ -154,7 +154,9 @@ class Variables:
         if name is None:
             first = self.lines[lines[0]].call
             leaf = first.inputs[0] if first.op == LEAF and first.inputs else None
-            wish = f"{leaf}_now" if type(leaf) is str and len(lines) > 1 else self.given.get(lines[0])
+            wish = self.given.get(lines[0])
+            if type(leaf) is str and len(lines) > 1:
+                wish = f"{leaf}_now"
             name = self.names.numbered() if wish is None else self.names.fresh(wish)
             self.variables[lines] = name
         return name
