@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, overload
 from lima.ancestry import place_of
 from lima.errors import LogError, QueryError
 from lima.labels import is_seed, label, short
-from lima.node import LEAF, Node, Spec, leaf_with
+from lima.node import LEAF, Node, Spec
 from lima.objects import Broken, read_form
 from lima.op import Meta
 from lima.queries import metas
@@ -327,7 +327,7 @@ def _stored_node(
     if type(inputs) is not bytes or type(text) is not str or len(inputs) % 16:
         raise LogError("a row of its lineage")
     names = [inputs[k : k + 16] for k in range(0, len(inputs), 16)]
-    below = [leaf_with(one, "|V1", (), "C") for one in names]
+    below = [_known_by(one) for one in names]
     if op == CALL:
         node = Node(Spec(CALL, (("function", str(name)),)), tuple(below))
         node._digest = digest
@@ -336,6 +336,13 @@ def _stored_node(
     if node.digest != digest:
         raise LogError("a node has another digest")
     return node, int(height)
+
+
+def _known_by(digest: bytes) -> Node:
+    """A node of which nothing is known but its digest."""
+    node = Node(Spec("stored"), ())
+    node._digest = digest
+    return node
 
 
 def _value(value: Any) -> Any:

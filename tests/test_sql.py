@@ -148,7 +148,12 @@ def store(tmp_path, monkeypatch):
         def spectrum(X):
             return np.linalg.eigvalsh(X.T @ X)
 
-        spectrum(data)
+        @lima.traced
+        def leading(X):  # a call with several results, and draws
+            noise = np.random.default_rng(3).standard_normal(X.shape)
+            return np.linalg.svd(X + noise, full_matrices=False)[2][:2]
+
+        spectrum(data), leading(data)
     return tmp_path / "store"
 
 
@@ -191,6 +196,11 @@ def test_command(tmp_path, store, capsys, record):
     assert capsys.readouterr().out == "name,value\nseed,7\n"
     assert cli.main(["query", str(store), "SELECT count(*) AS n FROM stored", "-f", "json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["n"] >= 1
+    assert cli.main(["query", str(store), "--op", "linalg.*"]) == 0
+    found = capsys.readouterr().out.split()
+    assert {"linalg.svd", "linalg.eig"} <= {word[:10] for word in found}
+    assert cli.main(["query", str(store), "--uses", "X", "--count"]) == 0
+    assert int(capsys.readouterr().out) > 5
     assert cli.main(["query", str(path), "SELECT absent FROM nodes"]) == 1
     assert "no such column: absent; there are nodes(id, op" in capsys.readouterr().err
     assert cli.main(["query", str(path), "SELECT 1", "-f", "xml"]) == 2

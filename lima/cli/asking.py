@@ -12,7 +12,7 @@ import typer
 import lima
 from lima.cli.base import app
 from lima.cli.logs import Inputs, LogFile, array_of, loaded
-from lima.cli.stores import is_store, stored
+from lima.cli.stores import everything, is_store, stored
 from lima.cli.tables import FORMS, check_form, plain
 
 Form = Annotated[str, typer.Option("--format", "-f", help=", ".join(FORMS))]
@@ -137,7 +137,7 @@ def _query(
     count: Annotated[bool, typer.Option("--count", help="Print the number only.")] = False,
     form: Form = "table",
 ) -> None:
-    """List nodes of a log: those for which all that is asked holds.
+    """List nodes of a log, or of all values of a store: those for which all that is asked holds.
 
     With --rows or --columns: the results that depend on these lines of what --uses names. With
     a SELECT: what it finds in the tables nodes, edges, names, parameters, literals, seeds,
@@ -148,7 +148,7 @@ def _query(
         found = lima.sql(file if is_store(file) else loaded(file), sql)
         typer.echo(str(found) if form == "table" else FORMS[form](found.table()))
         return
-    record = loaded(file)
+    record = everything(file) if is_store(file) else loaded(file)
     if rows is not None or columns is not None:
         if uses is None:
             raise typer.BadParameter("of which leaf? name it with --uses", param_hint="--rows")

@@ -47,6 +47,17 @@ def stored(path: Path) -> dict[str, list[Any]]:
     return lima.sql(path, query).table()
 
 
+def everything(path: Path) -> lima.Lineage:
+    """The lineage of all values of a store; results are called by how their keys begin."""
+    outputs = {}
+    with lima.Store(path) as store:
+        for row in store.ls():
+            key = row.key[:16]
+            for name, node in store.lineage(row.key).results.items():
+                outputs[key if name == "result" else f"{key}.{name}"] = node
+    return lima.Lineage(outputs)
+
+
 @commands.command("info")
 def _info(path: Place = None) -> None:
     """Show numbers of a store."""
