@@ -196,5 +196,5 @@ class Flight:
             self._abandon()
 
     def __del__(self) -> None:  # a frame that was dropped between entering and leaving
-        if self._owned is not None:
+        if getattr(self, "_owned", None) is not None:  # an interrupt may come before it is set
             self._abandon()

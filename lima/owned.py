@@ -17,6 +17,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from lima.log import distinct
 from lima.node import OUTPUT, Node, Spec
 from lima.op import OPS, Kind, Op
 from lima.ops.index import Path
@@ -66,8 +67,8 @@ def owned(outputs: Mapping[str, Node]) -> Owned:
     Leaves stay what they are, and are never written: they belong to the caller.
     """
     count = itertools.count(1)
-    named = _changed(_distinct(outputs.values()), outputs, _Windows(outputs))
-    named = _changed(_distinct(named.values()), named, _Apart(count))
+    named = _changed(distinct(outputs.values()), outputs, _Windows(outputs))
+    named = _changed(distinct(named.values()), named, _Apart(count))
     while True:
         nodes = list(_ordered(named.values()))
         clashes = _Clashes(nodes, named).found
@@ -139,30 +140,6 @@ def _rests_on(node: Node, row: Op | None) -> bool | None:
 # --------------------------------------------------------------------------- other nodes
 
 
-def _distinct(roots: Iterable[Node]) -> list[Node]:
-    """The ancestors of `roots`, each digest once, inputs before users."""
-    return list(_walk(roots, lambda node: iter(node.inputs)))
-
-
-def _walk(roots: Iterable[Node], below: Callable[[Node], Iterator[Any]]) -> Iterator[Node]:
-    seen: set[bytes] = set()
-    for root in roots:
-        if root.digest in seen:
-            continue
-        seen.add(root.digest)
-        stack = [(root, below(root))]
-        while stack:
-            node, rest = stack[-1]
-            for item in rest:
-                if type(item) is Node and item.digest not in seen:
-                    seen.add(item.digest)
-                    stack.append((item, below(item)))
-                    break
-            else:
-                stack.pop()
-                yield node
-
-
 Change = Callable[[Node, Node], Node]
 """From a node, and that node with its changed inputs, the node to stand there."""
 
@@ -194,7 +171,7 @@ class _Windows:
     """
 
     def __init__(self, outputs: Mapping[str, Node]) -> None:
-        nodes = _distinct(outputs.values())
+        nodes = list(distinct(outputs.values()))
         self.uses = Counter(node.digest for node in outputs.values())
         for node in nodes:
             self.uses.update({i.digest for i in node.inputs if type(i) is Node})
@@ -211,7 +188,9 @@ class _Windows:
         if type(item) is not Node or drawn(item) != 0 or self.uses[item.digest] != 1:
             return
         (call,), path = item.inputs, node.spec.get("path", ())
-        if call.spec.op.endswith(".shuffle") and call.inputs[1].digest == follow(base, path).digest:
+        row = row_of(call.spec.op)
+        shuffle = row is not None and row.threads_state == "shuffle"
+        if shuffle and call.inputs[1].digest == follow(base, path).digest:
             self.shuffles[call.digest] = path
             self.shuffled.add(node.digest)
 
@@ -357,7 +336,7 @@ def _ordered(roots: Iterable[Node]) -> Iterator[Node]:
     """Inputs before users, and as far as that allows, readers of a value before what writes it."""
     roots = list(roots)
     readers: defaultdict[bytes, list[Node]] = defaultdict(list)
-    for node in _distinct(roots):
+    for node in distinct(roots):
         for digest in {i.digest for i in node.inputs if type(i) is Node}:
             readers[digest].append(node)
     done: set[bytes] = set()
