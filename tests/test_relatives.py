@@ -11,7 +11,7 @@ import warnings
 import numpy as np
 import pytest
 from row_samples import NO_LOOP, samples_of
-from test_rows import OPERATORS, ROWS, UNDETERMINED, call_traced
+from test_rows import OPERATORS, ROWS, call_traced
 from test_sweep import DTYPES, elements, picture, public
 
 import lima
@@ -155,7 +155,7 @@ BYTES = ("ndarray.view", "ndarray.byteswap")
 ELSEWHERE = {"lib.stride_tricks.as_strided", "ix_"}
 """The first reads memory that does not belong to a smaller array, the second gives copies, not views."""
 
-TRIED = [row for row in ROWS if row.name not in {*UNDETERMINED, *NO_LOOP, *ELSEWHERE}]
+TRIED = [row for row in ROWS if row.name not in {*NO_LOOP, *ELSEWHERE}]
 
 
 @pytest.mark.parametrize("row", TRIED, ids=lambda row: row.name)
