@@ -55,10 +55,14 @@ SEARCHED = 10_000
 
 
 class Owned(NamedTuple):
-    """The nodes in the order of a program, its outputs among them."""
+    """The nodes in the order of a program, its outputs among them.
+
+    origins  of nodes that stand for another one the digest of that
+    """
 
     nodes: list[Node]
     outputs: dict[str, Node]
+    origins: dict[bytes, bytes]
 
 
 def owned(outputs: Mapping[str, Node]) -> Owned:
@@ -67,14 +71,15 @@ def owned(outputs: Mapping[str, Node]) -> Owned:
     Leaves stay what they are, and are never written: they belong to the caller.
     """
     count = itertools.count(1)
-    named = _changed(distinct(outputs.values()), outputs, _Windows(outputs))
-    named = _changed(distinct(named.values()), named, _Apart(count))
+    origins: dict[bytes, bytes] = {}
+    named = _changed(distinct(outputs.values()), outputs, origins, _Windows(outputs))
+    named = _changed(distinct(named.values()), named, origins, _Apart(count))
     while True:
         nodes = list(_ordered(named.values()))
         clashes = _Clashes(nodes, named).found
         if not clashes:
-            return Owned(nodes, named)
-        named = _changed(nodes, named, _Copies(clashes, count))
+            return Owned(nodes, named, origins)
+        named = _changed(nodes, named, origins, _Copies(clashes, count))
 
 
 # --------------------------------------------------------------------------- what is written
@@ -144,13 +149,17 @@ Change = Callable[[Node, Node], Node]
 """From a node, and that node with its changed inputs, the node to stand there."""
 
 
-def _changed(nodes: Iterable[Node], outputs: Mapping[str, Node], change: Change) -> dict[str, Node]:
-    """The outputs after `change` of every node, inputs first."""
+def _changed(
+    nodes: Iterable[Node], outputs: Mapping[str, Node], origins: dict[bytes, bytes], change: Change
+) -> dict[str, Node]:
+    """The outputs after `change` of every node, inputs first; `origins` notes what stood there."""
     known: dict[bytes, Node] = {}
     for node in nodes:
         inputs = tuple([known[i.digest] if type(i) is Node else i for i in node.inputs])
         same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
-        known[node.digest] = change(node, node if same else _with(node, inputs))
+        made = known[node.digest] = change(node, node if same else _with(node, inputs))
+        if made is not node:
+            origins[made.digest] = origins.get(node.digest, node.digest)
     return {name: known[node.digest] for name, node in outputs.items()}
 
 

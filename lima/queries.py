@@ -13,7 +13,8 @@ from lima.graph import settled
 from lima.handle import Handle, value_of
 from lima.labels import is_seed, label, short
 from lima.node import LEAF, OUTPUT, Node, leaf
-from lima.op import CALLS, OPS, Meta
+from lima.op import CALLS, OPS, Kind, Meta
+from lima.ops import reach
 
 SAID = 12
 """Names that an error lists."""
@@ -168,14 +169,22 @@ def metas(nodes: Iterable[Node], checks: Mapping[bytes, Any] | None = None) -> d
     """Shape and dtype by digest, where leaves, checks or rows tell them; nothing is computed."""
     known: dict[bytes, Meta] = {}
     for node in nodes:
-        check = (checks or {}).get(node.digest)
-        meta = _meta(node, known) if check is None else (check.shape, check.dtype)
-        if meta is not None:
-            try:
-                known[node.digest] = tuple(meta[0]), np.dtype(meta[1])
-            except (TypeError, ValueError):  # a dtype that is spelled as a description
-                continue
+        found = _known(node, known, checks or {})
+        if found is not None:
+            known[node.digest] = found
     return known
+
+
+def _known(node: Node, known: dict[bytes, Meta], checks: Mapping[bytes, Any]) -> Meta | None:
+    """Shape and dtype of one node, where those of its inputs are known."""
+    check = checks.get(node.digest)
+    meta = _meta(node, known) if check is None else (check.shape, check.dtype)
+    if meta is None:
+        return None
+    try:
+        return tuple(meta[0]), np.dtype(meta[1])
+    except (TypeError, ValueError):  # a dtype that is spelled as a description
+        return None
 
 
 def _meta(node: Node, known: dict[bytes, Meta]) -> Meta | None:
@@ -183,7 +192,12 @@ def _meta(node: Node, known: dict[bytes, Meta]) -> Meta | None:
     if node.is_leaf:
         return spec.get("shape"), spec.get("dtype")
     row = OPS.get(spec.op)
-    if row is None or row.infer is None:
+    if row is None:
+        return None
+    if spec.out is not None or (row.into is not None and row.wrap is None):
+        target = node.inputs[0 if spec.out is None else spec.out.index]
+        return known.get(target.digest) if isinstance(target, Node) else None
+    if row.infer is None:
         return None
     given: list[Any] = []
     for item in node.inputs:
@@ -197,6 +211,53 @@ def _meta(node: Node, known: dict[bytes, Meta]) -> Meta | None:
         return row.infer(given, spec)
     except Exception:  # a row infers what a call would give; of a call that fails, nothing is known
         return None
+
+
+Shape = tuple[int, ...]
+
+
+def shapes(
+    nodes: Iterable[Node], checks: Mapping[bytes, Any]
+) -> dict[bytes, tuple[Shape, np.dtype[Any] | None]]:
+    """Shapes by digest, and dtypes as far as they are known; nothing is computed.
+
+    More than `metas`: of a heavy operation the shape is told by which lines depend on which.
+    """
+    nodes = list(nodes)
+    known: dict[bytes, Meta] = {}
+    guessed: set[bytes] = set()
+    for node in nodes:
+        found = _known(node, known, checks)
+        if found is not None:
+            known[node.digest] = found
+            if any(isinstance(i, Node) and i.digest in guessed for i in node.inputs):
+                guessed.add(node.digest)
+        else:
+            shape = _reached(node, known)
+            if shape is not None:
+                known[node.digest] = shape, np.dtype(np.float64)
+                guessed.add(node.digest)
+    return {
+        digest: (shape, None if digest in guessed else dtype)
+        for digest, (shape, dtype) in known.items()
+    }
+
+
+def _reached(node: Node, known: dict[bytes, Meta]) -> Shape | None:
+    """The shape of what a heavy operation gives, if its row tells which lines hang on which."""
+    row = OPS.get(node.spec.op)
+    if row is None or row.kind is not Kind.HEAVY or row.reach in (None, reach.moved):
+        return None
+    if not all(i.digest in known for i in node.inputs if isinstance(i, Node)):
+        return None
+    parts = [
+        reach.Part(known[i.digest][0], None) if isinstance(i, Node) else i for i in node.inputs
+    ]
+    try:
+        part = row.reach(row, node.spec, parts)
+    except Exception:  # as in `_meta`
+        return None
+    return None if part is None else part.shape
 
 
 def table(within: Named, checks: Mapping[str, Any]) -> dict[str, list[Any]]:

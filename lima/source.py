@@ -28,6 +28,7 @@ from lima.op import Kind, Op
 from lima.ops.of_scipy import module_of, row_of
 from lima.owned import UNWRITTEN, WINDOW, drawn, is_copy, owned, shuffles, splits, targets_of
 from lima.patches import program_of
+from lima.queries import shapes
 from lima.spelled import (
     HELPERS,
     NEEDS,
@@ -36,6 +37,8 @@ from lima.spelled import (
     helper_text,
     literal,
     needs_name,
+    note_of,
+    noted,
     operator_text,
     view_text,
     write_text,
@@ -65,9 +68,18 @@ def to_python(
     folder given as first argument) and saves the outputs as `.npz` (second argument). Raises
     ReplayError for what NumPy alone cannot do.
     """
-    leaves = [node for node in distinct(outputs.values()) if node.is_leaf]
-    nodes, outputs = owned(outputs)
-    names = _Names(leaves, nodes, outputs)
+    recorded = list(distinct(outputs.values()))
+    sure = {
+        outputs[name].digest: check for name, check in (checks or {}).items() if name in outputs
+    }
+    known = shapes(recorded, sure)
+    nodes, outputs, origins = owned(outputs)
+    notes = {
+        node.digest: note_of(*meta)
+        for node in nodes
+        if (meta := known.get(origins.get(node.digest, node.digest))) is not None
+    }
+    names = _Names([node for node in recorded if node.is_leaf], nodes, outputs, notes)
     program = program_of(nodes, outputs)
     body = _Body(outputs, names) if program is None else Looped(program, outputs, names)
     return _program(body, names, data_dir, dict(checks or {}))
@@ -76,13 +88,20 @@ def to_python(
 class _Names:
     """Python names for leaves, outputs and intermediate results."""
 
-    def __init__(self, leaves: list[Node], nodes: list[Node], outputs: Mapping[str, Node]) -> None:
+    def __init__(
+        self,
+        leaves: list[Node],
+        nodes: list[Node],
+        outputs: Mapping[str, Node],
+        notes: dict[bytes, str],
+    ) -> None:
         self.taken: set[str] = set(RESERVED) | set(HELPERS)
         self.count = 0
         self.nodes = nodes
         self.function = self.fresh("program")
         self.sources = leaves
         self.given = names_of(nodes)
+        self.notes = notes
         self.leaves = {
             node.digest: self.fresh(node.name or f"x{k}") for k, node in enumerate(leaves, 1)
         }
@@ -213,7 +232,7 @@ class _Body:
             self.parts[digest] = [item.digest for item in _inputs(node)]
             return
         name = self.name_of(node)
-        self.assign(node, name, f"{name} = {text}")
+        self.assign(node, name, noted(f"{name} = {text}", self.names.notes.get(digest)))
 
     def is_scalar(self, node: Node, row: Op) -> bool:
         """Whether `node` is a scalar computed from scalars."""
@@ -244,6 +263,10 @@ class _Body:
             self.left[call.digest] -= 1
         else:
             text = Text(f"{self.texts[call.digest]}[{index}]")
+            if digest in self.names.given and digest not in self.names.wanted:
+                name = self.names.of(node)  # `Q, R = np.linalg.qr(A)`
+                self.assign(node, name, f"{name} = {text}")
+                return
             self.parts[digest] = [call.digest]
         self.texts[digest] = text
         wanted = self.names.wanted.get(digest)

@@ -13,7 +13,7 @@ import numpy as np
 from lima.errors import ReplayError
 from lima.literal import NUMBERS
 from lima.node import Node, Ref, Unique, content_bytes, dtype_text, layout_of
-from lima.op import OPS, Op
+from lima.op import OPS, REQUIRED, Op
 from lima.ops import by_rows, in_blocks, labelled, solutions, sparse_text, tall
 from lima.ops.index import Path
 from lima.ops.spelling import path
@@ -240,7 +240,11 @@ def call_text(row: Op, inputs: Sequence[Text], params: Mapping[str, Text]) -> st
     primaries = [wrapped(text, PRIMARY) for text in inputs]
     if row.source is not None:
         return row.source(primaries, dict(params))
-    named = [f"{key}={text}" for key, text in params.items()]
+    given = dict(params)
+    needed = [key for key, default in row.params.items() if default is REQUIRED]
+    if row.calls and not row.operands and given.keys() >= {*needed}:
+        inputs = [*inputs, *[given.pop(key) for key in needed]]  # `np.zeros((3,))`
+    named = [f"{key}={text}" for key, text in given.items()]
     if row.threads_state is not None:
         draw = DRAWS.get(row.threads_state)
         if draw is not None:
@@ -300,6 +304,29 @@ def write_text(
     if window == 0 and row.infix in AUGMENTING and written.keys() == {"out"}:
         return f"{texts[place]} {row.infix}= {texts[1]}"
     return call_text(row, texts[:npos], written)
+
+
+NOTED = 92
+"""Characters of the longest line that gets a note of what it makes."""
+
+
+def note_of(shape: tuple[int, ...], dtype: np.dtype[Any] | None) -> str:
+    """What a comment says of an array: its shape, and its dtype if that is known, and not float64.
+
+    >>> note_of((3, 4), np.dtype("f8")), note_of((2,), np.dtype("i4")), note_of((), np.dtype("f8"))
+    ('(3, 4)', 'int32 (2,)', '')
+    """
+    if not shape:
+        return ""
+    if dtype is None or dtype == np.float64 or dtype.names:
+        return str(shape)
+    return f"{dtype.name} {shape}"
+
+
+def noted(statement: str, note: str | None) -> str:
+    """A statement with a comment of what it makes, if there is room."""
+    text = f"{statement}  # {note}"
+    return text if note and len(text) <= NOTED else statement
 
 
 METHOD = "np.ndarray."

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from lima.node import LEAF, Node
 from lima.patches import Latest, Line, Patch, Program
-from lima.spelled import Text
+from lima.spelled import Text, noted
 from lima.streams import Slot
 
 LAGS = 3
@@ -28,6 +28,7 @@ class Names(Protocol):
     leaves: dict[bytes, str]
     wanted: dict[bytes, str]
     given: dict[bytes, str]
+    notes: dict[bytes, str]
 
     def fresh(self, wish: str) -> str: ...
     def numbered(self) -> str: ...
@@ -45,6 +46,7 @@ class Variables:
     together   of each line the sets of several lines that it is in
     inlined    what is written in the place of a variable
     given      of lines the name that the traced program had for their values
+    notes      of lines what a comment says of their values, the same in all rounds
     """
 
     def __init__(self, program: Program, outputs: Mapping[str, Node], names: Names) -> None:
@@ -63,10 +65,14 @@ class Variables:
         self.slots: list[Text] = []
         self.runs: defaultdict[str, int] = defaultdict(int)
         self.given: dict[int, str] = {}
+        self.notes: dict[int, str] = {}
         for number, node in zip(program.lines.tolist(), names.nodes, strict=True):
             name = names.given.get(node.digest)
             if name is not None:
                 self.given.setdefault(number, name)
+            note = names.notes.get(node.digest, "")
+            if self.notes.setdefault(number, note) != note:
+                self.notes[number] = ""  # another shape in another round
         self._collect()
         self._join()
         for name, node in outputs.items():
@@ -196,11 +202,12 @@ class Variables:
         if len(targets) == 1 and self.back[targets[0]] == 0:
             name = self.variable(targets[0])
             if name != text:
-                self.say(f"{name} = {text}")
+                note = None if text.isidentifier() else self.notes.get(number)
+                self.say(noted(f"{name} = {text}", note))
             return
         if not text.isidentifier():
             new = self.names.numbered()
-            self.say(f"{new} = {text}")
+            self.say(noted(f"{new} = {text}", self.notes.get(number)))
             text = new
         for lines in targets:
             name, back = self.variable(lines), self.back[lines]

@@ -237,9 +237,9 @@ def test_the_program_has_a_loop():
     assert body.splitlines() == [
         "    rank = x",
         "    for p1_1 in [*25 * [0.0, 1.0]]:",
-        "        v1 = A @ rank",
-        "        v2 = v1 * 0.85",
-        "        rank = v2 + p1_1",
+        "        v1 = A @ rank  # (5,)",
+        "        v2 = v1 * 0.85  # (5,)",
+        "        rank = v2 + p1_1  # (5,)",
         "    return rank",
     ]
 

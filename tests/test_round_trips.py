@@ -11,6 +11,7 @@ from test_programs import MODULES, SCALES, arguments, load
 
 import lima
 from examples import quickstart
+from lima import named
 from lima.demo import programs
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -207,3 +208,46 @@ def test_a_deep_copy_is_the_same_value():
     assert found == ["multiply", "copy", "copy"]  # the second has no gaps any more
     made[0][0] = 9.0
     assert a[0] == 0.0
+
+
+def test_comments_tell_shapes_and_dtypes_where_they_are_the_same_in_all_rounds():
+    def f(x):
+        gram = np.outer(x, x).T @ np.ones((9, 2))
+        flags = gram > 0.0
+        for k in range(1, 8):
+            x = x[:-1] * 2.0 if k % 2 else np.tanh(x)
+        return {"flags": flags, "x": x, "count": flags.sum(axis=0)}
+
+    text = traced_once(f, np.linspace(-1.0, 2.0, 9))[0].to_python()
+    assert "= np.ones((9, 2))  # (9, 2)\n" in text
+    assert ".T @ v" in text and text.count("  # (9, 2)\n") == 3
+    assert "> 0.0  # (9, 2)\n" in text  # of a heavy operation, and what follows, shapes alone
+
+
+def test_values_keep_their_names(tmp_path):
+    path = tmp_path / "program.py"
+    path.write_text(
+        "import numpy as np\n"
+        "def fit(X, y):\n"
+        "    gram = X.T @ X\n"
+        "    Q, R = np.linalg.qr(gram +\n"
+        "                        np.eye(3))\n"
+        "    scaled = np.linalg.solve(R, Q.T @ y[:3]).sum()\n"
+        "    R[0] *= 2.0\n"
+        "    return {'a': gram.sum(axis=0), 'b': R + Q, 'c': scaled}\n"
+    )
+    space = {"__name__": "program"}
+    exec(compile(path.read_text(), str(path), "exec"), space)
+    rng = np.random.default_rng(0)
+    strangers()
+    with lima.session(reuse="none", lines="all"):
+        results = lima.traced(space["fit"])(rng.normal(size=(9, 3)), rng.normal(size=9))
+        record = lima.lineage(**results)
+    text = assert_round_trip(record, results)
+    assert "    gram = X.T @ X  # (3, 3)\n" in text
+    assert "    Q = " in text and "    R = " in text
+    assert "    R[0] *= 2.0\n" in text
+    assert "scaled =" not in text.partition("return")[0]  # the solution is not what was assigned
+    path.unlink()
+    named._statements.cache_clear()
+    assert "gram = " not in record.to_python()
