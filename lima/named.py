@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import ast
 import functools
+import linecache
+import os
 import tokenize
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,7 +20,7 @@ from lima.node import OUTPUT, Node
 from lima.ops.of_scipy import row_of
 
 LARGEST = 1 << 20
-"""Characters of a file that are read."""
+"""Bytes of the largest file that is read."""
 
 
 class Assigned(NamedTuple):
@@ -65,8 +67,7 @@ def _name(call: object) -> str:
 def _statements(file: str) -> dict[int, Assigned]:
     """The assignments to names in a file, by each of their lines."""
     try:
-        with tokenize.open(file) as source:
-            tree = ast.parse(source.read(LARGEST))
+        tree = ast.parse(_text(file))
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return {}
     found: dict[int, Assigned] = {}
@@ -83,6 +84,16 @@ def _statements(file: str) -> dict[int, Assigned]:
         for line in range(node.lineno, (node.end_lineno or node.lineno) + 1):
             found[line] = Assigned(last, names)
     return found
+
+
+def _text(file: str) -> str:
+    """The text of a program. The name may be out of a log from elsewhere: it may be of any file."""
+    if file in linecache.cache and not os.path.exists(file):  # a cell of a notebook
+        return "".join(linecache.getlines(file))
+    if not file.endswith(".py") or not os.path.isfile(file) or os.path.getsize(file) > LARGEST:
+        return ""
+    with tokenize.open(file) as source:
+        return source.read(LARGEST)
 
 
 SIGNS: dict[type[ast.AST], str] = {

@@ -1,6 +1,7 @@
 """A program written from a lineage has the same bits, and the same lineage when it is traced."""
 
 import copy
+import linecache
 import re
 
 import numpy as np
@@ -251,3 +252,20 @@ def test_values_keep_their_names(tmp_path):
     path.unlink()
     named._statements.cache_clear()
     assert "gram = " not in record.to_python()
+
+
+def test_names_are_read_from_programs_alone(tmp_path):
+    """A log from elsewhere may name any file."""
+    text = tmp_path / "secret.txt"
+    text.write_text("gram = X @ X\n")
+    large = tmp_path / "large.py"
+    large.write_text("x = 1\n" * (1 << 18))
+    broken = tmp_path / "broken.py"
+    broken.write_text("gram = (\n")
+    for file in (text, large, broken, tmp_path, tmp_path / "absent.py", "/dev/zero", ""):
+        assert named._statements(str(file)) == {}
+    linecache.cache["<cell 1>"] = (13, None, ["gram = X @ X\n"], "<cell 1>")
+    try:
+        assert named._statements("<cell 1>")[1] == ("@", ("gram",))
+    finally:
+        del linecache.cache["<cell 1>"]
