@@ -371,7 +371,8 @@ def _of_subclass(x: Handle, y: Any, run: Any) -> Any:
     own = getattr(type(y), name, None)
     if own is None or own is getattr(np.ndarray, name, None) or not isinstance(y, np.ndarray):
         return NotImplemented
-    ours = not own.__module__.startswith("numpy.")  # whose masked arrays note the class of `x`
+    home = getattr(own, "__module__", None) or ""
+    ours = not home.startswith("numpy.")  # whose masked arrays note the class of `x`
     found = own(y, x if ours else plain(x))
     if found is not NotImplemented:
         return found if ours else adopt(found, f"an operator of {type(y).__name__}")
@@ -588,7 +589,7 @@ def _call_outs(
 def _refused(
     row: Op, operands: Sequence[Any], rest: dict[str, Any], outs: Sequence[Any]
 ) -> tuple[Any, ...]:
-    """What NumPy says of arrays for results that do not fit: an error."""
+    """What NumPy says of arrays for results that do not seem to fit: an error, as a rule."""
     copies: list[Any] = []
     for out in outs:
         copy = out
@@ -596,7 +597,11 @@ def _refused(
             copy = np.array(plain(out), order="K")
             copy.setflags(write=bool(out.flags.writeable))
         copies.append(copy)
-    return tuple(row.calls[0](*plain(tuple(operands)), **plain(rest), out=tuple(copies)))
+    made = row.calls[0](*plain(tuple(operands)), **plain(rest), out=tuple(copies))
+    for out, copy in zip(outs, copies, strict=True):
+        if isinstance(out, np.ndarray):
+            function(np.copyto, (out, copy), {})
+    return tuple([m if o is None else o for o, m in zip(outs, made, strict=True)])
 
 
 def method_of(function_: Callable[..., Any]) -> Any:

@@ -52,7 +52,8 @@ LONG = 500
 
 RESERVED = frozenset(
     {"np", "copy", "inspect", "scipy", "sys", "Path", "main", "folder", "results"}
-    | {"out", "complex", "slice", "bytes", *keyword.kwlist}
+    | {"out", "complex", "slice", "bytes", "range", "zip", "map", "iter", "next", "float"}
+    | set(keyword.kwlist)
 )
 """Names that a program uses itself."""
 

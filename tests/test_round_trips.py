@@ -254,6 +254,14 @@ def test_values_keep_their_names(tmp_path):
     assert "gram = " not in record.to_python()
 
 
+def test_names_that_a_program_needs_itself_are_not_taken():
+    x, y = (lima.array(np.arange(4.0) + k, name=name) for k, name in enumerate(("range", "zip")))
+    for k in range(40):
+        x = np.tanh(x) + y * float(k)
+    _, program = written(lima.lineage(x))
+    assert program(np.arange(4.0), np.arange(4.0) + 1.0).tobytes() == np.asarray(x).tobytes()
+
+
 def test_names_are_read_from_programs_alone(tmp_path):
     """A log from elsewhere may name any file."""
     text = tmp_path / "secret.txt"
