@@ -46,6 +46,7 @@ from lima.op import (
 )
 from lima.ops.coverage import why_not
 from lima.ops.spelling import METADATA, SPELLINGS
+from lima.others import SEQUENCES, of_their_own, untraceable, with_sequence
 from lima.outs import fills, replace, without_out
 from lima.runtime import apply
 from lima.runtime import binary as _binary
@@ -312,15 +313,15 @@ def binary(row: Op, x: Handle, y: Any, swapped: bool = False, run: Any = None) -
             return adopt(found, f"{row.name} with {kind.__name__}")
     else:
         if hasattr(y, "__array_ufunc__") and kind is not np.ndarray:
-            return _of_their_own(row, x, y, swapped, run)
-        if kind in _SEQUENCES and run is not None and isinstance(x._value.data, np.generic):
-            found = _with_sequence(x, y, swapped, run)
-            if type(found) in _SEQUENCES:
+            return of_their_own(row, x, y, swapped, run)
+        if kind in SEQUENCES and run is not None and isinstance(x._value.data, np.generic):
+            found = with_sequence(x, y, swapped, run)
+            if type(found) in SEQUENCES:
                 return found
         try:
             b = LIFT.operand(y)
         except NotCanonical as why:
-            return _untraceable(x, y, swapped, run, str(why))
+            return untraceable(x, y, swapped, run, str(why))
     if row.lenient and run is not None and _refuses(row, a, b):
         return adopt(run(data_of(x), plain(y)), f"{row.name} of dtypes that it does not compare")
     if row.aliasing:
@@ -339,63 +340,6 @@ def binary(row: Op, x: Handle, y: Any, swapped: bool = False, run: Any = None) -
 def _may_have_axes(x: Any) -> bool:
     """Whether an operand may be an array: NumPy's scalars have no `@`."""
     return isinstance(x, Value) and (x.data is None or type(x.data) is _ARRAY)
-
-
-_SEQUENCES = frozenset({list, tuple})
-
-
-def _with_sequence(x: Handle, y: Any, swapped: bool, run: Any) -> Any:
-    """What a scalar does with a list or tuple: `3 * [0]` repeats it, `3.0 * [0]` is an error."""
-    data = data_of(x)
-    with np.errstate(all="ignore"):
-        return run(y, data) if swapped else run(data, y)
-
-
-def _of_their_own(row: Op, x: Handle, y: Any, swapped: bool, run: Any) -> Any:
-    """`x op y` where the class of `y` has its own idea of universal functions, as NumPy asks it."""
-    theirs = y.__array_ufunc__
-    if run is None or theirs is None:
-        return NotImplemented
-    if isinstance(y, _NUMBERS):
-        return NotImplemented if swapped else _of_subclass(x, y, run)
-    pair = (y, x) if swapped else (x, y)
-    return theirs(row.calls[0], "__call__", *pair) if row.calls else barrier(run, pair, {}, "")
-
-
-def _of_subclass(x: Handle, y: Any, run: Any) -> Any:
-    """`x op y` where `y` is of a subclass of ndarray, which Python asks first if it has an idea.
-
-    If that declines, as `np.matrix` does for powers, the plain operator has its turn.
-    """
-    name = f"__r{run.__name__.strip('_')}__"
-    own = getattr(type(y), name, None)
-    if own is None or own is getattr(np.ndarray, name, None) or not isinstance(y, np.ndarray):
-        return NotImplemented
-    home = getattr(own, "__module__", None) or ""
-    ours = not home.startswith("numpy.")  # whose masked arrays note the class of `x`
-    found = own(y, x if ours else plain(x))
-    if found is not NotImplemented:
-        return found if ours else adopt(found, f"an operator of {type(y).__name__}")
-    return barrier(run, (x, y), {}, f"{type(y).__name__} leaves it to NumPy")
-
-
-def leaves_to(y: Any) -> bool:
-    """Whether NumPy's operators leave the work to an object, the right one of two."""
-    if isinstance(y, (Handle, *_NUMBERS)):
-        return False
-    if hasattr(y, "__array_ufunc__"):
-        return y.__array_ufunc__ is None
-    return bool(getattr(y, "__array_priority__", -1) > 0)
-
-
-def _untraceable(x: Handle, y: Any, swapped: bool, run: Any, why: str) -> Any:
-    """`x op y` where `y` is no operand: NumPy takes it for a sequence or for an object.
-
-    It leaves the operator to classes of a higher priority, as those of sparse arrays.
-    """
-    if run is None or (not swapped and leaves_to(y)):
-        return NotImplemented
-    return barrier(run, (y, x) if swapped else (x, y), {}, why)
 
 
 def _refuses(row: Op, *operands: Any) -> bool:

@@ -15,12 +15,12 @@ from lima.literal import spell
 from lima.node import LEAF, OUTPUT, Node, Ref, Spec
 from lima.op import Kind, Op
 from lima.ops.of_scipy import row_of
-from lima.owned import COPIES, UNWRITTEN, WINDOW
+from lima.owned import COPIES, UNWRITTEN, places_written
 from lima.patches import Latest, Line, Patch, Program, Run
 from lima.reading import items_of
 from lima.scan import Scanner
 from lima.segments import Call
-from lima.spelled import Text, call_text, literal, needs_name, operator_text, view_text, write_text
+from lima.spelled import Text, Write, call_text, literal, operator_text, write_text
 from lima.streams import Floats, Slot, Times, pattern
 from lima.variables import Names, Variables
 
@@ -107,26 +107,20 @@ class Looped(Variables):
                 name if _same(item, target) else text
                 for item, text in zip(call.inputs, inputs, strict=True)
             ]
-        window = dict(call.params).get(WINDOW)
-        if window is not None and not inputs[window].isidentifier():
-            view = self.names.numbered()
-            self.say(f"{view} = {inputs[window]}")
-            inputs = [
-                Text(view) if _same(item, call.inputs[window]) else text
-                for item, text in zip(call.inputs, inputs, strict=True)
-            ]
         names = [inputs[place] for place in places]
-        params, path = call.params, dict(call.params).get("path")
-        if path and window is None and needs_name(row):
-            view = self.names.numbered()
-            self.say(f"{view} = {view_text(inputs[0], path, inputs, self.param)}")
-            inputs[0] = Text(view)
-            params = tuple([pair for pair in params if pair[0] != "path"])
-        text = write_text(row, params, call.npos, inputs, places[-1], self.param)
+        ahead, text = write_text(
+            Write(row, call.params, call.npos, places),
+            inputs,
+            lambda j, k: _same(call.inputs[j], call.inputs[k]),
+            self.param,
+            self.names.numbered,
+        )
+        for statement in ahead:
+            self.say(statement)
         if len(places) == 2:
             self.say(text)
             self.hold(line.number, f"({names[1]}, {names[0]})")
-        elif row.wrap is not None and _out(call) is None:
+        elif row.wrap is not None and dict(call.params).get("out") is None:
             self.hold(line.number, f"({text}, {names[0]})" if draws else f"({names[0]}, {text})")
         else:
             self.say(text)
@@ -292,23 +286,11 @@ class Looped(Variables):
 
 
 def _targets(call: Call, row: Op | None) -> tuple[int, ...]:
-    """Which inputs a call writes (`lima.owned.targets_of`)."""
-    if row is None:
-        return ()
-    out = _out(call)
-    place = 0 if out is None else out.index
-    if row.threads_state is not None and dict(call.params).get("path") is not None:
-        return (0, 1)
-    writes = out is not None or row.into is not None or row.threads_state is not None
-    return (place,) if writes and type(call.inputs[place]) is Latest else ()
+    return places_written(row, dict(call.params), call.inputs, Latest)
 
 
 def _same(a: Any, b: Any) -> bool:
     return type(a) is Latest and a[:2] == b[:2]
-
-
-def _out(call: Call) -> Any:
-    return dict(call.params).get("out")
 
 
 def _is_slot(value: Any, index: int) -> bool:

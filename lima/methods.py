@@ -10,12 +10,13 @@ import numpy as np
 
 from lima import in_place
 from lima.barriers import barrier, plain
-from lima.calls import call, function, leaves_to
+from lima.calls import call, function
 from lima.frame import refuse
 from lima.handle import Handle, data_of, locked
 from lima.indexing import getitem
 from lima.op import OPS
 from lima.operators import Operators
+from lima.others import leaves_to
 from lima.records import as_lists, as_tuple, is_record
 from lima.writes import share
 

@@ -9,7 +9,6 @@ it.
 from __future__ import annotations
 
 import ast
-import functools
 import linecache
 import os
 import tokenize
@@ -34,11 +33,12 @@ def names_of(nodes: Sequence[Node]) -> dict[bytes, str]:
     """The names of values by digest, as far as the program tells them."""
     found: dict[bytes, str] = {}
     items: dict[bytes, tuple[str | None, ...]] = {}
+    files: dict[str, dict[int, Assigned]] = {}
     for node in nodes:
         if node.spec.op == OUTPUT:
             names, index = items.get(node.inputs[0].digest, ()), node.spec.get("index")
         else:
-            names, index = _assigned(node), 0
+            names, index = _assigned(node, files), 0
             if len(names) > 1:
                 items[node.digest] = names
                 continue
@@ -48,12 +48,15 @@ def names_of(nodes: Sequence[Node]) -> dict[bytes, str]:
     return found
 
 
-def _assigned(node: Node) -> tuple[str | None, ...]:
-    """The names that the line of a node gives to what it makes."""
-    line = node.line
-    statement = None if line is None else _statements(line.file).get(line.line)
-    row = row_of(node.spec.op)
-    if statement is None or row is None:
+def _assigned(node: Node, files: dict[str, dict[int, Assigned]]) -> tuple[str | None, ...]:
+    """The names that the line of a node gives to what it makes; `files` are those read so far."""
+    line, row = node.line, row_of(node.spec.op)
+    if line is None or row is None:
+        return ()
+    if line.file not in files:
+        files[line.file] = _statements(line.file)
+    statement = files[line.file].get(line.line)
+    if statement is None:
         return ()
     known = {row.infix, row.name.rpartition(".")[2], *(_name(call) for call in row.calls)}
     return statement.names if statement.last in known else ()
@@ -63,7 +66,6 @@ def _name(call: object) -> str:
     return str(getattr(call, "__name__", ""))
 
 
-@functools.lru_cache(maxsize=64)
 def _statements(file: str) -> dict[int, Assigned]:
     """The assignments to names in a file, by each of their lines."""
     try:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lima.log import distinct
@@ -92,18 +92,22 @@ def targets_of(node: Node) -> tuple[int, ...]:
     >>> targets_of(Node(Spec("add", (("out", Ref(2)),), 2), (1.0, 2.0, Node(Spec("zeros"), ()))))
     (2,)
     """
-    row = row_of(node.spec.op)
+    return places_written(row_of(node.spec.op), node.spec, node.inputs, Node)
+
+
+def places_written(
+    row: Op | None, params: Spec | dict[str, Any], inputs: Sequence[Any], kind: type
+) -> tuple[int, ...]:
+    """The same of any call with these parameters, whose inputs are of a kind where no literals."""
     if row is None:
         return ()
-    if shuffles(node):
+    out = params.get("out")
+    if row.threads_state is not None and params.get("path") is not None:
         return (0, 1)
-    if row.into is not None or row.threads_state is not None:
-        place = 0
-    elif node.spec.out is not None:
-        place = node.spec.out.index
-    else:
+    if out is None and row.into is None and row.threads_state is None:
         return ()
-    return (place,) if type(node.inputs[place]) is Node else ()
+    place = 0 if out is None else out.index
+    return (place,) if type(inputs[place]) is kind else ()
 
 
 def shuffles(node: Node) -> bool:

@@ -26,21 +26,20 @@ from lima.named import names_of
 from lima.node import OUTPUT, Node
 from lima.op import Kind, Op
 from lima.ops.of_scipy import module_of, row_of
-from lima.owned import UNWRITTEN, WINDOW, drawn, is_copy, owned, shuffles, splits, targets_of
+from lima.owned import UNWRITTEN, drawn, is_copy, owned, shuffles, splits, targets_of
 from lima.patches import program_of
 from lima.queries import shapes
 from lima.spelled import (
     HELPERS,
     NEEDS,
     Text,
+    Write,
     call_text,
     helper_text,
     literal,
-    needs_name,
     note_of,
     noted,
     operator_text,
-    view_text,
     write_text,
 )
 
@@ -292,22 +291,15 @@ class _Body:
                 Text(name) if _same(item, target) else text
                 for item, text in zip(node.inputs, inputs, strict=True)
             ]
-        window = node.spec.get(WINDOW)
-        if window is not None and not inputs[window].isidentifier():
-            view = self.names.numbered()
-            self.statements.append(f"{view} = {inputs[window]}")
-            inputs = [
-                Text(view) if _same(item, node.inputs[window]) else text
-                for item, text in zip(node.inputs, inputs, strict=True)
-            ]
-        params = node.spec.params
-        path = node.spec.get("path")
-        if path and window is None and needs_name(row):
-            view = self.names.numbered()
-            self.statements.append(f"{view} = {view_text(inputs[0], path, inputs, self.param)}")
-            inputs[0] = Text(view)
-            params = tuple([pair for pair in params if pair[0] != "path"])
-        call = write_text(row, params, node.spec.npos, inputs, places[-1], self.param)
+        items = node.inputs
+        ahead, call = write_text(
+            Write(row, node.spec.params, node.spec.npos, places),
+            inputs,
+            lambda j, k: _same(items[j], items[k]),
+            self.param,
+            self.names.numbered,
+        )
+        self.statements += ahead
         if splits(node):
             self.written[digest] = {1 if draws else 0: names[0]}
             if shuffles(node):

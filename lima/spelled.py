@@ -6,7 +6,7 @@ import functools
 import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -276,34 +276,52 @@ def view_text(
     return base
 
 
-def needs_name(row: Op) -> bool:
-    """Whether the call of a row is written as a statement, such as `a **= b`, of a variable."""
-    return row.into is not None and row.source is not None
+class Write(NamedTuple):
+    """A call that writes: its row, how it is called, and which of its inputs it writes."""
+
+    row: Op
+    params: Sequence[tuple[str, Any]]
+    npos: int | None
+    places: tuple[int, ...]
 
 
 def write_text(
-    row: Op,
-    params: Sequence[tuple[str, Any]],
-    npos: int | None,
+    call: Write,
     inputs: Sequence[Text],
-    place: int,
+    same: Callable[[int, int], bool],
     param: Callable[[Any, list[Text]], Text],
-) -> str:
-    """The call of `row` that writes the input at `place`, or a view of it that `path` leads to."""
-    texts = list(inputs)
-    named = dict(params)
-    window = named.get(WINDOW)
+    fresh: Callable[[], str],
+) -> tuple[list[str], str]:
+    """Assignments of views that need a name, and the call that writes what is meant.
+
+    That is an input, or the view of it that `path` leads to; `same` tells whether two inputs are
+    one value, `fresh` gives a name.
+    """
+    row, place = call.row, call.places[-1]
+    texts, named, ahead = list(inputs), dict(call.params), []
+    window, path = named.get(WINDOW), named.pop("path", None)
+    if window is not None and not texts[window].isidentifier():
+        view = Text(fresh())
+        ahead.append(f"{view} = {texts[window]}")
+        texts = [view if same(k, window) else text for k, text in enumerate(texts)]
     if window is not None and not named.get(AUGMENTED):
         texts[place] = texts[window]
-        del named["path"]
-    texts[place] = view_text(texts[place], named.pop("path", ()), texts, param)
+    elif path:
+        texts[place] = view_text(texts[place], path, texts, param)
+        if row.into is not None and row.source is not None:  # a statement, such as `a **= b`
+            view = Text(fresh())
+            ahead.append(f"{view} = {texts[place]}")
+            texts[place] = view
     written = {k: param(v, texts) for k, v in named.items() if k not in UNWRITTEN}
-    if row.threads_state is not None and "path" in dict(params):
+    if len(call.places) == 2:
         options = [f"{key}={text}" for key, text in written.items()]
-        return f"{texts[0]}.{row.threads_state}({', '.join([*texts[1:npos], *options])})"
+        return (
+            ahead,
+            f"{texts[0]}.{row.threads_state}({', '.join([*texts[1 : call.npos], *options])})",
+        )
     if window == 0 and row.infix in AUGMENTING and written.keys() == {"out"}:
-        return f"{texts[place]} {row.infix}= {texts[1]}"
-    return call_text(row, texts[:npos], written)
+        return ahead, f"{texts[place]} {row.infix}= {texts[1]}"
+    return ahead, call_text(row, texts[: call.npos], written)
 
 
 NOTED = 92

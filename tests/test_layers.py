@@ -38,7 +38,7 @@ LAYERS = (
         "exports", "reaching", "record", "side_by_side", "sql", "replay", "aligned", "compare", "verification", "nonfinite",
     ),
     (
-        "writes", "outs", "on_copies", "barriers", "calls", "indexing", "operators", "flat", "in_place", "records", "methods", "array", "stand_in", "drawn", "draws", "helpers",
+        "writes", "outs", "on_copies", "barriers", "others", "calls", "indexing", "operators", "flat", "in_place", "records", "methods", "array", "stand_in", "drawn", "draws", "helpers",
         "sparse", "sparse_calls", "factors",
     ),
     ("constants", "boxes", "frames", "tree", "conversions", "twin", "keys"),
@@ -66,7 +66,7 @@ SIBLINGS = {
     ("runtime", "forcing"), ("source", "spelled"), ("source", "looped"), *[(name, "owned") for name in "spelled looped source".split()], ("source", "named"), ("source", "queries"), ("looped", "spelled"), ("looped", "variables"), ("variables", "spelled"), ("record", "source"), ("replay", "record"),
     ("replay", "source"), ("array", "calls"), ("array", "flat"), ("array", "in_place"), ("array", "records"), ("in_place", "calls"), ("in_place", "writes"), ("in_place", "outs"), ("stand_in", "calls"), ("flat", "calls"), ("calls", "writes"), ("barriers", "on_copies"), ("barriers", "writes"), *[(name, "barriers") for name in "array calls draws factors flat in_place indexing sparse sparse_calls stand_in".split()], ("calls", "outs"), ("outs", "writes"), ("array", "writes"), ("indexing", "writes"), ("draws", "writes"), ("array", "indexing"), ("array", "operators"), ("operators", "calls"), ("indexing", "calls"), ("draws", "calls"), ("draws", "drawn"), ("draws", "records"), ("twin", "array"),
     ("packed", "node"), ("steps", "node"), ("steps", "packed"), ("steps", "stats"), ("spools", "node"), ("spools", "stats"), ("spools", "steps"), ("winding", "node"), ("winding", "spools"), ("graph", "node"), ("spools", "graph"), ("winding", "graph"),
-    ("array", "methods"), *[("methods", name) for name in "barriers calls in_place indexing operators records writes".split()],
+    ("array", "methods"), ("others", "barriers"), ("calls", "others"), ("methods", "others"), *[("methods", name) for name in "barriers calls in_place indexing operators records writes".split()],
     ("bytecode", "homes"), ("code", "homes"), ("code", "bytecode"), ("code", "classes"), ("printing", "bytecode"), ("function", "kept"), ("function", "outside"), ("function", "vectorized"), ("function", "iterators"), ("kept", "frame_copies"),
     ("tree", "boxes"), ("tree", "twin"), ("twin", "conversions"), ("tree", "keys"), ("tree", "frames"), ("keys", "frames"), ("keys", "constants"),
     ("sparse", "calls"), ("sparse", "sparse_calls"), ("sparse_calls", "calls"), ("sparse_calls", "draws"), ("factors", "calls"), ("factors", "sparse_calls"),

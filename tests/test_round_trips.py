@@ -250,7 +250,6 @@ def test_values_keep_their_names(tmp_path):
     assert "    R[0] *= 2.0\n" in text
     assert "scaled =" not in text.partition("return")[0]  # the solution is not what was assigned
     path.unlink()
-    named._statements.cache_clear()
     assert "gram = " not in record.to_python()
 
 
