@@ -85,9 +85,9 @@ def page(nodes: Sequence[Node], outputs: Mapping[str, Node], title: str, limit: 
     opens: dict[int, int] = {}
     count = len(sheets[0].boxes)
     for number, sheet in enumerate(sheets):  # which grows meanwhile
-        titles = {node.digest: b.title for b in sheet.boxes for node in b.nodes}
+        around = {node.digest: box for box in sheet.boxes for node in box.nodes}
         for k, box in enumerate(sheet.boxes, sheet.first):
-            inner = opened(box, outputs, titles) if count < DRAWN else []
+            inner = opened(box, outputs, around) if count < DRAWN else []
             if inner:
                 opens[k] = len(sheets)
                 sheets.append(Sheet(box.title, inner, count, number))

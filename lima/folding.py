@@ -119,12 +119,12 @@ def fold(nodes: Sequence[Node], outputs: Mapping[str, Node], limit: int = LIMIT)
     return boxes
 
 
-def opened(box: Box, outputs: Mapping[str, Node], titles: Mapping[bytes, str]) -> list[Box]:
+def opened(box: Box, outputs: Mapping[str, Node], around: Mapping[bytes, Box]) -> list[Box]:
     """The boxes that a box opens to, at most about `LIMIT`; none where it is a single node.
 
     A loop opens to its first round, and a box for the others, whose operations are the same.
     The boxes hold the nodes of the box in their order. Ahead of them stands a port for each box
-    around that they read; `titles` names it by the digests of its nodes.
+    that they read; `around` tells which box holds a node, by digest.
     """
     units = list(box.units)
     if not units:
@@ -137,15 +137,16 @@ def opened(box: Box, outputs: Mapping[str, Node], titles: Mapping[bytes, str]) -
         count = sum(len(unit.nodes) for unit in units)
         made.append(Box("rest", f"{box.rounds - 1:,} more rounds", box.nodes[count:]))
     own = {node.digest for node in box.nodes}
-    ports: dict[str, list[Node]] = {}
+    ports: dict[int, Box] = {}
     for node in box.nodes:
         for item in node.inputs:
-            if isinstance(item, Node) and item.digest not in own and item.digest in titles:
-                ports.setdefault(titles[item.digest], []).append(item)
-    made = [*(Box("port", title, read) for title, read in ports.items()), *made]
+            if isinstance(item, Node) and item.digest not in own and item.digest in around:
+                read = around[item.digest]
+                ports.setdefault(id(read), Box("port", read.title, [])).nodes.append(item)
+    made = [*ports.values(), *made]
     _connect(made, {name: node for name, node in outputs.items() if node.digest in own})
-    for box in made[: len(ports)]:
-        box.inputs = []
+    for port in ports.values():
+        port.inputs = []
     return made
 
 

@@ -1,6 +1,8 @@
 """Python's operators with objects that are no operands: sequences, subclasses, other classes.
 
 Python asks both sides, and NumPy leaves some work to the other one. So does a traced array.
+It is compiled as its callers are: a frame of Python's between the program and NumPy would take the
+place of the user's line in warnings.
 """
 
 from __future__ import annotations

@@ -165,11 +165,11 @@ def test_what_a_box_opens_to_holds_its_nodes_and_has_no_cycle():
         made.append(node(op, *(made[-1 - int(k)] for k in rng.integers(0, 9, 2) % len(made))))
     record = Lineage({"out": made[-1]})
     todo = fold(record.nodes, record.outputs, 30)
-    titles = {n.digest: box.title for box in todo for n in box.nodes}
+    around = {n.digest: box for box in todo for n in box.nodes}
     found = 0
     while todo:
         box = todo.pop()
-        inner = opened(box, record.outputs, titles)
+        inner = opened(box, record.outputs, around)
         held = [n.digest for part in inner if part.kind != "port" for n in part.nodes]
         assert not inner or held == [n.digest for n in box.nodes]
         assert inner or len(box.nodes) == 1 or "more rounds" in box.title
