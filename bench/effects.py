@@ -13,12 +13,17 @@ from bench.programs import SCALARS, Writer
 
 # --------------------------------------------------------------------------- random numbers
 
+SEEDED = "len(str({g}.bit_generator.seed_seq.entropy)) < 30"
+"""Whether a generator's children are the same in every run: those of jumped ones are not."""
+
 MAKERS = (
     "np.random.default_rng({n})", "np.random.Generator(np.random.PCG64({n}))",
     "np.random.Generator(np.random.Philox({n}))", "np.random.Generator(np.random.SFC64({n}))",
     "np.random.Generator(np.random.MT19937({n}))", "np.random.Generator(np.random.PCG64DXSM({n}))",
-    "np.random.Generator(np.random.PCG64({n}).jumped())", "rng.spawn(2)[1]",
-    "np.random.default_rng(np.random.SeedSequence({n}).spawn(2)[1])", "held.rng.spawn(1)[0]",
+    "np.random.Generator(np.random.PCG64({n}).jumped())",
+    f"rng.spawn(2)[1] if {SEEDED.replace('{g}', 'rng')} else rng",
+    f"held.rng.spawn(1)[0] if {SEEDED.replace('{g}', 'held.rng')} else held.rng",
+    "np.random.default_rng(np.random.SeedSequence({n}).spawn(2)[1])",
     "np.random.default_rng([{n}, 7])", "np.random.default_rng(np.random.PCG64({n}).jumped(2))",
     "np.random.default_rng(3 if rng is None else rng)", "held.rng", "rng",
 )  # fmt: skip

@@ -217,6 +217,8 @@ def content(x: Any, depth: int = 0) -> Any:
         return parts if x.dtype.hasobject else b"".join(parts)
     if x.dtype == object and x.ndim:
         return [describe(item, [], {}, depth) for item in x.flat]
+    if x.dtype == object:  # what it holds may hold traced arrays, which look the same but in text
+        return repr(bare(describe(x.item(), [], {}, depth))).encode()
     if x.dtype.hasobject or x.dtype.char in "gG":  # addresses, or padding
         return repr(x.tolist()).encode()
     return x.tobytes()
@@ -485,7 +487,8 @@ def _can_be_logged(x: Any) -> bool:
     """Whether `x` has a lineage of which somebody still has the leaves: none was written since."""
     if not isinstance(x, lima.Array) or x.dtype.hasobject or x.dtype.names is not None:
         return False
-    return all(leaves.find(node.digest) is not None for node in lima.lineage(x=x).leaves)
+    found = [leaves.find(node.digest) for node in lima.lineage(x=x).leaves]
+    return all(data is not None and not np.asarray(data).dtype.hasobject for data in found)
 
 
 def _recomputed(results: dict[str, Any]) -> Iterator[str]:

@@ -320,7 +320,7 @@ def scalar(g: Writer) -> str:
             f"{a} is {a}.T.T",
         ),
         *(f"isinstance({a}, np.ndarray)", f"np.array_equal({a}, {g.like(a)})"),
-        f"{a}.dtype if {a}.dtype.char in 'gGV' else {a}.tobytes()",  # which have padding
+        f"{a}.dtype if {a}.dtype.char in 'gGVO' else {a}.tobytes()",  # padding, addresses
         *(f"{a}.flags.writeable", f"{a}.flags['C_CONTIGUOUS']", f"{a}.ndim", f"str({a})"),
         *(f"{a}.strides", f"np.isscalar({a}.sum())"),
     ]

@@ -52,6 +52,9 @@ else:
 _TYPE = type
 _EMPTY = np.zeros(0)
 
+HAVE_PARTS = "c" if np.zeros(1, object).real.flags.writeable else "cO"
+"""Kinds of elements whose real part is not the array itself: also objects' since NumPy 2.5."""
+
 
 def _shown(kind: Any) -> str:
     """A class as NumPy's error messages name it."""
@@ -216,15 +219,17 @@ class Array(Methods, Buffered):
 
     @property
     def real(self) -> Any:
-        return function(np.real, (self,), {}) if self.dtype.kind == "c" else self
+        return function(np.real, (self,), {}) if self.dtype.kind in HAVE_PARTS else self
 
     @real.setter
     def real(self, item: Any) -> None:
-        view = self.real
-        if view is self:
-            self[...] = item
+        kind = self.dtype.kind
+        if kind == "c":
+            self.real[...] = item
+        elif kind in HAVE_PARTS:
+            np.zeros(1, object).real = item  # which raises
         else:
-            view[...] = item
+            self[...] = item
 
     @property
     def imag(self) -> Any:

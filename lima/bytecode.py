@@ -91,7 +91,7 @@ def steps_of(code: types.CodeType) -> list[Step]:
     return steps
 
 
-READ = frozenset({(3, 11), (3, 12), (3, 13)})
+READ = frozenset({(3, 11), (3, 12), (3, 13), (3, 14)})
 """Versions of Python whose instructions are read here; a test compares them with `dis`."""
 
 _BARE, _LONGER, _NAMED, _LOADED, _LOCAL, _LOCALS, _OTHER = range(7)

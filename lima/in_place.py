@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from lima.barriers import write_untraced
 from lima.calls import LIFT, binary, function
-from lima.errors import NotCanonical, UnsupportedError
+from lima.errors import InternalError, NotCanonical, UnsupportedError
 from lima.forcing import force
 from lima.frame import refuse
 from lima.handle import Handle, is_outside, locked, root_of, value_of
@@ -140,16 +142,24 @@ def resize(a: Any, shape: Any, refcheck: bool) -> None:
     set_in_place(a, OPS["reshape"], new)
 
 
+@cache
+def _shared_in_words() -> str:
+    """What NumPy says of an array that others hold, which hangs on its version and Python's."""
+    array = np.zeros(1)
+    held = (array,) * (1 if sys.version_info >= (3, 14) else 2)
+    try:
+        array.resize(2)
+    except ValueError as error:
+        return str(error)
+    raise InternalError(f"NumPy resizes what {len(held)} others hold")
+
+
 def _refuse_resize(a: Handle, refcheck: bool) -> None:
     if a._base is not None:
         raise ValueError("cannot resize this array: it does not own its data")
     value = value_of(a)
     lent = isinstance(value, Borrowed)
     if refcheck and (lent or any(user.root is value for user in live_users(value))):
-        raise ValueError(
-            "cannot resize an array that references or is referenced\nby another object in "
-            "this way.\nUse the np.resize function to get a new resized copy or\n "
-            "set refcheck=False to disable this check"
-        )
+        raise ValueError(_shared_in_words())
     if lent:
         raise UnsupportedError("an argument cannot be resized in place; use np.resize(x, shape)")

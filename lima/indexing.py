@@ -236,12 +236,18 @@ def setitem(a: Handle, index: Any, item: Any) -> None:
         value = LIFT.operand(item)
     except NotCanonical:
         try:
-            value = leaf_value(np.asarray(plain(item)))
+            array = np.asarray(plain(item))
         except ValueError as error:
             arrays = opened(error, (item,), {})
             if arrays is None:
                 raise
             value = LIFT.operand(arrays[0][0])
+        else:
+            if array.dtype.hasobject:  # NumPy casts an object even where there is nothing to write
+                put = np.ndarray.__setitem__
+                write_untraced(put, a, (a, index, item), {}, "Python objects")
+                return
+            value = leaf_value(array)
     inputs: list[Any] = [base._value, value]
     try:
         param, _ = index_param(index, inputs)

@@ -259,11 +259,20 @@ def settle(h: Handle, original: Any) -> None:
     data = data_of(h)
     if data is not original:
         if data.dtype != original.dtype:
-            original.dtype = data.dtype
+            _assign(original, "dtype", data.dtype)
         if data.shape != original.shape:
-            original.shape = data.shape
+            _assign(original, "shape", data.shape)
         if owner(data) is not owner(original):
             original[...] = data
+
+
+def _assign(array: Any, name: str, item: Any) -> None:
+    """Assign the shape or the dtype; NumPy has methods for that since 2.5, and warns otherwise."""
+    method = getattr(array, f"_set_{name}", None)
+    if method is None:
+        setattr(array, name, item)
+    else:
+        method(item)
 
 
 # --------------------------------------------------------------------------- a call from plain code

@@ -273,6 +273,12 @@ np.meshgrid(copy=False)
 """.strip().splitlines()
 
 ATTRIBUTES = """
+r = np.array([1.5, 2j, 3], object); r.real.tolist(), r.imag.tolist(), r.real is r
+r = np.array([1.5, 2j, 3], object); r.real[0] = 7; r
+r = np.array([1.5, 2j, 3], object); r.real = 7; r
+r = np.array([1.5, 2j, 3], object); np.real(r.T).tolist(), np.real_if_close(r) is r
+r = np.zeros((0, 2)); r[:, 1] = {1: v}; r
+r = np.zeros((3, 2)); r[1] = decimal.Decimal(3); r + v[:2]
 v.flat.index = 1; v
 v.flat.coords = 1; v
 r = v.flat; next(r); next(r); r.index, r.coords, r.base is v

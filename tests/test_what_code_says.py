@@ -133,7 +133,7 @@ def annotated(kinds):
 
 
 def by_annotations(fit, x):
-    for name in fit.__annotations__:
+    for name in type(fit).__annotations__:
         x = x * getattr(fit, name)
     return x
 

@@ -183,8 +183,9 @@ op("ndarray.getfield", np.ndarray.getfield, VIEW, signature="a, dtype, offset=0"
 
 
 def _real_if_close(a: Any, tol: Any = 100) -> Any:
-    close = np.real_if_close(np.asarray(a), tol).dtype.kind != "c"
-    return np.real(a) if close else a
+    plain = np.asarray(a)
+    close = np.real_if_close(plain, tol).dtype.kind != "c"
+    return np.real(a) if close and plain.dtype.kind == "c" else a
 
 
 def _trim_zeros(filt: Any, trim: Any = "fb", **axis: Any) -> Any:
