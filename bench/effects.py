@@ -130,6 +130,8 @@ def ufuncs(g: Writer) -> str:
     # Where a power of integers raises half-way, NumPy casts what its buffer held before.
     w = "np.float_power" if f == "np.power" else f
     b = g.operand(a)
+    # NumPy itself crashes on `np.equal(unsigned, -1, where=...)`.
+    c = g.like(a) if g.get(a).dtype.kind == "u" else b
     shape = np.shape(g.get(a))
     o = g.array(lambda o: o.dtype.kind == "f" and o.shape == shape)
     row = g.array(lambda o: o.dtype.kind == "f" and o.shape == shape[1:])
@@ -144,7 +146,7 @@ def ufuncs(g: Writer) -> str:
         *(f"{f}.reduceat({a}, {[abs(p) % n for p in places]})", f"{f}.outer({a}, [1, 2])"),
         *(f"{f}.reduceat({a}, [0], axis=-1)", f"{f}.outer({a}, {g.one(SCALARS)})"),
         *(f"{w}({a}, {b}, out={o})", f"{w}({a}, {b}, {o})", f"{f}({a}, {b}, dtype='f8')"),
-        *(f"{w}({a}, {b}, out={o}, where={a} > 0)", f"{w}({a}, {b}, out={o}, casting='unsafe')"),
+        *(f"{w}({a}, {c}, out={o}, where={a} > 0)", f"{w}({a}, {b}, out={o}, casting='unsafe')"),
         *(f"{f}({a}, {b}, dtype=np.float32, casting='same_kind')", f"{w}({a}, {a}[::-1], out={o})"),
         *(f"np.{g.one(SINGLES)}({a})", f"np.{g.one(SINGLES)}({a}, out={o}, where={a} != 0)"),
         *(f"np.{g.one(SINGLES)}({a}, {o})", f"{f}({a}, {b}, order='F')", f"{f}({b}, {a})"),

@@ -12,6 +12,7 @@ import argparse
 import atexit
 import importlib
 import random
+import re
 import sys
 import tempfile
 import textwrap
@@ -448,9 +449,15 @@ def small_runs(text: str, seed: int) -> Iterator[tuple[str, Outcome]]:
             yield f"small cache {which}", run(scope, function, seed)
 
 
+SET_IN_PLAIN = re.compile(r"^ *[dt]\[-?\d+\] = v", re.MULTILINE)
+"""Into a plain array of dates or records NumPy puts no traced scalar: a limit of `lima.numpy`."""
+
+
 def namespace_runs(text: str, seed: int) -> Iterator[tuple[str, Outcome]]:
     """Without decorators: `lima.numpy` in the place of NumPy, and arguments that are traced."""
     scope = load(text.replace("import numpy as np", "import lima.numpy as np"), lambda f: f)
+    if SET_IN_PLAIN.search(text) is not None:
+        return
     with lima.session(memory="200MB", exactness="bitwise"):
         yield "lima.numpy", run(scope, scope["program"], seed, True)
         yield "lima.numpy, traced arguments", run(scope, scope["program"], seed, True, True)
@@ -458,6 +465,8 @@ def namespace_runs(text: str, seed: int) -> Iterator[tuple[str, Outcome]]:
 
 def recomputed_runs(text: str, seed: int) -> Iterator[tuple[str, Outcome]]:
     """With `lima.numpy`; then every result again, from its log and as a program: the same bits."""
+    if SET_IN_PLAIN.search(text) is not None:
+        return
     scope = load(text.replace("import numpy as np", "import lima.numpy as np"), lambda f: f)
     for a in (*arrays_of(inputs(seed, scope)), scope["PLAIN"], scope["COUNTS"]):
         if not a.dtype.hasobject:

@@ -51,6 +51,7 @@ else:
 
 _TYPE = type
 _EMPTY = np.zeros(0)
+_ONE = np.zeros(1)
 
 HAVE_PARTS = "c" if np.zeros(1, object).real.flags.writeable else "cO"
 """Kinds of elements whose real part is not the array itself: also objects' since NumPy 2.5."""
@@ -141,6 +142,7 @@ class Array(Methods, Buffered):
 
     @shape.setter
     def shape(self, shape: Any) -> None:
+        _ONE.shape = (1,)  # NumPy 2.5 and later warn, at the user's line
         set_in_place(self, OPS["reshape"], shape)
 
     @property
@@ -150,6 +152,7 @@ class Array(Methods, Buffered):
 
     @dtype.setter
     def dtype(self, dtype: Any) -> None:
+        setattr(_ONE, "dtype", np.float64)  # noqa: B010  # the same
         set_in_place(self, OPS["ndarray.view"], np.dtype(dtype))
 
     def _set_shape(self, shape: Any) -> None:

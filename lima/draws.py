@@ -230,15 +230,15 @@ class _Method:
                 owner._node = None
                 return write_untraced(owner._generator.shuffle, args[0], args, kwargs, str(error))
             return _Untraced(owner, getattr(owner._generator, self.name))(*args, **kwargs)
+        if self.name == "permutation" and _is_empty(*args, **kwargs):
+            given: Any = args[0] if args else kwargs["x"]
+            if locked(given):
+                raise ValueError("array is read-only")
+            return given  # there is nothing to draw for, and nothing to copy
         found = result(_drawn(owner, self.name, spec, inputs), row)
         if self.name == "shuffle":
             args[0][...] = found
             return None
-        given: Any = args[0] if args else kwargs.get("x")
-        if self.name == "permutation" and _is_array(given) and given.shape == (0,):
-            if locked(given):
-                raise ValueError("array is read-only")
-            return given  # there is nothing to copy
         return found
 
     def _fill(self, row: Op, out: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -255,6 +255,11 @@ class _Method:
         if isinstance(out, Handle):
             return write_untraced(method, out, args, {**kwargs, "out": out}, "out=")
         return method(*plain(args), out=out, **plain(kwargs))
+
+
+def _is_empty(x: Any, axis: Any = 0) -> bool:
+    """Whether a permutation is one of no elements along the only axis."""
+    return _is_array(x) and x.shape == (0,) and axis in (0, -1)
 
 
 class _StateLift(type(LIFT)):  # type: ignore[misc]

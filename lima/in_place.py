@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import operator
-import sys
 from functools import cache
 from typing import Any
 
@@ -146,11 +145,12 @@ def resize(a: Any, shape: Any, refcheck: bool) -> None:
 def _shared_in_words() -> str:
     """What NumPy says of an array that others hold, which hangs on its version and Python's."""
     array = np.zeros(1)
-    held = (array,) * (1 if sys.version_info >= (3, 14) else 2)
-    try:
-        array.resize(2)
-    except ValueError as error:
-        return str(error)
+    for count in range(3):  # how few NumPy minds hangs on who calls it
+        held = (array,) * count
+        try:
+            array.resize(2 + count)
+        except ValueError as error:
+            return str(error)
     raise InternalError(f"NumPy resizes what {len(held)} others hold")
 
 

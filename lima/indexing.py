@@ -243,7 +243,8 @@ def setitem(a: Handle, index: Any, item: Any) -> None:
                 raise
             value = LIFT.operand(arrays[0][0])
         else:
-            if array.dtype.hasobject:  # NumPy casts an object even where there is nothing to write
+            # NumPy casts an object even where there is nothing to write, and asks a masked number.
+            if array.dtype.hasobject or (isinstance(item, np.ndarray) and _is_one(a, index)):
                 put = np.ndarray.__setitem__
                 write_untraced(put, a, (a, index, item), {}, "Python objects")
                 return

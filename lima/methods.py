@@ -186,7 +186,7 @@ class Methods(Operators):
         if self.dtype.hasobject:
             in_place.fill_objects(self, value)
             return
-        if np.ndim(value):  # which NumPy takes for no element, or for one
+        if np.ndim(value) or isinstance(value, np.ndarray):  # no element, or one, or a masked one
             made = np.empty((), self.dtype)
             made.fill(plain(value))
             value = made[()]

@@ -43,7 +43,7 @@ from lima.tasks import Noted
 from lima.twin import plain_module, twin_of
 from lima.values import Borrowed, Value
 from lima.walk import ATOMS, Walk, arrays_by_name, layout_of
-from lima.writes import detach, is_private
+from lima.writes import assign_attribute, detach, is_private
 
 # ----------------------------------------------------------------- lineage of plain arrays
 
@@ -259,20 +259,11 @@ def settle(h: Handle, original: Any) -> None:
     data = data_of(h)
     if data is not original:
         if data.dtype != original.dtype:
-            _assign(original, "dtype", data.dtype)
+            assign_attribute(original, "dtype", data.dtype)
         if data.shape != original.shape:
-            _assign(original, "shape", data.shape)
+            assign_attribute(original, "shape", data.shape)
         if owner(data) is not owner(original):
             original[...] = data
-
-
-def _assign(array: Any, name: str, item: Any) -> None:
-    """Assign the shape or the dtype; NumPy has methods for that since 2.5, and warns otherwise."""
-    method = getattr(array, f"_set_{name}", None)
-    if method is None:
-        setattr(array, name, item)
-    else:
-        method(item)
 
 
 # --------------------------------------------------------------------------- a call from plain code

@@ -158,6 +158,15 @@ def _write_plain(target: Any, row: Op, spec: Spec, inputs: Sequence[Any], shown:
     return (target if shown is None else shown) if spec.out is not None else None
 
 
+def assign_attribute(array: Any, name: str, item: Any) -> None:
+    """Assign the shape or the dtype; NumPy has methods for that since 2.5, and warns otherwise."""
+    method = getattr(array, f"_set_{name}", None)
+    if method is None:
+        setattr(array, name, item)
+    else:
+        method(item)
+
+
 def set_in_place(a: Handle, row: Op, setting: Any) -> None:
     """`a.shape = setting` or `a.dtype = setting`, which `row` gives as a view.
 
@@ -171,7 +180,7 @@ def set_in_place(a: Handle, row: Op, setting: Any) -> None:
     if type(rivals) is Guard:
         rivals()
     if not isinstance(data, np.ndarray) or (is_outside(a) and root_of(a) is a):
-        setattr(data, name, setting)  # of a scalar NumPy refuses it
+        assign_attribute(data, name, setting)  # of a scalar NumPy refuses it
         return
     found = evaluate(row, Spec(row.name, ((name, setting),), 1), [data])
     if not np.shares_memory(found, data) and data.nbytes:

@@ -278,6 +278,11 @@ r = np.array([1.5, 2j, 3], object); r.real[0] = 7; r
 r = np.array([1.5, 2j, 3], object); r.real = 7; r
 r = np.array([1.5, 2j, 3], object); np.real(r.T).tolist(), np.real_if_close(r) is r
 r = np.zeros((0, 2)); r[:, 1] = {1: v}; r
+A[0, 1] = np.ma.masked; A.T[2, 1] = np.ma.masked_less(v, 9)[0]; A
+A[0] = np.ma.masked; A[A > 1] = np.ma.masked; A
+A[0, 1] = np.ma.masked_less(v, 9)[:1]; A
+v.fill(np.ma.masked); v
+v.fill(np.array(3)); v
 r = np.zeros((3, 2)); r[1] = decimal.Decimal(3); r + v[:2]
 v.flat.index = 1; v
 v.flat.coords = 1; v

@@ -526,3 +526,14 @@ def test_a_permutation_of_nothing_is_the_array_itself(maker):
     exec(f"def f(x):\n    y = {maker}.permutation(x)\n    return y is x, y.shape", scope)
     for x in (np.zeros(0), np.zeros((0, 2)), np.ones(1)):
         assert lima.traced(scope["f"])(x) == ((x.shape == (0,)), x.shape)
+
+
+def test_a_refused_permutation_draws_nothing():
+    """NumPy takes no copy of an array without elements, and does not write one that is read-only."""
+    with lima.session():
+        rng = lima.numpy.random.default_rng(3)
+        with pytest.raises(ValueError, match="read-only"):
+            rng.permutation(lima.numpy.diagonal(np.zeros((0, 2))))
+        x = rng.random(3)
+        assert "permutation" not in lima.lineage(x).log()
+    assert np.array_equal(np.asarray(x), np.random.default_rng(3).random(3))
