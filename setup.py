@@ -16,7 +16,7 @@ from setuptools.command.build_ext import build_ext
 
 COMPILED = (
     "cost stats places trials node graph steps spools winding op entries policies flight cache"
-    " leaves values sessions fusion forcing pieces rewrite runtime handle writes barriers"
+    " leaves values sessions fusion forcing pieces rewrite runtime handle writes barriers spans"
     " others calls indexing operators flat in_place methods array stand_in ops.infer"
     " ops.elementwise ops.forms ops.products ops.normal ops.structure ops.reduction"
 ).split()

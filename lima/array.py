@@ -142,7 +142,8 @@ class Array(Methods, Buffered):
 
     @shape.setter
     def shape(self, shape: Any) -> None:
-        _ONE.shape = (1,)  # NumPy 2.5 and later warn, at the user's line
+        if not is_scalar(self):
+            _ONE.shape = (1,)  # NumPy 2.5 and later warn, at the user's line
         set_in_place(self, OPS["reshape"], shape)
 
     @property
@@ -152,7 +153,8 @@ class Array(Methods, Buffered):
 
     @dtype.setter
     def dtype(self, dtype: Any) -> None:
-        setattr(_ONE, "dtype", np.float64)  # noqa: B010  # the same
+        if not is_scalar(self):
+            setattr(_ONE, "dtype", np.float64)  # noqa: B010  # the same
         set_in_place(self, OPS["ndarray.view"], np.dtype(dtype))
 
     def _set_shape(self, shape: Any) -> None:

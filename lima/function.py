@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import lima.factors
 import lima.iterators
 import lima.vectorized  # noqa: F401  they say what the twins of some functions are
-from lima import lasting, tasks
+from lima import lasting, spans, tasks
 from lima.asides import NOTHING, Aside, aside
 from lima.bytecode import NotReusable, idle_parameters
 from lima.code import Code, behind
@@ -122,7 +122,10 @@ class TracedFunction:
             self.bind()
         outer = _frame.get()
         if outer is not None:
-            return self._call(args, kwargs, outer, {})
+            parts = spans.given(self.parameters.positional, args, kwargs)
+            result = self._call(args, kwargs, outer, {})
+            spans.note(self.function, parts, result)
+            return result
         if active_task() is not None and may_hold_objects((args, kwargs)):
             with tasks.OBJECTS:
                 return self._enter(args, kwargs)
@@ -138,7 +141,9 @@ class TracedFunction:
             return self.function(*args, **kwargs)
         try:
             entry.announce()
+            parts = spans.given(self.parameters.positional, entry.args, entry.kwargs)
             result = self._call(entry.args, entry.kwargs, None, entry.originals)
+            spans.note(self.function, parts, result)
         except BaseException as error:
             entry.fail(error)
             raise

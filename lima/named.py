@@ -11,11 +11,13 @@ from __future__ import annotations
 import ast
 import linecache
 import os
+import re
 import tokenize
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from lima.node import OUTPUT, Node
+from lima.ops.called import CALLED
 from lima.ops.of_scipy import row_of
 
 LARGEST = 1 << 20
@@ -58,8 +60,16 @@ def _assigned(node: Node, files: dict[str, dict[int, Assigned]]) -> tuple[str | 
     statement = files[line.file].get(line.line)
     if statement is None:
         return ()
+    if row is CALLED:
+        return statement.names if statement.last in _called(node) else ()
     known = {row.infix, row.name.rpartition(".")[2], *(_name(call) for call in row.calls)}
     return statement.names if statement.last in known else ()
+
+
+def _called(node: Node) -> tuple[str, str]:
+    """The function that a call names, as it is and without a number that tells it from others."""
+    name = str(node.spec.get("function"))
+    return name, re.sub(r"_[0-9]+$", "", name)
 
 
 def _name(call: object) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import keyword
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,11 @@ from lima.named import names_of
 from lima.node import OUTPUT, Node
 from lima.op import Kind, Op
 from lima.ops.of_scipy import module_of, row_of
+from lima.outlined import Function, outlined
 from lima.owned import UNWRITTEN, drawn, is_copy, owned, shuffles, splits, targets_of
 from lima.patches import program_of
 from lima.queries import shapes
+from lima.spans import recent
 from lima.spelled import (
     HELPERS,
     NEEDS,
@@ -48,6 +50,9 @@ SHORT = 60
 
 LONG = 500
 """Nodes from which a program deletes the variables that it no longer needs."""
+
+PROGRAM = "program"
+"""The name of the function of the leaves."""
 
 RESERVED = frozenset(
     {"np", "copy", "inspect", "scipy", "sys", "Path", "main", "folder", "results"}
@@ -73,16 +78,60 @@ def to_python(
         outputs[name].digest: check for name, check in (checks or {}).items() if name in outputs
     }
     known = shapes(recorded, sure)
+    whole, functions, origins = outlined(outputs, recent(), {PROGRAM, *RESERVED, *HELPERS})
+    taken = {function.name for function in functions}
+    parts = [_function(function, known, taken) for function in functions]
+    leaves = [node for node in recorded if node.is_leaf]
+    body, names = _body(PROGRAM, leaves, whole, origins, known, taken)
+    return _program(parts, body, names, data_dir, dict(checks or {}))
+
+
+Known = Mapping[bytes, tuple[Any, Any]]
+"""Shapes and dtypes by the digests of what was recorded."""
+
+
+def _body(
+    function: str,
+    leaves: list[Node],
+    outputs: Mapping[str, Node],
+    before: Mapping[bytes, bytes],
+    known: Known,
+    taken: set[str],
+) -> tuple[Any, _Names]:
+    """The statements of a function of leaves, and its names; `before` says what stood for what."""
     nodes, outputs, origins = owned(outputs)
-    notes = {
-        node.digest: note_of(*meta)
-        for node in nodes
-        if (meta := known.get(origins.get(node.digest, node.digest))) is not None
-    }
-    names = _Names([node for node in recorded if node.is_leaf], nodes, outputs, notes)
+    notes = {}
+    for node in nodes:
+        digest = origins.get(node.digest, node.digest)
+        meta = known.get(before.get(digest, digest))
+        if meta is not None:
+            notes[node.digest] = note_of(*meta)
+    names = _Names(function, leaves, nodes, outputs, notes, taken)
     program = program_of(nodes, outputs)
-    body = _Body(outputs, names) if program is None else Looped(program, outputs, names)
-    return _program(body, names, data_dir, dict(checks or {}))
+    return _Body(outputs, names) if program is None else Looped(program, outputs, names), names
+
+
+def _function(function: Function, known: Known, taken: set[str]) -> str:
+    """The text of a function that a traced function became."""
+    leaves = [leaf for _, leaf in function.parameters]
+    body, names = _body(function.name, leaves, function.outputs, function.origins, known, taken)
+    *lines, last, returns = _lines(body, names)
+    name, equals, expression = last.partition(" = ")
+    if equals and returns.split() == ["return", name.strip()]:
+        last = f"    return {expression}"
+    else:
+        lines.append(last)
+        last = returns
+    return "\n".join([*lines, last]) + "\n"
+
+
+def _lines(body: Any, names: _Names, docstring: Iterable[str] = ()) -> list[str]:
+    return [
+        f"def {names.function}({', '.join(names.leaves.values())}):",
+        *docstring,
+        *(f"    {statement}" for statement in body.statements),
+        f"    return {', '.join(body.results())}",
+    ]
 
 
 class _Names:
@@ -90,15 +139,17 @@ class _Names:
 
     def __init__(
         self,
+        function: str,
         leaves: list[Node],
         nodes: list[Node],
         outputs: Mapping[str, Node],
         notes: dict[bytes, str],
+        taken: set[str],
     ) -> None:
-        self.taken: set[str] = set(RESERVED) | set(HELPERS)
+        self.taken: set[str] = {*RESERVED, *HELPERS, *taken, function}
         self.count = 0
         self.nodes = nodes
-        self.function = self.fresh("program")
+        self.function = function
         self.sources = leaves
         self.given = names_of(nodes)
         self.notes = notes
@@ -359,17 +410,18 @@ class _Body:
 # --------------------------------------------------------------------------- the whole program
 
 
-def _program(body: Any, names: _Names, data_dir: Path | None, checks: dict[str, Check]) -> str:
-    results = body.results()
-    code = [
-        f"def {names.function}({', '.join(names.leaves.values())}):",
-        *_docstring(names, body.outputs, checks),
-        *(f"    {statement}" for statement in body.statements),
-        f"    return {', '.join(results)}",
-    ]
+def _program(
+    parts: list[str],
+    body: Any,
+    names: _Names,
+    data_dir: Path | None,
+    checks: dict[str, Check],
+) -> str:
+    code = _lines(body, names, _docstring(names, body.outputs, checks))
     sparse = any(re.search(r"\bsparse\(", line) for line in code)
     main = _main(names, body.outputs, data_dir, sparse)
-    text = "\n".join([*code, "", "", *main]) + "\n"
+    text = "".join(f"{part}\n\n" for part in parts)
+    text += "\n".join([*code, "", "", *main]) + "\n"
     called = {name for name in HELPERS if re.search(rf"\b{name}\(", text)}
     for _ in NEEDS:
         called |= {NEEDS[name] for name in called if name in NEEDS}

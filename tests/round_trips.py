@@ -5,7 +5,7 @@ import types
 import numpy as np
 
 import lima
-from lima import histories, leaves, tasks
+from lima import histories, leaves, spans, tasks
 from lima.op import clone
 
 
@@ -25,6 +25,7 @@ def strangers():
     """What was made before is not known by content."""
     tasks.forget()
     histories.forget()
+    spans.forget()
 
 
 def written(record):

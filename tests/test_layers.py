@@ -34,7 +34,7 @@ LAYERS = (
     ),
     ("values", "herds", "sessions", "fusion", "row_passes", "row_blocks", "forcing", "passes", "pieces", "rewrite", "runtime", "ledger"),
     (
-        "handle", "labels", "page", "owned", "named", "spelled", "variables", "looped", "source", "queries", "folding", "pictures", "drawing",
+        "handle", "labels", "page", "spans", "owned", "outlined", "named", "spelled", "variables", "looped", "source", "queries", "folding", "pictures", "drawing",
         "exports", "reaching", "record", "side_by_side", "sql", "replay", "aligned", "compare", "verification", "nonfinite",
     ),
     (
@@ -63,7 +63,7 @@ SIBLINGS = {
     ("forcing", "sessions"), ("fusion", "values"), ("forcing", "fusion"), ("forcing", "row_blocks"), ("row_blocks", "row_passes"), ("row_passes", "fusion"), ("row_passes", "values"), ("row_blocks", "values"), ("row_blocks", "sessions"), ("passes", "values"), ("passes", "sessions"), ("passes", "fusion"), ("passes", "forcing"),
     ("rewrite", "passes"), ("pieces", "values"), ("rewrite", "values"), ("rewrite", "pieces"),
     ("rewrite", "forcing"), ("runtime", "pieces"), ("runtime", "rewrite"), ("runtime", "values"), ("runtime", "sessions"),
-    ("runtime", "forcing"), ("source", "spelled"), ("source", "looped"), *[(name, "owned") for name in "spelled looped source".split()], ("source", "named"), ("source", "queries"), ("looped", "spelled"), ("looped", "variables"), ("variables", "spelled"), ("record", "source"), ("replay", "record"),
+    ("runtime", "forcing"), ("source", "spelled"), ("source", "looped"), *[(name, "owned") for name in "spelled looped source".split()], ("source", "named"), ("source", "queries"), ("spans", "handle"), ("outlined", "spans"), ("outlined", "owned"), ("source", "spans"), ("source", "outlined"), ("looped", "spelled"), ("looped", "variables"), ("variables", "spelled"), ("record", "source"), ("replay", "record"),
     ("replay", "source"), ("array", "calls"), ("array", "flat"), ("array", "in_place"), ("array", "records"), ("in_place", "calls"), ("in_place", "writes"), ("in_place", "outs"), ("stand_in", "calls"), ("flat", "calls"), ("calls", "writes"), ("barriers", "on_copies"), ("barriers", "writes"), *[(name, "barriers") for name in "array calls draws factors flat in_place indexing sparse sparse_calls stand_in".split()], ("calls", "outs"), ("outs", "writes"), ("array", "writes"), ("indexing", "writes"), ("draws", "writes"), ("array", "indexing"), ("array", "operators"), ("operators", "calls"), ("indexing", "calls"), ("draws", "calls"), ("draws", "drawn"), ("draws", "records"), ("twin", "array"),
     ("packed", "node"), ("steps", "node"), ("steps", "packed"), ("steps", "stats"), ("spools", "node"), ("spools", "stats"), ("spools", "steps"), ("winding", "node"), ("winding", "spools"), ("graph", "node"), ("spools", "graph"), ("winding", "graph"),
     ("array", "methods"), ("others", "barriers"), ("calls", "others"), ("methods", "others"), *[("methods", name) for name in "barriers calls in_place indexing operators records writes".split()],

@@ -18,6 +18,7 @@ import numpy as np
 from lima.op import CALLS, OPS, Op, op
 from lima.ops import of_factors, of_sparse, reach, reach_axes, reach_matrices
 from lima.ops.bordered import GROWN
+from lima.ops.called import CALL, CALLED
 from lima.ops.dual import DUAL
 from lima.ops.ridge import PATH
 from lima.ops.sides import SIDES
@@ -212,8 +213,10 @@ def provide(home: str) -> None:
 
 
 def row_of(name: str) -> Op | None:
-    """The row of this name, of SciPy too; None where there is none."""
+    """The row of this name, of SciPy too, or of a call in a program; None where there is none."""
     row = OPS.get(name)
+    if row is None and name.startswith(CALL):
+        return CALLED
     if row is None and name.startswith("scipy."):
         home = name.rpartition(".")[0]
         provide(home)
