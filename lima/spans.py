@@ -90,16 +90,23 @@ def note(function: Any, parts: list[Any], result: Any) -> None:
 
 
 def recent() -> list[Span]:
-    """The remembered calls that made something; of nested ones the inner before the outer."""
+    """The remembered calls that made something; of nested ones the inner before the outer.
+
+    A node without a digest is in no lineage that somebody asks for, so it is left out.
+    """
     found = []
     for name, parts, nodes, total, place in tuple(_calls):
-        pairs = tuple(zip(parts[::2], parts[1::2], strict=True))
+        pairs = tuple([(n, x) for n, x in zip(parts[::2], parts[1::2], strict=True) if _known(x)])
         entered = {x.digest for _, x in pairs if isinstance(x, Node)}
         results = nodes if type(nodes) is tuple else (nodes,)
-        made = tuple([n for n in results if not n.is_leaf and n.digest not in entered])
+        made = [n for n in results if not n.is_leaf and _known(n) and n.digest not in entered]
         if made and type(name) is str and name.isidentifier():
-            found.append(Span(name, pairs, made, total, place))
+            found.append(Span(name, pairs, tuple(made), total, place))
     return found
+
+
+def _known(x: Node | float) -> bool:
+    return not isinstance(x, Node) or x._digest is not None
 
 
 def forget() -> None:
