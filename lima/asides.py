@@ -36,12 +36,12 @@ from lima.trials import Trial
 from lima.values import Foreign, error_modes, new_value, size_of
 from lima.walk import ATOMS
 
-LARGEST = 1 << 18
+LARGEST = 1 << 21
 """Bytes of arguments and globals up to which a call may run untraced: heavy operations, whose reuse
 would pay, have larger operands."""
 
-ITEM = 64
-"""Bytes of an item of a list, with what it is, about."""
+ITEM = 512
+"""Bytes of an array that take as long to copy as an item of a list, with what it is, about."""
 
 KINDS = frozenset("biufcmM")
 """Kinds of arrays that such a call may be given and may give."""

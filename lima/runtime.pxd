@@ -32,7 +32,14 @@ cpdef Value run_view(Op row, Spec spec, Node node, object inputs)
 
 cpdef Value run(Op row, Spec spec, Node node, object inputs, object buffer=*)
 
-@cython.locals(nbytes=Py_ssize_t, entry=Entry, digest=bytes, kept=bint, seconds=double, start=double)
+cpdef tuple _form(Op row, object inputs)
+
+@cython.locals(count=int)
+cpdef bint rests(dict quick, tuple form)
+
+cpdef object tire(dict quick, tuple form)
+
+@cython.locals(nbytes=Py_ssize_t, entry=Entry, digest=bytes, kept=bint, seconds=double, start=double, form=tuple)
 cpdef Value probe(Session here, Op row, Spec spec, Node node, object inputs)
 
 cpdef bint raising()

@@ -45,6 +45,15 @@ MIN_EFFORT = 8192
 FLIGHT_BYTES = 1 << 16
 """Operand bytes from which equal work in several threads is worth coordinating."""
 
+QUICK = 20e-6
+"""Seconds of an operation below which asking rules about it takes longer than they could save."""
+
+PATIENCE = 32
+"""Times that rules may have nothing for quick operations of one form; then one in so many asks."""
+
+FORMS = 1024
+"""Forms of quick operations that are counted."""
+
 DEAR = 500e-6
 """Seconds that a derivation took from which its result is kept at once, else at second sight."""
 
@@ -272,12 +281,16 @@ def probe(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any])
         found = recalled(here, row, spec, node, inputs)
         if found is not None:
             return found
+    form: tuple[Any, ...] | None = None
     if row.rules and here.allowed:
-        made = sparing(here, row, spec, node, inputs) if row.spared is not None else None
-        if made is None:
-            made = derive(here, row, spec, node, inputs)
-        if made is not None:
-            return made
+        form = _form(row, inputs)
+        if not rests(here.planner.quick, form):
+            made = sparing(here, row, spec, node, inputs) if row.spared is not None else None
+            if made is None:
+                made = derive(here, row, spec, node, inputs)
+            if made is not None:
+                here.planner.quick.pop(form, None)
+                return made
     if row.folds is not None:
         reduced = _folded(here, row, spec, node, inputs)
         if reduced is not None:
@@ -294,6 +307,11 @@ def probe(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any])
         return _in_turn(here, store, row, spec, node, inputs, data)
     if nbytes < FLIGHT_BYTES or active_count() == 1:
         result, seconds = _timed(here, row, spec, node, data)
+        if form is not None:
+            if seconds < QUICK:
+                tire(here.planner.quick, form)
+            elif seconds > 10 * QUICK:
+                here.planner.quick.pop(form, None)
         if store is not None and seconds > LEASE_SECONDS:
             store.turns.learn(row.name, seconds, effort(row, inputs))
         if seconds > here.cache.worth and here.keep(row, node, result, seconds):
@@ -308,6 +326,35 @@ def probe(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any])
         result, seconds = _timed(here, row, spec, node, data)
         kept = here.keep(row, node, result, seconds, flight)
     return _kept(node, result) if kept else Value(node, result)
+
+
+def _form(row: Op, inputs: Sequence[Any]) -> tuple[Any, ...]:
+    """What decides how long an operation takes: its row, and the shapes of its operands."""
+    return (row.name, *[i.meta[0] for i in inputs if isinstance(i, Value)])
+
+
+def rests(quick: dict[tuple[Any, ...], int], form: tuple[Any, ...]) -> bool:
+    """Whether no rule is asked this time, since asking takes longer than the operation.
+
+    >>> quick = {}
+    >>> for _ in range(100):
+    ...     tire(quick, ("matmul", (200, 200), (200,)))
+    >>> sum(not rests(quick, ("matmul", (200, 200), (200,))) for _ in range(320))
+    10
+    """
+    count = quick.get(form, 0)
+    if count < PATIENCE:
+        return False
+    quick[form] = count + 1
+    return count % PATIENCE != 0
+
+
+def tire(quick: dict[tuple[Any, ...], int], form: tuple[Any, ...]) -> None:
+    """Note that no rule had anything for an operation that was quick."""
+    if len(quick) >= FORMS:
+        quick.clear()
+    if quick.setdefault(form, 0) < PATIENCE:
+        quick[form] += 1
 
 
 def _in_turn(

@@ -756,7 +756,7 @@ def test_kinds_of_arguments_and_results(here):
 
 @pytest.mark.parametrize("big", [False, True])
 def test_large_arguments_are_traced(here, big):
-    x = np.ones(1 << 16 if big else 16)
+    x = np.ones(1 << 19 if big else 16)
     lima.traced(spin)(x)
     assert here.stats.asides == (not big)
 
