@@ -17,7 +17,7 @@ cdef class Account:
 cdef class Tools:
     cdef public object session, apply
     cdef public Cache cache
-    cdef public dict accounts, lately, quick
+    cdef public dict accounts, lately, brief
     cdef public Account awaited
     cdef public dict _depths
 

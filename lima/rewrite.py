@@ -77,7 +77,7 @@ class Account:
 class Tools:
     """What rules see of a session: structure, prices, accounts, and the pipeline."""
 
-    __slots__ = ("_depths", "accounts", "apply", "awaited", "cache", "lately", "quick", "session")
+    __slots__ = ("_depths", "accounts", "apply", "awaited", "brief", "cache", "lately", "session")
 
     def __init__(self, session: Any, apply: Callable[..., Value]) -> None:
         self.session = session
@@ -86,7 +86,7 @@ class Tools:
         self.accounts: dict[Any, Account] = {}
         self.awaited: Account | None = None  # what was invested ahead of the requests
         self.lately: dict[bytes, Value] = {}  # see `note`
-        self.quick: dict[tuple[Any, ...], int] = {}  # see `runtime.rests`
+        self.brief: dict[tuple[Any, ...], int] = {}  # see `runtime.rests`
         self._depths: dict[int, int] = {}  # by thread
 
     @property

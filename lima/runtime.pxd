@@ -35,9 +35,10 @@ cpdef Value run(Op row, Spec spec, Node node, object inputs, object buffer=*)
 cpdef tuple _form(Op row, object inputs)
 
 @cython.locals(count=int)
-cpdef bint rests(dict quick, tuple form)
+cpdef bint rests(dict brief, tuple form)
 
-cpdef object tire(dict quick, tuple form)
+@cython.locals(count=int)
+cpdef object tire(dict brief, tuple form, double seconds)
 
 @cython.locals(nbytes=Py_ssize_t, entry=Entry, digest=bytes, kept=bint, seconds=double, start=double, form=tuple)
 cpdef Value probe(Session here, Op row, Spec spec, Node node, object inputs)

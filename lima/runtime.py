@@ -45,14 +45,20 @@ MIN_EFFORT = 8192
 FLIGHT_BYTES = 1 << 16
 """Operand bytes from which equal work in several threads is worth coordinating."""
 
-QUICK = 20e-6
-"""Seconds of an operation below which asking rules about it takes longer than they could save."""
+BRIEF = 1e-3
+"""Seconds of an operation up to which asking all rules about it is a good part of it."""
 
-PATIENCE = 32
-"""Times that rules may have nothing for quick operations of one form; then one in so many asks."""
+QUICK = 20e-6
+"""Seconds of one about which asking takes longer than it could save: it counts eight times."""
+
+PATIENCE = 256
+"""Times that rules may have nothing for brief operations of one form."""
+
+SELDOM = 8
+"""One in so many asks then. What that may miss is less than what was asked for nothing before."""
 
 FORMS = 1024
-"""Forms of quick operations that are counted."""
+"""Forms of brief operations that are counted."""
 
 DEAR = 500e-6
 """Seconds that a derivation took from which its result is kept at once, else at second sight."""
@@ -284,12 +290,12 @@ def probe(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any])
     form: tuple[Any, ...] | None = None
     if row.rules and here.allowed:
         form = _form(row, inputs)
-        if not rests(here.planner.quick, form):
+        if not rests(here.planner.brief, form):
             made = sparing(here, row, spec, node, inputs) if row.spared is not None else None
             if made is None:
                 made = derive(here, row, spec, node, inputs)
             if made is not None:
-                here.planner.quick.pop(form, None)
+                here.planner.brief.pop(form, None)
                 return made
     if row.folds is not None:
         reduced = _folded(here, row, spec, node, inputs)
@@ -308,10 +314,7 @@ def probe(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any])
     if nbytes < FLIGHT_BYTES or active_count() == 1:
         result, seconds = _timed(here, row, spec, node, data)
         if form is not None:
-            if seconds < QUICK:
-                tire(here.planner.quick, form)
-            elif seconds > 10 * QUICK:
-                here.planner.quick.pop(form, None)
+            tire(here.planner.brief, form, seconds)
         if store is not None and seconds > LEASE_SECONDS:
             store.turns.learn(row.name, seconds, effort(row, inputs))
         if seconds > here.cache.worth and here.keep(row, node, result, seconds):
@@ -333,28 +336,31 @@ def _form(row: Op, inputs: Sequence[Any]) -> tuple[Any, ...]:
     return (row.name, *[i.meta[0] for i in inputs if isinstance(i, Value)])
 
 
-def rests(quick: dict[tuple[Any, ...], int], form: tuple[Any, ...]) -> bool:
-    """Whether no rule is asked this time, since asking takes longer than the operation.
+def rests(brief: dict[tuple[Any, ...], int], form: tuple[Any, ...]) -> bool:
+    """Whether no rule is asked this time, as none had anything for operations of the form.
 
-    >>> quick = {}
-    >>> for _ in range(100):
-    ...     tire(quick, ("matmul", (200, 200), (200,)))
-    >>> sum(not rests(quick, ("matmul", (200, 200), (200,))) for _ in range(320))
+    >>> brief = {}
+    >>> for _ in range(256):
+    ...     tire(brief, ("matmul", (200, 200), (200, 200)), 4e-4)
+    >>> sum(not rests(brief, ("matmul", (200, 200), (200, 200))) for _ in range(80))
     10
     """
-    count = quick.get(form, 0)
+    count = brief.get(form, 0)
     if count < PATIENCE:
         return False
-    quick[form] = count + 1
-    return count % PATIENCE != 0
+    brief[form] = count + 1
+    return count % SELDOM != 0
 
 
-def tire(quick: dict[tuple[Any, ...], int], form: tuple[Any, ...]) -> None:
-    """Note that no rule had anything for an operation that was quick."""
-    if len(quick) >= FORMS:
-        quick.clear()
-    if quick.setdefault(form, 0) < PATIENCE:
-        quick[form] += 1
+def tire(brief: dict[tuple[Any, ...], int], form: tuple[Any, ...], seconds: float) -> None:
+    """Note that no rule had anything for an operation that took so long."""
+    count = brief.get(form, 0)
+    if seconds < BRIEF and count < PATIENCE:
+        if len(brief) >= FORMS:
+            brief.clear()
+        brief[form] = count + (1 if seconds > QUICK else 8)
+    elif seconds > 10 * BRIEF and count:
+        del brief[form]
 
 
 def _in_turn(
