@@ -99,10 +99,7 @@ def _calls(nodes: Sequence[Node], spans: Sequence[Span]) -> list[Span]:
         results = {n.digest: by_digest[n.digest] for n in span.results if n.digest in by_digest}
         if not results:
             continue
-        given = tuple(
-            (name, by_digest.get(x.digest, x) if isinstance(x, Node) else x)
-            for name, x in span.given
-        )
+        given = tuple([(name, _known(x, by_digest)) for name, x in span.given])
         key = (span.function, *results, *((n, getattr(x, "digest", x)) for n, x in given))
         found.pop(key, None)  # the last of equal calls, so that what it calls comes before it
         found[key] = span._replace(given=given, results=tuple(results.values()))
@@ -110,6 +107,7 @@ def _calls(nodes: Sequence[Node], spans: Sequence[Span]) -> list[Span]:
 
 
 def _known(x: Node | float, nodes: Mapping[bytes, Node]) -> Node | float:
+    """The node of the lineage in the place of an equal one."""
     return nodes.get(x.digest, x) if isinstance(x, Node) else x
 
 
@@ -373,7 +371,7 @@ class _Level:
         numbers: dict[str, Node] = {}
         named: list[tuple[str, Node | float, Node]] = []
         for k, (name, x) in enumerate(items):
-            if (call.function, name) in self.made.constants:
+            if not isinstance(x, Node) and (call.function, name) in self.made.constants:
                 continue
             leaf = _stand_in(k, name, x)
             if isinstance(x, Node):

@@ -10,6 +10,7 @@ order.
 
 from __future__ import annotations
 
+import builtins
 import keyword
 import re
 from collections import Counter
@@ -62,6 +63,10 @@ RESERVED = frozenset(
 """Names that a program uses itself."""
 
 
+NO_FUNCTIONS = RESERVED | {PROGRAM, *HELPERS, *dir(builtins)}
+"""Names that no function of a program has: it is at the level of the module."""
+
+
 def to_python(
     outputs: Mapping[str, Node],
     data_dir: Path | None = None,
@@ -78,7 +83,9 @@ def to_python(
         outputs[name].digest: check for name, check in (checks or {}).items() if name in outputs
     }
     known = shapes(recorded, sure)
-    whole, functions, origins = outlined(outputs, recent(), {PROGRAM, *RESERVED, *HELPERS})
+    whole, functions, origins = outlined(
+        outputs, recent(), {PROGRAM, *RESERVED, *HELPERS, *dir(builtins)}
+    )
     taken = {function.name for function in functions}
     parts = [_function(function, known, taken) for function in functions]
     leaves = [node for node in recorded if node.is_leaf]

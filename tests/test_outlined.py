@@ -282,20 +282,36 @@ def test_names_that_a_program_needs_are_not_given_to_functions():
     def program(x):
         return np.cos(x) + 1.0
 
-    @lima.traced
     def np_(x):
         return np.sin(x) * 2.0
 
-    np_.__name__ = "np"
+    def total(x):
+        return np.tanh(x) * 3.0
+
+    np_.__name__, total.__name__ = "np", "sum"
+    np_, total = lima.traced(np_), lima.traced(total)
     x = np.linspace(0.0, 1.0, 5)
 
     def both(x):
-        return {"a": program(x) * np_(x) + 1.0}
+        return {"a": program(x) * np_(x) + total(x)}
 
     with lima.session(reuse="none"):
         results = lima.traced(both)(x)
         text = assert_round_trip(lima.lineage(**results), results)
-    assert "def program_2(" in text
+    assert all(f"def {name}_2(" in text for name in ("program", "np", "sum"))
+
+
+def test_an_argument_that_is_a_number_once_and_an_array_once():
+    strangers()
+    x, weights = np.linspace(0.0, 1.0, 5), np.linspace(0.2, 0.4, 5)
+
+    def program(x, weights):
+        return {"a": weighted(x, 0.5), "b": weighted(x, weights)}
+
+    with lima.session(reuse="none"):
+        results = lima.traced(program)(x, weights)
+        text = assert_round_trip(lima.lineage(**results), results)
+    assert "weighted(x)" in text and "weighted_2(x, weights)" in text
 
 
 def test_numbers_that_may_be_there_by_chance_are_constants():
