@@ -403,9 +403,13 @@ class _Level:
 
 
 def _stand_in(place: int, name: str, x: Node | float) -> Node:
-    """The leaf for a parameter: the same for each call of a function."""
+    """The leaf for a parameter: the same for each call of a function.
+
+    One for a number is another than one for an array, as programs nest arithmetic of numbers.
+    """
     scalar = not isinstance(x, Node) or x.spec.get("layout") == "scalar"
-    return leaf_with(place.to_bytes(16, "big"), "<f8", (), "scalar" if scalar else "C", name)
+    digest = (2 * place + scalar).to_bytes(16, "big")
+    return leaf_with(digest, "<f8", (), "scalar" if scalar else "C", name)
 
 
 def _used(call: Span, body: Body) -> Iterator[Node]:

@@ -4,6 +4,7 @@ from lima.entries cimport Entry
 from lima.forcing cimport folded, forced
 from lima.node cimport Node, Spec, new_node
 from lima.op cimport Op
+from lima.pieces cimport structured
 from lima.places cimport here
 from lima.sessions cimport Session, current
 from lima.stats cimport outcome_row

@@ -20,6 +20,7 @@ from lima.forcing import adopt_lineage, folded, forced, mark_inexact
 from lima.herds import passed, waiting_below
 from lima.node import Node, Spec, large_line, new_node
 from lima.op import FUSED, HEAVY, LIGHT, VIEW, Op, clone, evaluate, own, owner
+from lima.pieces import structured
 from lima.places import here
 from lima.rewrite import SMALL, Planner
 from lima.sessions import LEVEL, PLANNER, Session, current
@@ -332,8 +333,16 @@ def probe(here: Session, row: Op, spec: Spec, node: Node, inputs: Sequence[Any])
 
 
 def _form(row: Op, inputs: Sequence[Any]) -> tuple[Any, ...]:
-    """What decides how long an operation takes: its row, and the shapes of its operands."""
-    return (row.name, *[i.meta[0] for i in inputs if isinstance(i, Value)])
+    """What decides what an operation costs and what rules may find in it.
+
+    That is its row, the shapes of its operands, which of them wait, and whether one has structure.
+    """
+    found: list[Any] = [row.name, structured(inputs)]
+    for i in inputs:
+        if isinstance(i, Value):
+            found.append(i.meta[0])
+            found.append(i.data is None)
+    return tuple(found)
 
 
 def rests(brief: dict[tuple[Any, ...], int], form: tuple[Any, ...]) -> bool:

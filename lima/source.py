@@ -83,9 +83,7 @@ def to_python(
         outputs[name].digest: check for name, check in (checks or {}).items() if name in outputs
     }
     known = shapes(recorded, sure)
-    whole, functions, origins = outlined(
-        outputs, recent(), {PROGRAM, *RESERVED, *HELPERS, *dir(builtins)}
-    )
+    whole, functions, origins = outlined(outputs, recent(), NO_FUNCTIONS)
     taken = {function.name for function in functions}
     parts = [_function(function, known, taken) for function in functions]
     leaves = [node for node in recorded if node.is_leaf]
@@ -124,7 +122,7 @@ def _function(function: Function, known: Known, taken: set[str]) -> str:
     body, names = _body(function.name, leaves, function.outputs, function.origins, known, taken)
     *lines, last, returns = _lines(body, names)
     name, equals, expression = last.partition(" = ")
-    if equals and returns.split() == ["return", name.strip()]:
+    if equals and returns == f"    return {name.removeprefix('    ')}":  # not the end of a loop
         last = f"    return {expression}"
     else:
         lines.append(last)

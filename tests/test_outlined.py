@@ -79,6 +79,19 @@ def step(w, X, y, rate):
 
 
 @lima.traced
+def ranked(A, p):
+    """Ends with a loop, the last statement of which makes what it gives."""
+    for _ in range(60):
+        p = 0.85 * (A @ p) + 0.15
+    return p
+
+
+@lima.traced
+def of_one_number(x, factor):
+    return np.sqrt(np.abs(x)) * factor + np.float64(0.25)
+
+
+@lima.traced
 def first_rows(X):
     """What it gives lies in what it is given."""
     Y = X * 1.0
@@ -187,6 +200,15 @@ def with_varying_rates(X, y):
     return {"w": w, "more": w * 2.0}
 
 
+def a_loop_in_a_function(X, y):
+    A = X[:6] / 10.0
+    return {"p": ranked(A, y[:6]) + 0.5, "q": ranked(A, y[6:12]) * 2.0}
+
+
+def numbers_and_arrays(X, y):
+    return {"a": of_one_number(y, 0.3), "b": of_one_number(y, y + 1.0), "c": of_one_number(y, 0.7)}
+
+
 def views(X, y):
     a = first_rows(X * 2.0)
     return {"a": a + 1.0}
@@ -219,6 +241,8 @@ PROGRAMS = {
     recursive: {"halved": 1, "halved_2": 1, "halved_3": 1, "halved_4": 0},
     in_a_loop: {"step": 1},
     with_varying_rates: {"step": 1},
+    a_loop_in_a_function: {"ranked": 2},
+    numbers_and_arrays: {"of_one_number": 2, "of_one_number_2": 1},
     views: {"first_rows": 0},
     small: {"twice": 0},
     methods: {"fit": 1, "error": 1},
